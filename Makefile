@@ -1,0 +1,57 @@
+# Everything a contributor runs. Needs python3 (3.11 or later) with venv, and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Extra arguments for pip, such as `-c FILE` for another set of versions.
+PIP_ARGS ?=
+# Extra arguments for pytest, such as `-k paging`.
+TESTS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help sync test check format bench clean
+
+help: ## Show what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+sync: $(VENV)/.cli ## Sync 200 leads of a sandbox into tasks.sqlite
+	$(BIN)/lofty-async sync --sandbox --db tasks.sqlite
+
+test: $(VENV)/.test ## Run the tests, with coverage
+	COVERAGE_FILE=$(VENV)/.coverage $(BIN)/coverage erase
+	COVERAGE_FILE=$(CURDIR)/$(VENV)/.coverage $(BIN)/coverage run -m pytest --numprocesses auto $(TESTS)
+	COVERAGE_FILE=$(VENV)/.coverage $(BIN)/coverage combine --quiet
+	COVERAGE_FILE=$(VENV)/.coverage $(BIN)/coverage report
+
+check: $(VENV)/.dev ## Lint and type-check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(VENV)/.dev ## Format and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## Measure against the baselines
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove what was made
+	rm -rf .venv* .coverage* .*_cache .hypothesis build dist *.egg-info *.sqlite
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
+	$(PYTHON) -m venv $(VENV) || { echo 'no venv module: on Debian, apt install python3-venv' >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.cli: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[cli]'
+	touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[cli,orjson,redis]' --group test
+	touch $@ $(VENV)/.cli
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[cli,orjson,redis]' --group dev
+	touch $@ $(VENV)/.cli $(VENV)/.test
