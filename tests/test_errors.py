@@ -1,0 +1,194 @@
+import copy
+import pickle
+import traceback
+from typing import Any
+
+import pytest
+from attrs import fields
+
+from lofty_async import errors
+from lofty_async.errors import (
+    AmbiguousWriteError,
+    APIError,
+    AuthenticationError,
+    CallError,
+    ClientClosedError,
+    ConnectionFailed,
+    DecodeError,
+    InvalidRequestError,
+    LoftyError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RateLimitWaitTooLong,
+    RequestTimeout,
+    ServerError,
+    TransportError,
+)
+
+CALL: dict[str, Any] = {"request": "GET /v2.0/tasks/7", "attempts": 3, "waited": 1.5, "cursor": "7"}
+ANSWER = CALL | {"status": 404, "code": 20006, "name": "LEAD_NOT_EXIST", "body": "{}"}
+
+EVERY_ERROR = [
+    LoftyError("m", cursor="7"),
+    CallError("m", **CALL),
+    APIError("m", **ANSWER),
+    AuthenticationError("m", **ANSWER),
+    PermissionDeniedError("m", **ANSWER),
+    NotFoundError("m", **ANSWER),
+    InvalidRequestError("m", **ANSWER, argument="end_at"),
+    RateLimitedError("m", **ANSWER, retry_after=4.0),
+    ServerError("m", **ANSWER),
+    TransportError("m", **CALL),
+    ConnectionFailed("m", **CALL, sent=False),
+    RequestTimeout("m", **CALL, timeout=30.0, sent=False),
+    DecodeError("m", **CALL, path="tasks[3].endAt", record_id=9, body="[]"),
+    RateLimitWaitTooLong("m", **CALL, predicted=50.0, max_wait=5.0),
+    AmbiguousWriteError("m", **CALL, lead_id=5, sent={"content": "call"}),
+    ClientClosedError("m", **CALL),
+]
+
+
+def values(error: LoftyError) -> dict[str, Any]:
+    return {attribute.name: getattr(error, attribute.name) for attribute in fields(type(error))}
+
+
+def caused(error: LoftyError) -> LoftyError:
+    """The error as it is caught: raised, with a cause."""
+    try:
+        raise error from OSError("the reason")
+    except LoftyError as raised:
+        return raised
+
+
+def test_the_list_of_errors_is_complete() -> None:
+    made = {type(error) for error in EVERY_ERROR}
+    assert made == {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, LoftyError)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "parent"),
+    [
+        (LoftyError, Exception),
+        (CallError, LoftyError),
+        (APIError, CallError),
+        (AuthenticationError, APIError),
+        (PermissionDeniedError, APIError),
+        (NotFoundError, APIError),
+        (InvalidRequestError, APIError),
+        (RateLimitedError, APIError),
+        (ServerError, APIError),
+        (TransportError, CallError),
+        (ConnectionFailed, TransportError),
+        (RequestTimeout, TransportError),
+        (DecodeError, CallError),
+        (RateLimitWaitTooLong, CallError),
+        (AmbiguousWriteError, CallError),
+        (ClientClosedError, CallError),
+    ],
+)
+def test_errors_have_one_root_and_a_family(kind: type[LoftyError], parent: type[Exception]) -> None:
+    assert kind.__base__ is parent
+
+
+@pytest.mark.parametrize("error", EVERY_ERROR, ids=lambda error: type(error).__name__)
+class TestEveryError:
+    def test_has_every_field_set_in_this_table(self, error: LoftyError) -> None:
+        defaults = {attribute.name: attribute.default for attribute in fields(type(error))}
+        assert all(value != defaults[name] for name, value in values(error).items())
+
+    @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+    def test_pickles_with_its_fields_and_without_its_cause(self, error: LoftyError, protocol: int) -> None:
+        restored = pickle.loads(pickle.dumps(caused(error), protocol))  # noqa: S301 - our own bytes
+        assert type(restored) is type(error)
+        assert values(restored) == values(error)
+        assert str(restored) == str(error)
+        assert (restored.__cause__, restored.__traceback__) == (None, None)
+
+    @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+    def test_copies_with_its_fields(self, error: LoftyError, duplicate: Any) -> None:
+        twin = duplicate(caused(error))
+        assert twin is not error
+        assert (type(twin), values(twin)) == (type(error), values(error))
+
+    def test_moves_to_another_cursor_with_all_it_has(self, error: LoftyError) -> None:
+        raised = caused(error)
+        moved = raised.with_cursor("99")
+        assert type(moved) is type(error)
+        assert values(moved) == values(error) | {"cursor": "99"}
+        assert moved.__cause__ is raised.__cause__ is not None
+        assert moved.__traceback__ is raised.__traceback__ is not None
+        assert raised.cursor == "7"
+
+    def test_is_equal_to_itself_alone(self, error: LoftyError) -> None:
+        assert error == error  # noqa: PLR0124 - that is the question
+        assert error != copy.copy(error)
+        assert len({error, copy.copy(error)}) == 2
+
+    def test_has_a_repr_that_names_its_type_and_fields(self, error: LoftyError) -> None:
+        text = repr(error)
+        assert text.startswith(f"{type(error).__name__}(message='m', cursor='7'")
+
+
+def test_every_error_can_be_made_of_nothing() -> None:
+    for kind in map(type, EVERY_ERROR):
+        assert (str(kind()), repr(kind())) == ("", f"{kind.__name__}()")
+
+
+def test_a_context_that_was_shown_or_hidden_stays_so_at_another_cursor() -> None:
+    shown, hidden = LoftyError("shown"), LoftyError("hidden")
+    for error in (shown, hidden):
+        error.__context__ = OSError("what came before")
+    hidden.__suppress_context__ = True
+    assert "what came before" in "".join(traceback.format_exception(shown.with_cursor("1")))
+    assert "what came before" not in "".join(traceback.format_exception(hidden.with_cursor("1")))
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (LoftyError("it broke"), "it broke"),
+        (CallError("it broke"), "it broke"),
+        (CallError("it broke", request="GET /x"), "GET /x: it broke"),
+        (CallError("it broke", request="GET /x", attempts=1), "GET /x: it broke"),
+        (CallError("it broke", request="GET /x", attempts=2), "GET /x: it broke (after 2 attempts)"),
+        (CallError("it broke", attempts=2), "it broke (after 2 attempts)"),
+        (
+            NotFoundError("gone", request="GET /x", status=404, code=20006, name="LEAD_NOT_EXIST"),
+            "GET /x: HTTP 404 LEAD_NOT_EXIST 20006: gone",
+        ),
+        (NotFoundError("gone", status=404, name="TASK_NOT_EXIST"), "HTTP 404 TASK_NOT_EXIST: gone"),
+        (ServerError("down", status=500, code=20005), "HTTP 500 20005: down"),
+        (ServerError("down", status=502), "HTTP 502: down"),
+        (InvalidRequestError("end_at must be aware", argument="end_at"), "end_at must be aware"),
+        (DecodeError("expected a time"), "expected a time"),
+        (DecodeError("expected a time", path="tasks[3].endAt"), "expected a time at tasks[3].endAt"),
+        (
+            DecodeError("expected a time", path="tasks[3].endAt", record_id=9, request="GET /x", attempts=2),
+            "GET /x: expected a time at tasks[3].endAt (record 9) (after 2 attempts)",
+        ),
+        (DecodeError("expected a time", record_id=0), "expected a time (record 0)"),
+    ],
+)
+def test_an_error_reads_well(error: LoftyError, text: str) -> None:
+    assert str(error) == text
+
+
+def test_a_repr_has_what_differs_from_the_usual() -> None:
+    error = ConnectionFailed("refused", request="GET /x", attempts=2, sent=False)
+    assert repr(error) == "ConnectionFailed(message='refused', request='GET /x', attempts=2, sent=False)"
+    assert repr(ConnectionFailed("refused", sent=True)) == "ConnectionFailed(message='refused')"
+
+
+def test_what_was_to_be_created_stays_out_of_text_and_repr() -> None:
+    error = AmbiguousWriteError("lost", lead_id=5, sent={"callbackUrl": "https://example.com/secret"})
+    assert "secret" not in f"{error!r} {error}"
+    assert error.sent == {"callbackUrl": "https://example.com/secret"}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("", ""), ("short", "short"), ("x" * 200, "x" * 200), ("x" * 201, "x" * 199 + "…")],
+)
+def test_a_server_s_text_is_cut_to_200_characters(text: str, shown: str) -> None:
+    assert errors.cut(text) == shown
