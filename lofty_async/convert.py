@@ -1,0 +1,345 @@
+"""Wire records to models and back: the only module that knows the wire's field names, and cattrs.
+
+Each model gets a reader, registered as its cattrs hook, whose source is generated from the model's fields, as
+attrs generates `__init__`. It reads the expected with inline expressions and hands what these do not cover to
+the functions of `_values.py`; a record they refuse is read again, field by field, to say where it is bad.
+
+A missing key is absent like null (see `_values.py` for what else is); unknown keys are ignored.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from itertools import chain
+from operator import itemgetter
+from typing import Any, Generic, TypeVar, cast
+
+import attrs
+from attrs import frozen
+from cattrs import Converter
+
+from . import models
+from ._json import dumps, loads
+from ._values import MisfitError, Reading, as_list, is_id, read_at, reading_of
+from .errors import DecodeError
+from .times import USUAL_TIME_NAMES, epoch_ms, format_time
+
+T = TypeVar("T")
+
+_WIRE_NAMES = {
+    "finished": "finishFlag",
+    "overdue": "overdueFlag",
+    "deleted": "deleteFlag",
+    "finished_at": "finishTime",
+    "created_at": "createTime",
+    "updated_at": "lastUpdate",
+    "time_zone": "timeZoneCode",
+}
+# A second name is read where the first is absent.
+_WIRE_NAMES_OF: dict[type, dict[str, tuple[str, ...]]] = {
+    models.AppointmentV1: {
+        "content": ("descr",),
+        "start_at": ("deadline",),
+        "end_at": ("endTime",),
+        "overdue": ("overdue",),
+    },
+    models.CalendarEntry: {
+        "finished": ("finished",),
+        "start_at": ("startAt", "startAtMs"),
+        "end_at": ("endAt", "endAtMs"),
+    },
+    models.Lead: {"id": ("leadId",), "updated_at": ("lastUpdateTime",)},
+    models.MeetingSlot: {"start_at": ("startTime", "startTimeMs"), "end_at": ("endTime", "endTimeMs")},
+    models.TaskV1: {"end_at": ("deadline",)},
+    models.User: {"time_zone": ("timeZoneId",)},
+    models.WebhookSubscription: {"id": ("subscribeId",), "event": ("listId",)},
+}
+_converter = Converter(unstruct_collection_overrides={tuple: list})
+_converter.register_unstructure_hook(datetime, format_time)
+
+
+@frozen
+class BadRecord:
+    """A record that could not be read; `position` is the number of good items before it."""
+
+    position: int
+    error: DecodeError
+    record: Any
+
+
+@frozen
+class Structured(Generic[T]):
+    """What a list of records holds: the good ones as models, the bad ones with their errors."""
+
+    items: list[T]
+    bad: tuple[BadRecord, ...] = ()
+
+
+def structure(kind: type[T], record: Any, *, path: str, request: str) -> T:
+    """The model that a wire record describes; `path` is where the record stands in the answer.
+
+    Raises:
+        DecodeError: The record is not an object, lacks its id, or holds a value of the wrong kind.
+    """
+    try:
+        return _shape(kind).read(record)
+    except MisfitError as misfit:
+        raise misfit.as_decode_error(path, request) from None
+
+
+def structure_list(kind: type[T], records: Any, *, path: str, request: str) -> Structured[T]:
+    """The models that a list of wire records describes; null is an empty list.
+
+    Raises:
+        DecodeError: The value is not a list. Bad records do not raise; they are in the result.
+    """
+    if records is None:
+        return Structured([])
+    try:
+        wire_records = as_list(records)
+    except MisfitError as misfit:
+        raise misfit.as_decode_error(path, request) from None
+    items, bad = list[T](), list[BadRecord]()
+    shape = _shape(kind)
+    for position, unfit in shape.read_all(wire_records, items, again=shape.is_read_again(wire_records)):
+        index = position + len(bad)
+        error = unfit.as_decode_error(f"{path}[{index}]", request)
+        bad.append(BadRecord(position, error, wire_records[index]))
+    return Structured(items, tuple(bad))
+
+
+def unstructure(model: Any, *, ids_as_strings: bool = False) -> dict[str, Any]:
+    """The model as JSON-ready values under its own field names; times are ISO 8601, enums their values.
+
+    With `ids_as_strings` the 64-bit ids are strings, for JavaScript, which rounds integers beyond 2**53.
+    """
+    values: dict[str, Any] = _converter.unstructure(model)
+    return _with_string_ids(values) if ids_as_strings else values
+
+
+def to_wire(kind: type[T], model: T) -> dict[str, Any]:
+    """The record that `structure` reads as this model: wire names, times as ISO 8601 with offset."""
+    record: dict[str, Any] = {}
+    for part in _shape(kind).parts:
+        value = getattr(model, part.name)
+        name, *names_in_milliseconds = part.wire_names
+        record[name] = _wire_value(value)
+        for other in names_in_milliseconds:
+            record[other] = value and epoch_ms(value)
+    return record
+
+
+def warm() -> None:
+    """Build every model's reader and writer now instead of at first use."""
+    for kind in filter(attrs.has, vars(models).values()):
+        _shape(kind)
+        _converter.get_unstructure_hook(kind)
+
+
+def _with_string_ids(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: _with_string_id(name, value) for name, value in values.items()}
+
+
+def _with_string_id(name: str, value: Any) -> Any:
+    match value:
+        case int() if is_id(name):
+            return str(value)
+        case [dict(), *_]:
+            return [_with_string_ids(item) for item in value]
+        case _:
+            return value
+
+
+def _wire_value(value: Any) -> Any:
+    match value:
+        case [*items]:
+            return [_wire_value(item) for item in items]
+        case models.LeadTag():
+            return to_wire(models.LeadTag, value)
+        case _:
+            return _converter.unstructure(value)
+
+
+@frozen
+class _Part:
+    """One field of a model, and where and how it is read."""
+
+    name: str
+    wire_names: tuple[str, ...]
+    reading: Reading
+    required: bool
+
+    def read(self, record: dict[str, Any]) -> Any:
+        result = None
+        for wire_name in self.wire_names:
+            result = read_at(f".{wire_name}", self.reading.read, record.get(wire_name))
+            if result is not None:
+                break
+        if result is None and self.required:
+            raise MisfitError("is missing", None, f".{self.wire_names[0]}")
+        return result
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.title, others))
+
+
+def _part(kind: type, attribute: "attrs.Attribute[Any]") -> _Part:
+    name = attribute.name
+    usual = (_WIRE_NAMES.get(name) or _camel(name),)
+    wire_names = _WIRE_NAMES_OF.get(kind, {}).get(name, usual)
+    reading = reading_of(name, attribute.type, lambda nested: _shape(nested).read)
+    return _Part(name, wire_names, reading, attribute.default is attrs.NOTHING)
+
+
+def _draft_of(kind: type) -> type:
+    """A mutable class of the same layout: filling one, then making it the frozen class, is 4 times cheaper.
+
+    All of attrs' frozen methods must go: with one left, CPython does not specialise the stores.
+    """
+    return type(
+        kind.__name__,
+        (kind,),
+        {
+            "__slots__": (),
+            "__init__": object.__init__,
+            "__setattr__": object.__setattr__,
+            "__delattr__": object.__delattr__,
+        },
+    )
+
+
+def _assignment(index: int, part: _Part, values: list[str], known: str) -> str:
+    names = {"read": f"read{index}", "kept": f"kept{index}", "known": known}
+    expressions = [part.reading.fast.format(value=value, **names) for value in values]
+    result = expressions[0] if len(values) == 1 else " or ".join(f"({each})" for each in expressions)
+    if not part.required:
+        return f"        model.{part.name} = {result}\n"
+    return (
+        f"        required = {result}\n"
+        "        if required is None:\n"
+        "            raise ValueError\n"
+        f"        model.{part.name} = required\n"
+    )
+
+
+def _known(part: _Part, values: list[str], before: _Part, values_before: list[str]) -> str:
+    """The start of an expression that takes over what the field before made of the same value, if it can.
+
+    A task that was never changed was updated when it was created.
+    """
+    if part.reading is not before.reading or len(values + values_before) > 2:
+        return ""
+    return f"model.{before.name} if {values[0]} == {values_before[0]} else "
+
+
+def _source(parts: tuple[_Part, ...], names: Iterable[str]) -> str:
+    numbers = iter(range(sum(len(part.wire_names) for part in parts)))
+    values = [[f"value{next(numbers)}" for _ in part.wire_names] for part in parts]
+    known = ["", *map(_known, parts[1:], values[1:], parts, values)]
+    return (
+        # As arguments the names are local, which is faster.
+        f"def fill(records, append, again, {', '.join(f'{name}={name}' for name in names)}):\n"
+        f"    for {', '.join(chain.from_iterable(values))} in map(pick, records):\n"
+        "        model = draft()\n"
+        + "".join(map(_assignment, range(len(parts)), parts, values, known))
+        + "        model.__class__ = kind\n"
+        "        append(model)\n"
+    )
+
+
+_Fill = Callable[[Iterable[Any], Callable[[Any], None], bool], None]
+
+
+def _compile_fill(kind: type, parts: tuple[_Part, ...], wire_names: tuple[str, ...]) -> _Fill:
+    """The function that appends a model per record, and raises at the first that is out of the ordinary."""
+    # The decoder's own key objects, where it keeps them as orjson does: found faster, by identity.
+    keys = loads(dumps(dict.fromkeys(wire_names)))
+    namespace: dict[str, Any] = USUAL_TIME_NAMES | {"draft": _draft_of(kind), "kind": kind, "pick": itemgetter(*keys)}
+    for index, part in enumerate(parts):
+        namespace |= {f"read{index}": part.reading.read, f"kept{index}": part.reading.kept}
+    code = compile(_source(parts, namespace), f"<reader of {kind.__name__}>", "exec")
+    exec(code, namespace)  # noqa: S102 - made of our own field names alone, never of data
+    fill: _Fill = namespace["fill"]
+    return fill
+
+
+def _first_texts(records: list[Any]) -> tuple[str, ...]:
+    if not (records and isinstance(records[0], dict)):
+        return ()
+    first = cast(dict[str, Any], records[0])
+    return tuple(value for value in first.values() if isinstance(value, str))
+
+
+class _Shape(Generic[T]):
+    """How records become one kind of model."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self.kind = kind
+        self.parts = tuple(_part(kind, attribute) for attribute in attrs.fields(kind))  # type: ignore[arg-type] # T is attrs
+        wire_names = tuple(chain.from_iterable(part.wire_names for part in self.parts))
+        self._nothing = dict.fromkeys(wire_names)
+        self._fill = _compile_fill(kind, self.parts, wire_names)
+        self._latest_start = 0
+
+    def __call__(self, record: Any, _: object) -> T:
+        """What cattrs calls."""
+        return self.read(record)
+
+    def read(self, record: Any) -> T:
+        items: list[T] = []
+        for _, misfit in self.read_all([record], items, again=False):
+            raise misfit
+        return items[0]
+
+    def is_read_again(self, records: list[Any]) -> bool:
+        """Whether the list starts with the same texts as the latest, as a page does that is polled; a hint only."""
+        latest_start, self._latest_start = self._latest_start, hash(_first_texts(records))
+        return latest_start == self._latest_start
+
+    def read_all(self, records: list[Any], items: list[T], *, again: bool) -> Iterator[tuple[int, MisfitError]]:
+        """Append the good records to `items`; yield each bad one with the number of items before it.
+
+        With `again` the records are expected to hold times that were read before.
+        """
+        rest, bad = iter(records), 0
+        while True:
+            try:
+                return self._fill(rest, items.append, again)
+            except KeyError:
+                # What leaves keys out does so in most of its records: from here on all are filled up.
+                rest = map(self._complete, chain([records[len(items) + bad]], rest))
+            except (TypeError, ValueError):
+                try:
+                    items.append(self.read_in_detail(records[len(items) + bad]))
+                except MisfitError as misfit:
+                    bad += 1
+                    yield len(items), misfit
+
+    def read_in_detail(self, record: Any) -> T:
+        """The same model by the ordinary way, or a misfit that says where the record is wrong."""
+        if not isinstance(record, dict):
+            raise MisfitError("expected an object", record)
+        wire = cast(dict[str, Any], record)
+        try:
+            return self.kind(**{part.name: part.read(wire) for part in self.parts})
+        except MisfitError as misfit:
+            misfit.record_id = self._record_id(wire)
+            raise
+
+    def _complete(self, record: dict[str, Any]) -> dict[str, Any]:
+        return self._nothing | record
+
+    def _record_id(self, record: dict[str, Any]) -> int | str | None:
+        for part in self.parts:
+            if part.name == "id":
+                raw = record.get(part.wire_names[0])
+                return raw if isinstance(raw, int | str) and not isinstance(raw, bool) else None
+        return None
+
+
+def _shape(kind: type[T]) -> _Shape[T]:
+    return cast(_Shape[T], _converter.get_structure_hook(kind))
+
+
+_converter.register_structure_hook_factory(attrs.has, _Shape)
