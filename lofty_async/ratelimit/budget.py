@@ -1,0 +1,170 @@
+"""What may be spent now: the application's window, its routes' own limits and pauses, and the pace, as one budget.
+
+It knows no queue, no loop and no clock: times come in as seconds of one monotonic clock.
+"""
+
+import logging
+from collections.abc import Iterable
+from math import inf
+
+from attrs import define, field, frozen
+
+from lofty_async.wire import RateState
+
+from .lanes import Lane
+from .pace import Pace
+from .resets import ResetReader
+from .routes import WINDOW_LIKE, OwnSpend, Routes
+from .window import Spend, Window
+
+log = logging.getLogger("lofty_async.ratelimit")
+
+
+@frozen
+class Charge:
+    """What one permit is counted in: the application's window, and its route's where that has a limit of its own."""
+
+    route: str
+    granted_at: float
+    spend: Spend
+    own: OwnSpend | None
+
+
+@define(eq=False)
+class Budget:
+    """Every `take` ends in one `settle` or one `release`.
+
+    `reserve` is the share of each window that bulk work leaves, `floor` the number of requests of each window that
+    is never spent, `max_burst` the most requests in flight at once.
+    """
+
+    reserve: float = 0.1
+    floor: int = 0
+    max_burst: int = 100
+    window: Window = field(factory=Window)
+    routes: Routes = field(factory=Routes)
+    pace: Pace = field(factory=Pace)
+    resets: ResetReader = field(factory=ResetReader)
+
+    def is_free(self, now: float, *, leaves_reserve: bool, lane: Lane = Lane.INTERACTIVE) -> bool:  # noqa: ARG002 - for a shared budget
+        """Whether one more request may go now, as far as it does not depend on its route."""
+        window = self.window
+        if window.free(now) < 1 or window.in_flight >= self.max_burst or self.pace.ready_at(now) > now:
+            return False
+        return self._spare > (window.reserve(now, self.reserve) if leaves_reserve else 0)
+
+    def is_open(self, route: str, now: float) -> bool:
+        return self.routes.ready_at(route, now) <= now
+
+    def take(self, route: str, now: float, lane: Lane = Lane.INTERACTIVE) -> Charge:  # noqa: ARG002 - for a shared budget
+        """Count one request as in flight; ask `is_free` and `is_open` first."""
+        self.pace.note(now)
+        return Charge(route, now, self.window.take(now), self.routes.take(route, now))
+
+    def release(self, charge: Charge) -> None:
+        """Take back a request that never left."""
+        self.window.release(charge.spend)
+        if charge.own:
+            charge.own.window.release(charge.own.spend)
+        self.routes.stop_trying(charge.route, charge.granted_at)
+
+    def lose(self, charge: Charge, now: float) -> None:
+        """A request left and no answer came: the server may have counted it, so it is spent."""
+        self.window.lost(charge.spend, now)
+        if charge.own:
+            charge.own.window.lost(charge.own.spend, now)
+        self.routes.stop_trying(charge.route, charge.granted_at)
+
+    def settle(self, charge: Charge, state: RateState, *, refused: bool, now: float, wall: float) -> None:
+        """Learn from an answer."""
+        if refused:
+            self.window.refused(charge.spend)
+        end = self.resets.end_of_window(state, now, wall)
+        told = self._learn(charge, state, end, refused=refused, now=now)
+        if refused:
+            self._hold_back(charge, state, told=told, now=now)
+        else:
+            self._resume(charge, now)
+
+    async def aclose(self) -> None:
+        """Let go of what the budget holds open."""
+
+    def next_look(self, now: float, routes: Iterable[str], *, leaves_reserve: bool) -> float:
+        """When time alone may let a request of one of these `routes` go; `inf` where only an answer can."""
+        share = self.reserve if leaves_reserve else 0.0
+        looks = [self.window.next_look(now, share, self.floor), self.pace.ready_at(now)]
+        looks += [self.routes.ready_at(route, now) for route in routes]
+        return min((look for look in looks if look > now), default=inf)
+
+    def predict(self, ahead: int, route: str | None, now: float) -> float:
+        """Seconds that a request behind `ahead` others waits at least, by what is known."""
+        opens_at = now if route is None else self.routes.opens_at(route, now)
+        return max(self._predict_window(ahead, now), self.window.held_until - now, opens_at - now, 0.0)
+
+    def _predict_window(self, ahead: int, now: float) -> float:
+        window = self.window
+        window.roll(now)
+        missing = ahead + 1 - max(0, self._spare)
+        if window.limit is None or window.ends_at is None or missing <= 0:
+            return 0.0
+        windows = (missing - 1) // max(1, window.limit - self.floor)
+        return window.ends_at - now + windows * window.length_or_default
+
+    @property
+    def _spare(self) -> int:
+        return self.window.spare - (0 if self.window.limit is None else self.floor)
+
+    def _learn(self, charge: Charge, state: RateState, end: float | None, *, refused: bool, now: float) -> bool:
+        """Take in an answer's figures; whether it had any."""
+        remaining = 0 if refused and state.remaining is None else state.remaining
+        limit = state.limit or (self.window.limit if state.remaining is not None else None)
+        if limit is None or remaining is None:
+            self._learn_nothing(charge, refused=refused, now=now)
+            return False
+        application = None if self.window.limit_is_guess else self.window.limit
+        if self.routes.has_own_limit(charge.route, limit, application):
+            own = self.routes.own_window(charge.route, charge.own, now)
+            if refused:
+                own.window.refused(own.spend)
+            own.window.answered(own.spend, limit, remaining, end, now)
+            # It may count in the application's window as well: the answers of other routes will tell.
+            self.window.answered_silently(charge.spend, now, refused=refused)
+            return True
+        if limit != application:
+            log.info("the application's rate limit is %d requests per window (was %s)", limit, application)
+            self.routes.cede(self.window, limit)
+        self.window.answered(charge.spend, limit, remaining, end, now)
+        return True
+
+    def _learn_nothing(self, charge: Charge, *, refused: bool, now: float) -> None:
+        self.window.answered_silently(charge.spend, now, refused=refused)
+        if charge.own:
+            if refused:
+                charge.own.window.refused(charge.own.spend)
+            charge.own.window.answered_silently(charge.own.spend, now, refused=refused)
+
+    def _hold_back(self, charge: Charge, state: RateState, *, told: bool, now: float) -> None:
+        """After a refusal: wait for the window, for the second, or for as long as it takes to find out."""
+        until = now + (state.retry_after or 0.0)
+        if not told:
+            if not self.window.fall_short():
+                self._pause(charge, until, now)
+            self.routes.stop_trying(charge.route, charge.granted_at)
+            return
+        self.routes.pauses.pop(charge.route, None)
+        self.routes.windows.get(charge.route, self.window).hold(until)
+        if state.remaining:
+            self.pace.trip(now)
+
+    def _pause(self, charge: Charge, until: float, now: float) -> None:
+        if self.window.limit is None:
+            self.window.hold(until)
+        accepted = self.window.sent - self.window.in_flight
+        if self.routes.pause(charge.route, charge.granted_at, accepted, until, now):
+            self.pace.trip(now)
+
+    def _resume(self, charge: Charge, now: float) -> None:
+        pause = self.routes.resume(charge.route, charge.granted_at)
+        if pause and self.window.limit is None and now - pause.began >= WINDOW_LIKE:
+            self.pace = Pace()
+            self.window.guess(pause.accepted, now)

@@ -1,0 +1,285 @@
+"""Pure arithmetic of a window that several processes spend: who may take how many, lanes and fairness included.
+
+A ledger lives in a store and is changed by one process at a time. Its times are those of the store's clock.
+"""
+
+from math import ceil, inf
+from typing import Any, Final, Literal, TypeVar
+
+import attrs
+from attrs import define, field, frozen
+
+from .window import Spend, Window
+
+CARRY: Final = 2.0  # seconds before a window's end from which a request may still land in the next one
+HUNGER: Final = 1.0  # seconds for which an unmet wish counts, should its process not come back
+POLL: Final = 0.05  # seconds until looking again while answers to other processes may free something
+LOOK: Final = 1.0  # seconds until looking again when nothing is known to come
+ACTIVE: Final = 120.0  # seconds after which a silent process is forgotten
+BULK_SHARE: Final = 9  # interactive permits in a row after which bulk has its turn
+
+What = Literal["answered", "silent", "released"]
+T = TypeVar("T", "Member", Window)
+
+
+@frozen
+class Ask:
+    """What one process wants now, per lane, the rules that it follows, and how many of its permits are in flight."""
+
+    member: str
+    in_flight: int
+    interactive: int
+    bulk: int
+    reserve: float
+    floor: int = 0
+
+
+@frozen
+class Grant:
+    """What it got, what its permits have to remember, and in how many seconds to ask again for the rest.
+
+    `limit`, the seconds that are `left` and `counts_milliseconds`, how the header tells them, others may have learnt.
+    """
+
+    interactive: int
+    bulk: int
+    spend: Spend
+    epoch: str
+    again_in: float
+    limit: int | None = None
+    left: float | None = None
+    counts_milliseconds: bool = False
+
+
+@frozen
+class Outcome:
+    """How one permit ended. `left` is the seconds to the window's end by the answer's figures, once below 0 no more."""
+
+    member: str
+    epoch: str
+    spend: Spend
+    what: What
+    refused: bool = False
+    limit: int = 0
+    remaining: int = 0
+    left: float | None = None
+    hold: float | None = None
+    counts_milliseconds: bool = False
+
+    def aged(self, seconds: float) -> "Outcome":
+        """The same, told this much later."""
+        left = None if self.left is None else self.left - seconds
+        hold = None if self.hold is None else max(0.0, self.hold - seconds)
+        return attrs.evolve(self, left=left, hold=hold)
+
+
+@define
+class Member:
+    """One process: what it was granted in this window, what is in flight, when it last went without.
+
+    Of the permits in flight, `carried` were granted in earlier windows.
+    """
+
+    granted: int = 0
+    in_flight: int = 0
+    carried: int = 0
+    granted_at: float = -inf
+    seen_at: float = -inf
+    hungry_at: float = -inf
+    hungry_interactive_at: float = -inf
+
+
+@define
+class Ledger:
+    """The shared window and its members. `epoch` tells this ledger from one that was lost."""
+
+    epoch: str
+    window: Window = field(factory=Window)
+    members: dict[str, Member] = field(factory=dict[str, Member])
+    since_bulk: int = 0
+    serial: int = 0
+    counts_milliseconds: bool = False
+
+    def take(self, ask: Ask, now: float) -> Grant:
+        """Grant what is free to this member, interactive first."""
+        self._turn(now)
+        member = self._member(ask.member, now)
+        self._agree(member, ask.in_flight)
+        self._give_up_waiting(now)
+        interactive = self._grant(member, ask.interactive, self._free(ask, now, kept=0), now)
+        bulk = 0
+        if interactive == ask.interactive and self._is_open_to_bulk(ask.member, now):
+            kept = 0 if self._is_turn_of_bulk() else self.window.reserve(now, ask.reserve)
+            bulk = self._grant(member, ask.bulk, self._free(ask, now, kept=kept), now)
+        self.since_bulk = 0 if bulk else self.since_bulk + interactive
+        self._note_hunger(member, ask, interactive, bulk, now)
+        missing = interactive < ask.interactive or bulk < ask.bulk
+        again_in = self._again_in(ask, now) if missing else LOOK
+        end = self.window.ends_at
+        learnt = (self.window.limit, None if end is None else end - now, self.counts_milliseconds)
+        return Grant(interactive, bulk, self._spend(), self.epoch, again_in, *learnt)
+
+    def learn(self, outcome: Outcome, now: float) -> None:
+        """Take in how a permit ended; one from a ledger that was lost is told from its figures alone."""
+        self._turn(now)
+        spend = outcome.spend if outcome.epoch == self.epoch else Spend(self.window.serial, None)
+        self._count_in(self._member(outcome.member, now), spend, outcome.what)
+        if outcome.what == "released":
+            self.window.release(spend)
+        elif outcome.what == "silent":
+            self._learn_silence(outcome, spend, now)
+        else:
+            self._learn_figures(outcome, spend, now)
+        self.counts_milliseconds = self.counts_milliseconds or outcome.counts_milliseconds
+        if outcome.hold is not None:
+            self.window.hold(now + outcome.hold)
+        self._turn(now)
+
+    def _learn_silence(self, outcome: Outcome, spend: Spend, now: float) -> None:
+        if outcome.refused:
+            self.window.refused(spend)
+        self.window.answered_silently(spend, now, refused=outcome.refused)
+
+    def _learn_figures(self, outcome: Outcome, spend: Spend, now: float) -> None:
+        if outcome.left is not None and outcome.left < 0:
+            # Told too late: that window is over, and nothing of it says how this one stands.
+            self.window.release(spend)
+            return
+        is_recent = spend.serial == self.window.serial
+        if outcome.refused:
+            self.window.refused(spend)
+        end = None if outcome.left is None else now + outcome.left
+        self.window.answered(spend, outcome.limit, outcome.remaining, end, now)
+        if outcome.refused and is_recent and end and not outcome.remaining and self.window.spare > 0:
+            # Whatever was believed of this window until now, there is nothing in it.
+            self.window.hold(end)
+
+    def _spend(self) -> Spend:
+        window = self.window
+        return Spend(window.serial, window.lowest if window.seen else None, window.untold)
+
+    def _count_in(self, member: Member, spend: Spend, what: What) -> None:
+        """Take a permit off its member; one no longer counted is counted again, so that landing it changes nothing."""
+        carried = spend.serial != self.window.serial
+        if not member.in_flight:
+            self._count(member, 1, carried=int(carried))
+        elif carried and not member.carried:
+            self._count(member, 0, carried=1)
+        elif not carried and member.carried == member.in_flight:
+            self._count(member, 0, carried=-1)
+        member.in_flight -= 1
+        member.carried -= carried
+        if what == "released" and not carried:
+            member.granted = max(0, member.granted - 1)
+
+    def _count(self, member: Member, in_flight: int, *, carried: int) -> None:
+        for one in (member, self.window):
+            one.in_flight += in_flight
+            one.carried += carried
+        self.window.sent = max(self.window.in_flight, self.window.sent + in_flight)
+
+    def _agree(self, member: Member, in_flight: int) -> None:
+        """Believe the process: a grant may not have reached it, and what was forgotten here may still be on its way."""
+        missing = in_flight - member.in_flight
+        self._count(member, missing, carried=missing if missing > 0 else min(0, in_flight - member.carried))
+        if missing < 0:
+            member.granted = max(0, member.granted + missing)
+
+    def _give_up_waiting(self, now: float) -> None:
+        """Permits out for long have landed or died: they stay spent, but no other waits for what their answers say."""
+        for member in self.members.values():
+            if member.granted_at < now - CARRY:
+                self._count(member, 0, carried=member.in_flight - member.carried)
+
+    def _member(self, name: str, now: float) -> Member:
+        member = self.members.setdefault(name, Member())
+        member.seen_at = now
+        return member
+
+    def _turn(self, now: float) -> None:
+        """At a window's end, forget what can only have landed in it: also what died with its process."""
+        self.window.roll(now)
+        if self.serial == self.window.serial:
+            return
+        self.serial = self.window.serial
+        over = max(min(self.window.previous_end, now) - CARRY, now - self.window.length_or_default)
+        for member in self.members.values():
+            member.carried = member.in_flight
+            if member.granted_at < over:
+                self._count(member, -member.in_flight, carried=-member.carried)
+            member.granted = member.in_flight
+        self.members = {name: one for name, one in self.members.items() if one.in_flight or one.seen_at > now - ACTIVE}
+
+    def _free(self, ask: Ask, now: float, *, kept: int) -> int:
+        window = self.window
+        kept += ask.floor if window.limit is not None else 0
+        return max(0, min(window.free(now), window.spare - kept, self._quota(ask.member, now)))
+
+    def _quota(self, name: str, now: float) -> int:
+        """What is left of this member's fair share while others that have not had theirs go without."""
+        limit = self.window.limit
+        hungry = [one for other, one in self.members.items() if other != name and one.hungry_at > now - HUNGER]
+        if limit is None or not hungry:
+            return self.window.spare
+        fair = ceil(limit / (len(hungry) + 1))
+        if all(one.granted >= fair for one in hungry):
+            return self.window.spare
+        return max(0, fair - self.members[name].granted)
+
+    def _grant(self, member: Member, wanted: int, free: int, now: float) -> int:
+        count = min(wanted, free)
+        for _ in range(count):
+            self.window.take(now)
+        if count:
+            member.granted += count
+            member.in_flight += count
+            member.granted_at = now
+        return count
+
+    def _is_turn_of_bulk(self) -> bool:
+        return self.since_bulk >= BULK_SHARE
+
+    def _is_open_to_bulk(self, name: str, now: float) -> bool:
+        """Whether no other process waits with an interactive call."""
+        waiting = (one.hungry_interactive_at > now - HUNGER for other, one in self.members.items() if other != name)
+        return self._is_turn_of_bulk() or not any(waiting)
+
+    def _note_hunger(self, member: Member, ask: Ask, interactive: int, bulk: int, now: float) -> None:
+        member.hungry_interactive_at = now if interactive < ask.interactive else -inf
+        member.hungry_at = now if interactive < ask.interactive or bulk < ask.bulk else -inf
+
+    def _again_in(self, ask: Ask, now: float) -> float:
+        window = self.window
+        look = window.next_look(now, ask.reserve if ask.bulk else 0.0) - now
+        may_change = window.in_flight > 0 or window.spare > 0
+        spent = window.seen and window.lowest <= 0 and window.limit is not None
+        return max(0.0, min(look, POLL if may_change and not spent else LOOK))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for a store; infinities, which JSON lacks, as null."""
+        members = {name: _without_infinities(attrs.asdict(one)) for name, one in self.members.items()}
+        window = _without_infinities(attrs.asdict(self.window))
+        return {**attrs.asdict(self, recurse=False), "window": window, "members": members}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Ledger":
+        """The ledger that `as_json` made; raises TypeError, KeyError, AttributeError or ValueError on anything else."""
+        members = {name: _made(Member, one) for name, one in values["members"].items()}
+        window = _made(Window, values["window"])
+        rest = int(values["since_bulk"]), int(values["serial"]), bool(values["counts_milliseconds"])
+        return cls(str(values["epoch"]), window, members, *rest)
+
+
+def _without_infinities(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if value == -inf else value for name, value in values.items()}
+
+
+def _made(kind: type[T], values: dict[str, Any]) -> T:
+    """Numbers only, and nothing where there may be nothing: anything else would fail much later."""
+    for attribute in attrs.fields(kind):
+        value = values[attribute.name]
+        if attribute.default == -inf and value is None:
+            values = {**values, attribute.name: -inf}
+        elif not isinstance(value, attribute.type | int):
+            raise TypeError(f"{attribute.name} cannot be {value!r}")
+    return kind(**values)

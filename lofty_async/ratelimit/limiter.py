@@ -1,0 +1,358 @@
+"""Who may send now.
+
+The server counts requests in a fixed window of 60 s per application and tells, in headers, the limit, what remains
+and when the window ends. Three things follow.
+
+*Budget.* Answers come out of order, so the latest Remaining may be an old one; the lowest one seen in a window never
+is. Everything in flight may still be missing from it. Hence budget = lowest Remaining - in flight: never too high,
+and exact again once the answers are in. With 100 a minute and 1,000 calls the best possible time is 494 s from a
+window that has 14 s left; a cap on concurrency takes 495 s and 450 refusals, a local token bucket 554 s and 23, this
+rule 494 s and none. Alone, the whole window may be spent at once; a leak or an even spread only adds waiting.
+
+*Company.* When limit - Remaining exceeds what was sent from here, somebody else spends too. Then the first request of
+a window goes alone to see what is left, and at most our share of the rest is in flight, down to one: four processes
+that know nothing of each other take 499 s and 27 refusals.
+
+*Lanes.* First come first served in a lane, interactive before bulk. Bulk leaves a tenth of the limit untouched at the
+window's start, less as it ages, nothing at its end: a call that comes in finds room, and no permit is lost. When
+interactive calls fill everything, each tenth permit goes to bulk.
+
+There is no task that sleeps and could die: waiters are futures, and one timer is set anew from the state whenever the
+state changes.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from math import inf
+from types import TracebackType
+from typing import Final, Self
+
+from attrs import define, frozen
+
+from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimitWaitTooLong
+from lofty_async.wire import RateState
+
+from .budget import Budget, Charge
+from .lanes import Deadlines, Lane, Queue, Waiter
+from .shared import SharedBudget
+from .stores import Store
+
+log = logging.getLogger("lofty_async.ratelimit")
+
+BULK_SHARE: Final = 9  # interactive permits in a row after which bulk has its turn
+
+
+@frozen
+class RateLimit:
+    """The budget at one moment.
+
+    `remaining` is the lowest that the server has told in this window, before what is in flight; `resets_in` seconds.
+    Each is `None` while it is unknown. `queued` counts the calls that wait, per lane.
+    """
+
+    limit: int | None
+    remaining: int | None
+    resets_in: float | None
+    queued: Mapping[Lane, int]
+    in_flight: int
+
+
+@frozen
+class Waited:
+    """A call got its turn after waiting for longer than the threshold; `seconds` from asking to getting."""
+
+    route: str
+    lane: Lane
+    seconds: float
+
+
+@define(eq=False)
+class Permit:
+    """The right to send one request now. It ends in `settle` or `release`, once; ending it again does nothing."""
+
+    number: int
+    lane: Lane
+    route: str
+    waited: float
+    limiter: "RateLimiter"
+    charge: Charge
+    is_open: bool = True
+
+    def settle(self, state: RateState | None = None, *, refused: bool = False) -> None:
+        """The request left; `state` is what its answer said, `refused` whether it said that nothing is left.
+
+        Without a `state` no answer came: the server may have counted the request or not.
+        """
+        if self.is_open:
+            self.is_open = False
+            self.limiter.settle(self, state, refused=refused)
+
+    def release(self) -> None:
+        """The request never left."""
+        if self.is_open:
+            self.is_open = False
+            self.limiter.release(self)
+
+
+class RateLimiter:
+    """Hands out permits, one per request, so that the application's budget is spent whole and never overdrawn.
+
+    One limiter belongs to one application; clients for several accounts of it share one. `reserve` is the share of
+    each window that bulk work leaves to interactive calls (0 to 1), `floor` the number of requests of each window
+    that is never spent, `max_burst` the most requests in flight at once. `on_wait` hears of each wait above
+    `wait_threshold` seconds. `clock` counts monotonic seconds, `wall` epoch seconds.
+
+    Raises: InvalidRequestError where a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store | None = None,
+        reserve: float = 0.1,
+        floor: int = 0,
+        max_burst: int = 100,
+        on_wait: Callable[[Waited], None] | None = None,
+        wait_threshold: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        _check_range("reserve", reserve, 0, 1)
+        _check_range("floor", floor, 0, inf)
+        _check_range("max_burst", max_burst, 1, inf)
+        _check_range("wait_threshold", wait_threshold, 0, inf)
+        self._on_wait, self._wait_threshold = on_wait, wait_threshold
+        self._clock, self._wall = clock, wall
+        self._budget = Budget(reserve, floor, max_burst)
+        if store:
+            self._budget = SharedBudget(reserve, floor, max_burst, store=store, clock=clock, on_change=self._pump)
+        self._queues: dict[Lane, Queue[Permit]] = {lane: Queue() for lane in Lane}
+        self._deadlines: Deadlines[Permit] = Deadlines()
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._number = 0
+        self._since_bulk = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the calls that wait, with `ClientClosedError`; nobody would wake them."""
+        for waiter in self._drain():
+            waiter.fail(ClientClosedError("the rate limiter was closed while the call waited"))
+        await self._budget.aclose()
+
+    async def acquire(
+        self,
+        route: str = "",
+        *,
+        lane: Lane = Lane.INTERACTIVE,
+        max_wait: float | None = None,
+        returning: Permit | None = None,
+    ) -> Permit:
+        """Wait for the turn of one request on `route`; cancelling it costs nobody else's turn.
+
+        A `returning` permit, refused by the server, has its old place in the order back.
+
+        Raises: RateLimitWaitTooLong at once where the wait is going to be longer than `max_wait` seconds, and after
+            `max_wait` where it proves to be. ClientClosedError where the limiter is closed meanwhile.
+        """
+        now = self._clock()
+        loop = self._adopt_loop()
+        number = returning.number if returning else self._next_number()
+        if not self._waiting() and self._may_go(lane, now) and self._budget.is_open(route, now):
+            return self._grant(number, lane, route, 0.0, now)
+        if max_wait is not None:
+            predicted = self._budget.predict(0 if returning else self._ahead(lane), route, now)
+            if predicted > max_wait:
+                raise _too_long(predicted, max_wait, lane)
+        return await self._queue(Waiter(number, lane, route, now, loop.create_future(), max_wait))
+
+    @property
+    def snapshot(self) -> RateLimit:
+        """The budget now."""
+        now, window = self._clock(), self._budget.window
+        window.roll(now)
+        return RateLimit(
+            limit=window.limit,
+            remaining=None if window.limit is None else window.remaining,
+            resets_in=None if window.ends_at is None else max(0.0, window.ends_at - now),
+            queued={lane: len(queue) for lane, queue in self._queues.items()},
+            in_flight=window.in_flight,
+        )
+
+    def predict(self, lane: Lane = Lane.INTERACTIVE, route: str | None = None) -> float:
+        """Seconds that a call coming now would wait at least, by what is known."""
+        return self._budget.predict(self._ahead(lane), route, self._clock())
+
+    def _ahead(self, lane: Lane) -> int:
+        return self._waiting() if lane is Lane.BULK else len(self._queues[Lane.INTERACTIVE])
+
+    def _waiting(self) -> int:
+        return sum(len(queue) for queue in self._queues.values())
+
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _may_go(self, lane: Lane, now: float) -> bool:
+        leaves_reserve = lane is Lane.BULK and not self._is_turn_of_bulk()
+        return self._budget.is_free(now, leaves_reserve=leaves_reserve, lane=lane)
+
+    def _is_turn_of_bulk(self) -> bool:
+        return self._since_bulk >= BULK_SHARE and len(self._queues[Lane.BULK]) > 0
+
+    def _grant(self, number: int, lane: Lane, route: str, waited: float, now: float) -> Permit:
+        self._since_bulk = self._since_bulk + 1 if lane is Lane.INTERACTIVE else 0
+        return Permit(number, lane, route, waited, self, self._budget.take(route, now, lane))
+
+    async def _queue(self, waiter: Waiter[Permit]) -> Permit:
+        self._queues[waiter.lane].add(waiter)
+        self._deadlines.add(waiter)
+        self._pump()
+        try:
+            return await waiter.future
+        except (asyncio.CancelledError, GeneratorExit):  # the latter where the loop died under the call
+            self._forget(waiter)
+            raise
+
+    def _forget(self, waiter: Waiter[Permit]) -> None:
+        """A caller went away: out of the queue, or, where its permit had just been granted, on to the next."""
+        self._leave(waiter)
+        if waiter.future.done() and not waiter.future.cancelled() and not waiter.future.exception():
+            waiter.future.result().release()
+        self._rest()
+
+    def _leave(self, waiter: Waiter[Permit]) -> None:
+        self._queues[waiter.lane].remove(waiter)
+        self._deadlines.remove(waiter)
+
+    def _rest(self) -> None:
+        if not self._waiting():
+            self._disarm()
+            self._want(self._clock())
+
+    def _pump(self) -> None:
+        """Grant what may go now, then set the timer for when more may."""
+        if self._loop is None or self._loop.is_closed():
+            self._drain()
+            return
+        now = self._clock()
+        while waiter := self._next_waiter(now):
+            self._leave(waiter)
+            if not waiter.future.done():
+                self._serve(waiter, now)
+        self._give_up_late(now)
+        self._want(now)
+        self._arm(now)
+
+    def _want(self, now: float) -> None:
+        """Tell a shared budget how many calls wait that could go."""
+        if isinstance(self._budget, SharedBudget):
+            queues = (self._queues[lane] for lane in (Lane.INTERACTIVE, Lane.BULK))
+            self._budget.want(*(queue.count(lambda route: self._budget.is_open(route, now)) for queue in queues))
+
+    def _serve(self, waiter: Waiter[Permit], now: float) -> None:
+        waited = now - waiter.since
+        waiter.future.set_result(self._grant(waiter.number, waiter.lane, waiter.route, waited, now))
+        if self._on_wait and waited > self._wait_threshold:
+            self._tell(self._on_wait, Waited(waiter.route, waiter.lane, waited))
+
+    @staticmethod
+    def _tell(on_wait: Callable[[Waited], None], event: Waited) -> None:
+        try:
+            on_wait(event)
+        except Exception:
+            # The listener is the user's; its mistake must not cost the others their turn.
+            log.exception("on_wait failed")
+
+    def _next_waiter(self, now: float) -> Waiter[Permit] | None:
+        lanes = (Lane.BULK, Lane.INTERACTIVE) if self._is_turn_of_bulk() else (Lane.INTERACTIVE, Lane.BULK)
+        for lane in lanes:
+            if len(self._queues[lane]) and self._may_go(lane, now):
+                waiter = self._queues[lane].first(lambda route: self._budget.is_open(route, now))
+                if waiter:
+                    return waiter
+        return None
+
+    def _give_up_late(self, now: float) -> None:
+        for waiter in self._deadlines.due(now):
+            self._queues[waiter.lane].remove(waiter)
+            waiter.fail(_too_long(now - waiter.since, waiter.max_wait or 0.0, waiter.lane))
+
+    def _arm(self, now: float) -> None:
+        self._disarm()
+        if self._loop and self._waiting():
+            look = self._next_look(now)
+            if look < inf:
+                self._timer = self._loop.call_later(max(0.0, look - now), self._pump)
+
+    def _disarm(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _next_look(self, now: float) -> float:
+        routes = [route for queue in self._queues.values() for route in queue.routes()]
+        look = self._budget.next_look(now, routes, leaves_reserve=len(self._queues[Lane.BULK]) > 0)
+        return min(look, self._deadlines.next())
+
+    def _adopt_loop(self) -> asyncio.AbstractEventLoop:
+        """Leave what waited in another loop; its futures can be told nothing if that is gone."""
+        loop, before = asyncio.get_running_loop(), self._loop
+        if loop is not before:
+            left = self._drain()
+            self._loop = loop
+            if before and not before.is_closed():
+                error = RuntimeError("the rate limiter is used in another event loop now")
+                before.call_soon_threadsafe(_fail_all, left, error)
+        return loop
+
+    def _drain(self) -> list[Waiter[Permit]]:
+        """Everyone who waits, taken out."""
+        self._disarm()
+        self._deadlines.drain()
+        return [waiter for queue in self._queues.values() for waiter in queue.drain()]
+
+    def release(self, permit: Permit) -> None:
+        """Take back a permit whose request never left; callers say `permit.release()`."""
+        self._budget.release(permit.charge)
+        self._go_on()
+
+    def settle(self, permit: Permit, state: RateState | None, *, refused: bool) -> None:
+        """Learn from an answer; callers say `permit.settle(…)`."""
+        now = self._clock()
+        if state is None:
+            self._budget.lose(permit.charge, now)
+        else:
+            self._budget.settle(permit.charge, state, refused=refused, now=now, wall=self._wall())
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._waiting():
+            self._pump()
+
+
+def _fail_all(waiters: list[Waiter[Permit]], error: BaseException) -> None:
+    for waiter in waiters:
+        waiter.fail(error)
+
+
+def _too_long(predicted: float, max_wait: float, lane: Lane) -> RateLimitWaitTooLong:
+    return RateLimitWaitTooLong(
+        f"the turn of this {lane} call would come in {predicted:.1f} s, later than max_wait={max_wait:g} s",
+        predicted=predicted,
+        max_wait=max_wait,
+    )
+
+
+def _check_range(argument: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        text = (
+            f"{argument} must be between {least} and {most}" if most < inf else f"{argument} must be at least {least}"
+        )
+        raise InvalidRequestError(text, argument=argument)

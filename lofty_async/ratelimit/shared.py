@@ -1,0 +1,288 @@
+"""The budget that several processes share through a store, and the in-process rules while the store is away.
+
+One pump talks to the store: it hands in how permits ended and asks for as many new ones as calls are waiting. What
+it is granted lies here as tickets until a call takes one; a ticket whose caller has gone is handed back.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from math import inf
+from secrets import token_hex
+from typing import Final
+
+from attrs import define, field, frozen
+
+from lofty_async.wire import RateState
+
+from .budget import Budget, Charge
+from .lanes import Lane
+from .ledger import Ask, Grant, Outcome, What
+from .resets import WINDOW
+from .stores import Store, StoreFailed
+from .window import Spend
+
+log = logging.getLogger("lofty_async.ratelimit")
+
+PATIENCE: Final = 0.5  # seconds for a store that does not give up by itself
+REJOIN: Final = 2.0  # seconds between attempts at a store that failed
+MOST_OUTCOMES: Final = 1000  # kept for a store that is away
+
+
+def member_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
+
+
+@frozen
+class Ticket:
+    """The store's leave to send one request."""
+
+    spend: Spend
+    epoch: str
+
+
+@frozen
+class SharedCharge(Charge):
+    """A charge that the store knows of; without a ticket it was made while the store was away."""
+
+    ticket: Ticket | None = None
+
+
+@define(eq=False)
+class SharedBudget(Budget):
+    """A budget whose permits come from a store. `on_change` is called when more may be free than before."""
+
+    store: Store = field(kw_only=True)
+    clock: Callable[[], float] = field(kw_only=True)
+    on_change: Callable[[], None] = field(kw_only=True)
+    member: str = field(factory=member_name)
+    _process: int = field(factory=os.getpid)
+    is_away: bool = False
+    _tickets: dict[Lane, list[Ticket]] = field(factory=lambda: {lane: list[Ticket]() for lane in Lane})
+    _wants: dict[Lane, int] = field(factory=lambda: dict.fromkeys(Lane, 0))
+    _outcomes: deque[tuple[Outcome, float]] = field(factory=lambda: deque(maxlen=MOST_OUTCOMES))
+    _denied: set[Lane] = field(factory=set[Lane])
+    _again_at: float = -inf
+    _news: asyncio.Event = field(factory=asyncio.Event)
+    _pump: asyncio.Task[None] | None = None
+
+    def is_free(self, now: float, *, leaves_reserve: bool, lane: Lane = Lane.INTERACTIVE) -> bool:
+        if self.is_away:
+            return super().is_free(now, leaves_reserve=leaves_reserve, lane=lane)
+        in_hand = bool(self._tickets[lane]) and self.window.in_flight < self.max_burst
+        return in_hand and self.pace.ready_at(now) <= now
+
+    def take(self, route: str, now: float, lane: Lane = Lane.INTERACTIVE) -> Charge:
+        charge = super().take(route, now, lane)
+        ticket = self._tickets[lane].pop() if self._tickets[lane] else None
+        return SharedCharge(charge.route, charge.granted_at, charge.spend, charge.own, ticket)
+
+    def release(self, charge: Charge) -> None:
+        super().release(charge)
+        self._report(charge, "released")
+
+    def lose(self, charge: Charge, now: float) -> None:
+        super().lose(charge, now)
+        self._report(charge, "silent")
+
+    def settle(self, charge: Charge, state: RateState, *, refused: bool, now: float, wall: float) -> None:
+        super().settle(charge, state, refused=refused, now=now, wall=wall)
+        end = self.resets.end_of_window(state, now, wall)
+        left = None if end is None else end - now
+        remaining = 0 if refused and state.remaining is None else state.remaining
+        limit = state.limit or self.window.limit
+        if charge.route in self.routes.windows:
+            self._report(charge, "silent", refused=refused)
+        elif limit is None or remaining is None:
+            self._report(charge, "silent", refused=refused, hold=None if limit else state.retry_after)
+        else:
+            self._report(charge, "answered", limit, remaining, left, refused=refused, hold=state.retry_after)
+
+    def next_look(self, now: float, routes: Iterable[str], *, leaves_reserve: bool) -> float:
+        if self.is_away:
+            return super().next_look(now, routes, leaves_reserve=leaves_reserve)
+        looks = [self.pace.ready_at(now), *(self.routes.ready_at(route, now) for route in routes)]
+        return min((look for look in looks if look > now), default=inf)
+
+    def want(self, interactive: int, bulk: int) -> None:
+        """How many calls wait, per lane, that could go now."""
+        now = self.clock()
+        most = max(0, self.max_burst - self.window.in_flight) if self.pace.ready_at(now) <= now else 0
+        self._wants[Lane.INTERACTIVE] = min(interactive, most)
+        self._wants[Lane.BULK] = min(bulk, most - self._wants[Lane.INTERACTIVE])
+        if any(self._shortage(lane) and lane not in self._denied for lane in Lane) and not self.is_away:
+            self._again_at = -inf
+        self._wake()
+
+    async def aclose(self) -> None:
+        """Hand back what is in hand, tell the store the rest, and let go of it."""
+        self._wants = dict.fromkeys(Lane, 0)
+        await self._finish_talking()
+        self._hand_back()
+        if self._outcomes:
+            outcomes = _aged(self._outcomes, self.clock())
+            self._outcomes.clear()
+            await _at_parting(self.store.observe(outcomes))
+        await _at_parting(self.store.aclose())
+
+    async def _finish_talking(self) -> None:
+        """Let the pump say what it has begun to say: cut short, the store would keep permits that nobody has."""
+        if self._pump and not self._pump.done() and self._pump.get_loop() is asyncio.get_running_loop():
+            self._news.set()
+            _, unfinished = await asyncio.wait({self._pump}, timeout=0.0 if self.is_away else PATIENCE)
+            for pump in unfinished:
+                pump.cancel()
+                await asyncio.wait({pump})
+
+    def _report(
+        self,
+        charge: Charge,
+        what: What,
+        limit: int = 0,
+        remaining: int = 0,
+        left: float | None = None,
+        *,
+        refused: bool = False,
+        hold: float | None = None,
+    ) -> None:
+        ticket = charge.ticket if isinstance(charge, SharedCharge) else None
+        if ticket is None and what != "answered":
+            return  # the store never counted it, and there is nothing to learn from it
+        spend, epoch = (ticket.spend, ticket.epoch) if ticket else (Spend(-1, None), "")
+        told = (limit, remaining, left, hold, self.resets.counts_milliseconds)
+        outcome = Outcome(self.member, epoch, spend, what, refused, *told)
+        self._outcomes.append((outcome, self.clock()))
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._outcomes and not self._is_short():
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return  # a permit that outlived its loop: the store hears of it with the next call
+        if self._pump is None or self._pump.done() or self._pump.get_loop() is not loop:
+            self._news = asyncio.Event()
+            self._pump = loop.create_task(self._run(), name="lofty_async rate limit store")
+        self._news.set()
+
+    def _shortage(self, lane: Lane) -> int:
+        return max(0, self._wants[lane] - len(self._tickets[lane]))
+
+    def _is_short(self) -> bool:
+        return any(self._shortage(lane) for lane in Lane)
+
+    async def _run(self) -> None:
+        """Talk to the store for as long as there is something to say."""
+        while self._outcomes or self._is_short():
+            self._news.clear()
+            if (self._outcomes and not self.is_away) or self.clock() >= self._again_at:
+                await self._talk()
+            if self._is_short() if not self._outcomes else self.is_away:
+                await self._sleep(self._again_at - self.clock())
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until it is time to ask again, or there is something new to tell."""
+        timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._news.set)
+        try:
+            await self._news.wait()
+        finally:
+            timer.cancel()
+
+    async def _talk(self) -> None:
+        outcomes = list(self._outcomes)
+        self._outcomes.clear()
+        try:
+            ask = self._ask()
+            async with asyncio.timeout(PATIENCE):
+                grant = await self.store.take(ask, _aged(outcomes, self.clock()))
+        except BaseException as failure:
+            self._keep(outcomes)
+            # A store may be the user's own: whatever it raises, calls go on.
+            if not isinstance(failure, Exception):
+                raise
+            self._go_on_without(failure)
+            return
+        self._come_back()
+        self._learn_from_others(grant, self.clock())
+        ticket = Ticket(grant.spend, grant.epoch)
+        self._tickets[Lane.INTERACTIVE] += [ticket] * grant.interactive
+        self._tickets[Lane.BULK] += [ticket] * grant.bulk
+        granted = {Lane.INTERACTIVE: (grant.interactive, ask.interactive), Lane.BULK: (grant.bulk, ask.bulk)}
+        self._denied = {lane for lane, (got, asked) in granted.items() if got < asked}
+        self._again_at = self.clock() + grant.again_in if self._denied else -inf
+        self.on_change()
+        self._hand_back()
+
+    def _learn_from_others(self, grant: Grant, now: float) -> None:
+        """Know what they know, for when the store is away."""
+        window = self.window
+        self.resets.counts_milliseconds = self.resets.counts_milliseconds or grant.counts_milliseconds
+        # What was told here meanwhile may be news to them.
+        if grant.limit is not None and grant.limit > (window.limit or 0) and not self._outcomes:
+            self.routes.cede(window, grant.limit)
+            window.limit, window.lowest = grant.limit, window.lowest + grant.limit - (window.limit or 0)
+        if grant.spend.lowest is not None and grant.left is not None and window.limit is not None:
+            window.roll(now)
+            if window.ends_at is None or window.end_is_assumed:
+                window.ends_at, window.end_is_assumed = now + grant.left, False
+            if abs(window.ends_at - now - grant.left) < window.length_or_default / 2:
+                window.lowest = min(window.lowest, grant.spend.lowest)
+
+    def _ask(self) -> Ask:
+        """What calls lack now; a forked process speaks for itself."""
+        if self._process != os.getpid():
+            self._process, self.member = os.getpid(), member_name()
+        return Ask(
+            self.member,
+            self.window.in_flight,
+            self._shortage(Lane.INTERACTIVE),
+            self._shortage(Lane.BULK),
+            self.reserve,
+            self.floor,
+        )
+
+    def _hand_back(self) -> None:
+        """Tickets that nobody took: their callers have gone, or their routes have closed."""
+        for lane in Lane:
+            tickets, self._tickets[lane] = self._tickets[lane], []
+            for ticket in tickets:
+                outcome = Outcome(self.member, ticket.epoch, ticket.spend, "released")
+                self._outcomes.append((outcome, self.clock()))
+
+    def _keep(self, outcomes: list[tuple[Outcome, float]]) -> None:
+        self._outcomes = deque([*outcomes, *self._outcomes], MOST_OUTCOMES)
+
+    def _go_on_without(self, failure: Exception) -> None:
+        if not self.is_away:
+            log.warning("the rate limit's store is away, so this process goes on by itself: %s", _reason(failure))
+        self.is_away = True
+        self._again_at = self.clock() + REJOIN
+        self.on_change()
+
+    def _come_back(self) -> None:
+        if self.is_away:
+            log.info("the rate limit's store is back")
+        self.is_away = False
+
+
+def _aged(outcomes: Iterable[tuple[Outcome, float]], now: float) -> list[Outcome]:
+    """Outcomes whose time left is counted from now; what is older than a window teaches nothing."""
+    return [outcome.aged(now - at) for outcome, at in outcomes if now - at < WINDOW]
+
+
+def _reason(failure: Exception) -> str:
+    """What a store of ours says is free of secrets; what others say need not be."""
+    return str(failure) if isinstance(failure, StoreFailed) else type(failure).__name__
+
+
+async def _at_parting(word: Awaitable[None]) -> None:
+    """Tell the store, which may fail: then it finds out by itself at the window's end."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await word
+    except Exception as failure:  # noqa: BLE001 - a store may be the user's own, and closing goes on
+        log.debug("the rate limit's store did not hear the last: %s", _reason(failure))

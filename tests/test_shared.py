@@ -1,0 +1,522 @@
+"""What becomes of one budget that several processes share, whatever happens to them and to their store."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from lofty_async.ratelimit import Lane, MemoryStore, RateLimiter
+from lofty_async.ratelimit.shared import MOST_OUTCOMES, PATIENCE, REJOIN
+from lofty_async.ratelimit.stores import StoreFailed
+from lofty_async.wire import RateState
+from tests.company import Company, budget, spend_beside
+from tests.virtual import LoftyWindow, best_possible, now, run, together
+
+AWAY = "the rate limit's store is away"
+
+
+def pumps() -> list[str]:
+    return [task.get_name() for task in asyncio.all_tasks() if "rate limit store" in task.get_name()]
+
+
+def test_when_all_is_done_nothing_is_in_flight_and_no_task_is_left() -> None:
+    async def main() -> None:
+        company = Company()
+        for _ in range(3):
+            company.join()
+        await company.share_out(250)
+        await asyncio.sleep(1)
+        assert pumps() == []
+        assert company.store.ledger.window.in_flight == 0
+        changes = company.store.changes
+        await asyncio.sleep(100)
+        assert company.store.changes == changes
+
+    run(main())
+
+
+def test_a_caller_cancelled_at_any_moment_leaks_nothing() -> None:
+    async def main() -> None:
+        company = Company(LoftyWindow(phase=1))
+        caller = company.join()
+        await caller.calls(3, at_once=1)
+        for step in range(60):
+            going = asyncio.ensure_future(caller.limiter.acquire())
+            await asyncio.sleep(step * 0.0001)
+            if going.done():
+                going.result().release()
+            going.cancel()
+            await asyncio.wait({going})
+        await asyncio.sleep(1)
+        assert (company.store.ledger.window.in_flight, caller.limiter.snapshot.in_flight) == (0, 0)
+        assert company.store.ledger.window.sent == 3
+        assert pumps() == []
+
+    run(main())
+
+
+def test_tickets_that_nobody_took_are_handed_back_for_others() -> None:
+    async def main() -> None:
+        company = Company(LoftyWindow(phase=1))
+        gone, other = company.join(), company.join()
+        await gone.calls(3, at_once=1)
+        waiting = [asyncio.ensure_future(gone.limiter.acquire()) for _ in range(10)]
+        await asyncio.sleep(0.0017)
+        assert company.store.ledger.window.in_flight > 0
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        await other.calls(97, at_once=50)
+        assert now() < 59
+
+    run(main())
+
+
+def test_closing_hands_in_the_last_answers_and_closes_the_store() -> None:
+    async def main() -> None:
+        company = Company()
+        caller = company.join()
+        permit = await caller.limiter.acquire()
+        permit.settle()
+        await company.close()
+        assert company.store.ledger.window.in_flight == 0
+        assert company.store.closed
+        assert pumps() == []
+
+    run(main())
+
+
+def test_closing_while_the_pump_talks_takes_no_permit_along() -> None:
+    async def main() -> None:
+        company = Company()
+        caller = company.join()
+        waiting = asyncio.ensure_future(caller.limiter.acquire())
+        await asyncio.sleep(0.0007)
+        await company.close()
+        await asyncio.wait({waiting})
+        assert waiting.exception()
+        assert company.store.ledger.window.in_flight == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("error", [StoreFailed("gone"), ValueError("a user's own store")])
+def test_closing_does_not_fail_with_the_store(error: Exception) -> None:
+    async def main() -> None:
+        company = Company()
+        caller = company.join()
+        permit = await caller.limiter.acquire()
+        company.store.broken = error
+        permit.settle()
+        await asyncio.sleep(0.1)
+        await company.close()
+        assert now() < 1
+        assert pumps() == []
+
+    run(main())
+
+
+def test_closing_waits_no_longer_than_a_moment_for_a_store_that_hangs() -> None:
+    async def main() -> None:
+        company = Company()
+        caller = company.join()
+        permit = await caller.limiter.acquire()
+        company.store.delay = 1000.0
+        permit.settle()
+        await asyncio.sleep(0)
+        began = now()
+        await company.close()
+        assert now() - began < 1.5
+        assert pumps() == []
+
+    run(main())
+
+
+BROKEN = [StoreFailed("connection refused"), ValueError("token=secret"), OSError("no route")]
+
+
+@pytest.mark.parametrize("error", BROKEN, ids=lambda error: type(error).__name__)
+def test_calls_go_on_while_the_store_is_away_with_one_warning(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def main() -> None:
+        company = Company()
+        caller = company.join()
+        await caller.calls(50, at_once=50)
+        company.store.broken = error
+        await caller.calls(450, at_once=50)
+        assert caller.done == 500
+        assert now() <= best_possible(company.server, 500) * 1.02
+        assert budget(caller).is_away
+        company.store.broken = None
+        await asyncio.sleep(REJOIN + 1)
+        assert not budget(caller).is_away
+        await caller.calls(100, at_once=50)
+        await company.close()
+        assert company.store.ledger.window.in_flight == 0
+        assert caller.refused == 0
+
+    run(main())
+    assert [record.message.startswith(AWAY) for record in caplog.records if record.levelname == "WARNING"] == [True]
+    assert "the rate limit's store is back" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_store_that_hangs_costs_each_outage_one_short_wait() -> None:
+    async def main() -> None:
+        company = Company()
+        caller = company.join()
+        company.store.delay = 1000.0
+        await caller.call()
+        assert now() <= PATIENCE + 0.3
+        began = now()
+        for _ in range(5):
+            await caller.call()
+        assert now() - began < 5 * 0.2 + 0.01
+        await company.close()
+
+    run(main())
+
+
+def test_a_store_that_is_away_from_the_start_costs_one_answer_of_its_own() -> None:
+    async def main() -> None:
+        company = Company()
+        company.store.broken = StoreFailed("no locks")
+        caller = company.join()
+        await caller.calls(500, at_once=50)
+        assert now() <= best_possible(company.server, 500) * 1.01
+        assert caller.refused == 0
+        await company.close()
+
+    run(main())
+
+
+def test_four_processes_whose_store_comes_and_goes_lose_little() -> None:
+    async def main() -> None:
+        company = Company()
+        for _ in range(4):
+            company.join()
+
+        async def trouble() -> None:
+            for _ in range(4):
+                await asyncio.sleep(55)
+                company.store.broken = StoreFailed("away")
+                await asyncio.sleep(30)
+                company.store.broken = None
+
+        troubling = asyncio.ensure_future(trouble())
+        await company.share_out(1000)
+        await troubling
+        assert now() <= best_possible(company.server, 1000) * 1.02
+        assert company.refused <= 30
+        await asyncio.sleep(60)
+        await company.close()
+        assert company.store.ledger.window.in_flight == 0
+
+    run(main())
+
+
+def test_a_store_that_lost_everything_is_filled_again_by_what_is_known() -> None:
+    async def main() -> None:
+        company = Company()
+        for _ in range(4):
+            company.join()
+
+        async def trouble() -> None:
+            for _ in range(6):
+                await asyncio.sleep(67)
+                company.store.lose_everything()
+
+        troubling = asyncio.ensure_future(trouble())
+        await company.share_out(1000)
+        troubling.cancel()
+        assert now() <= best_possible(company.server, 1000) * 1.01
+        assert company.refused <= 5
+        await company.close()
+        assert company.store.ledger.window.in_flight == 0
+
+    run(main())
+
+
+def test_a_grant_that_was_lost_on_its_way_is_not_missing_for_long() -> None:
+    async def main() -> None:
+        company = Company(LoftyWindow(phase=1))
+        caller = company.join()
+        await caller.calls(3, at_once=1)
+        grant = company.store.ledger
+        grant.members[budget(caller).member].in_flight += 50
+        grant.window.in_flight += 50
+        await caller.calls(97, at_once=97)
+        assert now() < 59
+
+    run(main())
+
+
+def test_a_request_without_an_answer_that_the_store_never_counted_is_not_told() -> None:
+    async def main() -> None:
+        company = Company()
+        company.store.broken = StoreFailed("away")
+        caller = company.join()
+        permit = await caller.limiter.acquire()
+        permit.settle()
+        assert not budget(caller)._outcomes
+        await company.close()
+
+    run(main())
+
+
+def test_what_is_kept_for_a_store_that_is_away_is_bounded() -> None:
+    async def main() -> None:
+        company = Company(LoftyWindow(limit=10_000))
+        company.store.broken = StoreFailed("away")
+        caller = company.join()
+        await caller.calls(MOST_OUTCOMES + 200, at_once=100)
+        assert len(budget(caller)._outcomes) == MOST_OUTCOMES
+        await company.close()
+
+    run(main())
+
+
+def test_another_loop_starts_another_pump() -> None:
+    times = [0.0]
+    store = MemoryStore(clock=lambda: times[0])
+    shared = RateLimiter(store=store, clock=lambda: times[0])
+
+    async def call() -> None:
+        permit = await shared.acquire()
+        permit.release()
+        await asyncio.sleep(0.1)
+
+    for _ in range(3):
+        run(call())
+    assert store._ledger.window.in_flight == 0
+
+
+def test_a_permit_that_outlived_its_loop_is_told_with_the_next_call() -> None:
+    times = [0.0]
+    store = MemoryStore(clock=lambda: times[0])
+    shared = RateLimiter(store=store, clock=lambda: times[0])
+    permit = run(_acquire(shared))
+    permit.release()
+
+    async def call() -> None:
+        (await shared.acquire()).release()
+        await asyncio.sleep(0.1)
+
+    run(call())
+    assert store._ledger.window.in_flight == 0
+
+
+async def _acquire(shared: RateLimiter) -> Any:
+    return await shared.acquire()
+
+
+def test_a_forked_process_speaks_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        company = Company()
+        caller = company.join()
+        before = budget(caller).member
+        monkeypatch.setattr("os.getpid", lambda: -1)
+        await caller.call()
+        assert budget(caller).member != before
+        assert set(company.store.ledger.members) == {budget(caller).member}
+
+    run(main())
+
+
+def test_four_busy_processes_have_at_least_half_an_equal_share_each_over_ten_windows() -> None:
+    async def main() -> list[int]:
+        company = Company()
+        for _ in range(4):
+            company.join()
+        await company.share_out(1000)
+        assert company.refused == 0
+        return [caller.done for caller in company.callers]
+
+    assert min(run(main())) >= 1000 / 4 / 2
+
+
+def test_a_light_process_beside_a_busy_one_is_served_within_its_window() -> None:
+    async def main() -> None:
+        company = Company()
+        busy, light = company.join(), company.join()
+
+        async def visit() -> None:
+            for _ in range(30):
+                await asyncio.sleep(light.random.uniform(3, 20))
+                await light.call()
+
+        await together(busy.calls(900, at_once=250), visit())
+        assert light.longest < 61
+        assert company.refused == 0
+
+    run(main())
+
+
+def test_an_interactive_process_goes_before_a_bulk_one_and_hardly_waits() -> None:
+    async def main() -> None:
+        company = Company()
+        bulk, person = company.join(Lane.BULK), company.join()
+
+        async def visit() -> None:
+            for _ in range(40):
+                await asyncio.sleep(12)
+                await person.call()
+
+        await together(bulk.calls(900, at_once=250), visit())
+        assert person.longest < 12
+        assert company.refused == 0
+
+    run(main())
+
+
+def test_the_reserve_is_of_the_whole_budget_however_many_bulk_processes_there_are() -> None:
+    async def main() -> None:
+        company = Company(LoftyWindow(phase=1))
+        for _ in range(4):
+            company.join(Lane.BULK, reserve=0.2)
+        working = asyncio.ensure_future(company.share_out(400))
+        await asyncio.sleep(64)
+        assert 76 <= company.server.used <= 85
+        working.cancel()
+        await asyncio.wait({working})
+
+    run(main())
+
+
+def test_the_floor_is_left_by_all_of_them_together() -> None:
+    async def main() -> None:
+        company = Company(LoftyWindow(phase=1))
+        for _ in range(4):
+            company.join(floor=30)
+        working = asyncio.ensure_future(company.share_out(400))
+        await asyncio.sleep(100)
+        assert company.server.used == 70
+        working.cancel()
+        await asyncio.wait({working})
+
+    run(main())
+
+
+@pytest.mark.parametrize(("limit", "windows_left", "refused"), [(200, 5, 0), (50, 14, 60)])
+def test_a_limit_that_changes_in_the_middle_is_followed(limit: int, windows_left: int, refused: int) -> None:
+    async def main() -> None:
+        company = Company()
+        for _ in range(4):
+            company.join()
+
+        async def change() -> None:
+            await asyncio.sleep(100)
+            company.server.limit = limit
+
+        await together(company.share_out(1000), change())
+        # 300 go before, in 14 s and two windows.
+        assert now() <= 14 + 60 + windows_left * 60 + 5
+        assert company.refused <= refused
+
+    run(main())
+
+
+def test_api_keys_at_ten_a_minute() -> None:
+    async def main() -> None:
+        company = Company(LoftyWindow(limit=10))
+        for _ in range(4):
+            company.join()
+        await company.share_out(100)
+        assert now() <= best_possible(company.server, 100) * 1.01
+        assert company.refused == 0
+
+    run(main())
+
+
+def test_headers_that_are_gone_for_a_while_cost_nothing() -> None:
+    async def main() -> None:
+        company = Company()
+        for _ in range(4):
+            company.join()
+
+        async def fall_silent() -> None:
+            await asyncio.sleep(100)
+            company.server.silent = True
+            await asyncio.sleep(150)
+            company.server.silent = False
+
+        await together(company.share_out(1000), fall_silent())
+        assert now() <= best_possible(company.server, 1000) * 1.01
+        assert company.refused == 0
+
+    run(main())
+
+
+def test_an_endpoint_with_a_lower_limit_of_its_own_does_not_slow_the_others() -> None:
+    async def main() -> None:
+        company = Company(LoftyWindow(own={"slow": LoftyWindow(limit=10)}))
+        slow, rest = company.join(), company.join()
+        slow.route = "slow"
+        await rest.call()
+        await slow.call()
+        waiting = asyncio.ensure_future(slow.calls(200, at_once=30))
+        await rest.calls(400, at_once=50)
+        assert now() <= best_possible(company.server, 450) + 3
+        waiting.cancel()
+        await asyncio.wait({waiting})
+
+    run(main())
+
+
+def test_a_limit_per_second_is_found_and_the_store_is_not_asked_in_vain() -> None:
+    async def main() -> None:
+        company = Company(LoftyWindow(per_second=10))
+        company.join()
+        company.join()
+        await company.share_out(400)
+        assert now() <= 14 + 4 * 60
+        assert company.refused <= 60
+        assert company.store.changes < 6000
+
+    run(main())
+
+
+def test_an_answer_without_remaining_counts_as_spent_and_a_named_time_holds() -> None:
+    async def main() -> None:
+        company = Company(LoftyWindow(silent=True))
+        caller = company.join()
+        permit = await caller.limiter.acquire()
+        permit.settle(RateState(retry_after=5.0), refused=True)
+        await asyncio.sleep(0.1)
+        assert company.store.ledger.window.held_until == pytest.approx(5, abs=0.1)
+        await company.close()
+
+    run(main())
+
+
+def test_the_unit_of_the_reset_header_is_learnt_by_those_that_come_later() -> None:
+    async def main() -> None:
+        company = Company(LoftyWindow(style="ms_left"))
+        early, late = company.join(), company.join()
+        await early.calls(2, at_once=1)
+        assert not budget(late).resets.counts_milliseconds
+        await late.call()
+        assert budget(late).resets.counts_milliseconds
+
+    run(main())
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2.0, 10.0])
+@pytest.mark.parametrize("style", ["epoch_s", "epoch_ms"])
+def test_another_client_that_takes_thirty_of_a_hundred(seconds: float, style: str) -> None:
+    async def main() -> None:
+        company = Company(LoftyWindow(style=style))
+        for _ in range(4):
+            company.join()
+        other = asyncio.ensure_future(spend_beside(company.server, 30, seconds))
+        await company.share_out(1000)
+        other.cancel()
+        # 70 are left of each window: 14 windows, and the first has 14 s left; the last 20 go at a window's start.
+        assert now() <= (14 + 13 * 60) * 1.03
+        assert company.refused <= 5
+
+    run(main())
