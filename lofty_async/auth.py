@@ -1,0 +1,79 @@
+"""What puts `Authorization` on a request."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from .errors import InvalidRequestError
+
+TokenPost = Callable[[str, Mapping[str, str], tuple[str, str] | None], Awaitable[tuple[int, Any]]]
+"""Posts a form to an endpoint, by HTTP Basic where given: `(url, form, basic) -> (status, decoded JSON)`."""
+
+
+class Auth(ABC):
+    """A credential. Fixed ones answer `ready()` for ever; renewable ones also know how to fetch and renew."""
+
+    @abstractmethod
+    def ready(self) -> str | None:
+        """The header's value, or `None` where it has to be fetched first."""
+
+    async def fetch(self, post: TokenPost) -> str:  # noqa: ARG002 - for renewable kinds
+        """The header's value, fetched if need be; never waits for a fixed credential."""
+        value = self.ready()
+        assert value is not None, "a credential that is not always ready overrides fetch"  # noqa: S101 - a contract for subclasses
+        return value
+
+    async def renew(self, refused: str, post: TokenPost) -> str | None:  # noqa: ARG002 - for renewable kinds
+        """A new header's value after the server refused `refused`; `None` where there is none to be had."""
+        return None
+
+    async def settle(self) -> None:  # noqa: B027 - nothing to wait for where nothing is renewed
+        """Waits for a renewal under way, so that a session may close without losing a token just granted."""
+
+
+def header_safe(argument: str, value: object) -> str:
+    """The value, known to be text that a header can carry.
+
+    Raises: InvalidRequestError naming the argument, never the value.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidRequestError(f"{argument} must be a non-empty string", argument=argument)
+    if not value.isascii() or any(character.isspace() or not character.isprintable() for character in value):
+        raise InvalidRequestError(f"{argument} has characters that no header can carry", argument=argument)
+    return value
+
+
+def _key(value: str) -> str:
+    return header_safe("key", value)
+
+
+def _token(value: str) -> str:
+    return header_safe("token", value)
+
+
+@frozen
+class ApiKey(Auth):
+    """An API key, sent as `token <key>`.
+
+    Raises: InvalidRequestError where the key is empty or cannot be sent in a header.
+    """
+
+    key: str = field(repr=False, converter=_key)
+
+    def ready(self) -> str:
+        return f"token {self.key}"
+
+
+@frozen
+class AccessToken(Auth):
+    """An OAuth access token that somebody else renews, sent as `Bearer <token>`.
+
+    Raises: InvalidRequestError where the token is empty or cannot be sent in a header.
+    """
+
+    token: str = field(repr=False, converter=_token)
+
+    def ready(self) -> str:
+        return f"Bearer {self.token}"

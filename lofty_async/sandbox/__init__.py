@@ -1,0 +1,45 @@
+"""A Lofty server of our own: real HTTP over real state, to run, try out and test against.
+
+The names load when they are first used, so that the pytest plugin costs nothing in runs that need no server.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import faults
+    from .entities import Entry, EntryKind, Lead
+    from .faults import Faults
+    from .request_log import RequestRecord
+    from .server import Sandbox
+    from .state import State
+    from .window import ResetStyle
+
+__all__ = [
+    "Entry",
+    "EntryKind",
+    "Faults",
+    "Lead",
+    "RequestRecord",
+    "ResetStyle",
+    "Sandbox",
+    "State",
+    "faults",
+]
+
+_HOMES = {
+    "Entry": ".entities",
+    "EntryKind": ".entities",
+    "Faults": ".faults",
+    "Lead": ".entities",
+    "RequestRecord": ".request_log",
+    "ResetStyle": ".window",
+    "Sandbox": ".server",
+    "State": ".state",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)

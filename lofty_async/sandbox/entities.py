@@ -1,0 +1,102 @@
+"""What the sandbox knows: leads, and their tasks and appointments."""
+
+from collections.abc import Mapping
+from datetime import datetime, time
+from enum import StrEnum
+from typing import Any
+
+from attrs import field, frozen
+
+from .times import TimeStyle
+
+TEAM_ID = 471_208_113_640_512
+MEMBER_ID = 471_208_990_024_571
+"""The user that the sandbox's credentials belong to, as records name them."""
+
+ABSENT = object()
+"""A quirk that leaves the field out."""
+
+
+class EntryKind(StrEnum):
+    """The two kinds that share an id space."""
+
+    TASK = "TASK"
+    APPOINTMENT = "APPOINTMENT"
+
+
+@frozen(kw_only=True)
+class Lead:
+    """A person whom agents work with; `quirks` replace fields of the answer, `ABSENT` leaves them out."""
+
+    id: int
+    first_name: str
+    last_name: str
+    email: str
+    phone: str
+    stage: str = "New Leads"
+    source: str = "Website"
+    created_at: datetime
+    updated_at: datetime
+    assigned_user_id: int = MEMBER_ID
+    user_id: int = 0
+    score: int = 0
+    quirks: Mapping[str, Any] = field(factory=dict[str, Any], repr=False)
+
+    @property
+    def name(self) -> str:
+        return f"{self.first_name} {self.last_name}".strip()
+
+
+@frozen(kw_only=True)
+class Entry:
+    """A task or an appointment: both live in one id space and are read through the same calls.
+
+    `end_at` is a task's deadline. `quirks` replace fields of the answer, `ABSENT` leaves them out.
+    """
+
+    id: int
+    lead_id: int
+    kind: EntryKind = EntryKind.TASK
+    type: str = "Other"
+    content: str = ""
+    start_at: datetime | None = None
+    end_at: datetime | None = None
+    time_zone: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None = None
+    assigned_role: str = "Agent"
+    assigned_user_id: int = MEMBER_ID
+    address: str | None = None
+    subject: str | None = None
+    body: str | None = None
+    reminder_type: int = 0
+    smart_plan: bool = False
+    query_id: int | None = None
+    time_style: TimeStyle = TimeStyle.OFFSET
+    quirks: Mapping[str, Any] = field(factory=dict[str, Any], repr=False)
+
+    @property
+    def finished(self) -> bool:
+        return self.finished_at is not None
+
+    @property
+    def all_day(self) -> bool:
+        """An appointment from midnight to midnight, each in its own offset; there is no flag to set it."""
+        return self.kind is EntryKind.APPOINTMENT and all(
+            moment is not None and moment.time() == time() for moment in (self.start_at, self.end_at)
+        )
+
+    @property
+    def calendar_id(self) -> str:
+        return f"{self.id}-{self.kind.lower()}"
+
+    @property
+    def source_type(self) -> int:
+        """A code; what the vendor's codes mean is not known."""
+        if self.smart_plan:
+            return 4
+        return 1 if self.kind is EntryKind.TASK else 2
+
+    def overdue(self, now: datetime) -> bool:
+        return not self.finished and self.end_at is not None and self.end_at < now

@@ -1,0 +1,232 @@
+"""Faults on demand: what can happen to a request besides being answered."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+from attrs import define, field, frozen
+
+from .refusals import PROXY_PAGE, json_answer
+
+
+@define
+class Exchange:
+    """What becomes of the request at hand."""
+
+    rate_headers: Mapping[str, str] = field(factory=dict[str, str])
+    """The rate headers that its answer will carry."""
+    dropped: bool = False
+    """Whether the client never gets an answer."""
+
+
+EXCHANGE: ContextVar[Exchange] = ContextVar("exchange")
+
+Answer = Callable[[], Awaitable[web.StreamResponse]]
+"""The real answer; the request takes effect when it is awaited."""
+Fault = Callable[[web.Request, Answer], Awaitable[web.StreamResponse]]
+"""Anything that answers a request, with the real answer at hand; a plain function will do."""
+
+
+@frozen
+class Latency:
+    """Answers, some seconds later; the request takes effect after the wait."""
+
+    seconds: float
+
+    async def __call__(self, request: web.Request, answer: Answer) -> web.StreamResponse:  # noqa: ARG002 - Fault's signature
+        await asyncio.sleep(self.seconds)
+        return await answer()
+
+
+@frozen
+class Reply:
+    """Answers with any status and body instead, JSON unless it is a string; the request takes no effect."""
+
+    status: int = 500
+    body: Any = field(factory=lambda: {"code": 20005, "message": "Internal server error"})
+    headers: Mapping[str, str] = field(factory=dict[str, str])
+    content_type: str = "text/html"
+
+    async def __call__(self, request: web.Request, answer: Answer) -> web.StreamResponse:  # noqa: ARG002 - no real answer
+        if isinstance(self.body, str):
+            reply = web.Response(status=self.status, text=self.body, content_type=self.content_type)
+        else:
+            reply = json_answer(self.body, self.status)
+        reply.headers.update(self.headers)
+        return reply
+
+
+@frozen
+class TooManyRequests:
+    """A 429 that no window explains, without rate headers."""
+
+    headers: Mapping[str, str] = field(factory=dict[str, str])
+
+    async def __call__(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+        EXCHANGE.get().rate_headers = self.headers
+        return await Reply(429, {"message": "Too Many Requests"})(request, answer)
+
+
+@frozen
+class FilterTooManyRequests:
+    """The limit as the filter in front tells it: status 400, plain text, no rate headers."""
+
+    async def __call__(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+        EXCHANGE.get().rate_headers = {}
+        return await Reply(400, "Too Many Requests", content_type="text/plain")(request, answer)
+
+
+@frozen
+class DropBefore:
+    """Drops the connection; the request takes no effect."""
+
+    async def __call__(self, request: web.Request, answer: Answer) -> web.StreamResponse:  # noqa: ARG002 - never answered
+        return _drop(request)
+
+
+@frozen
+class DropAfter:
+    """Drops the connection after the request took effect."""
+
+    async def __call__(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+        await answer()
+        return _drop(request)
+
+
+@frozen
+class TruncatedBody:
+    """Sends the first half of the body, then drops the connection; the request took effect."""
+
+    async def __call__(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+        stream, body = await _opened(request, await answer())
+        await stream.write(body[: len(body) // 2])
+        if request.transport is not None:
+            request.transport.close()
+        return stream
+
+
+@frozen
+class SlowBody:
+    """Sends the headers at once and the body in `pieces`, with `seconds` before each."""
+
+    seconds: float
+    pieces: int = 2
+
+    async def __call__(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+        stream, body = await _opened(request, await answer())
+        size = len(body) // self.pieces + 1
+        for start in range(0, len(body), size):
+            await asyncio.sleep(self.seconds)
+            await stream.write(body[start : start + size])
+        return stream
+
+
+@frozen
+class NotJson:
+    """A proxy's page with a good status; the request took effect unless `lost`."""
+
+    body: str = PROXY_PAGE
+    status: int = 200
+    lost: bool = False
+
+    async def __call__(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+        if not self.lost:
+            await answer()
+        return await Reply(self.status, self.body)(request, answer)
+
+
+@frozen
+class RateHeaders:
+    """Answers, but with these rate headers; none by default."""
+
+    headers: Mapping[str, str] = field(factory=dict[str, str])
+
+    async def __call__(self, request: web.Request, answer: Answer) -> web.StreamResponse:  # noqa: ARG002 - Fault's signature
+        EXCHANGE.get().rate_headers = self.headers
+        return await answer()
+
+
+@define
+class Rule:
+    """When a fault strikes."""
+
+    match: str
+    fault: Fault
+    times: int | None
+    after: int
+    chance: float
+    seen: int = 0
+    struck: int = 0
+
+    def strikes(self, label: str, dice: random.Random) -> bool:
+        if not fnmatchcase(label, self.match) or self.spent:
+            return False
+        self.seen += 1
+        hit = self.seen > self.after and (self.chance >= 1 or dice.random() < self.chance)
+        self.struck += hit
+        return hit
+
+    @property
+    def spent(self) -> bool:
+        return self.times is not None and self.struck >= self.times
+
+
+@define
+class Faults:
+    """The faults that wait for their requests."""
+
+    _dice: random.Random
+    rules: list[Rule] = field(factory=list[Rule], init=False)
+
+    def add(
+        self,
+        match: str = "*",
+        kind: Fault | None = None,
+        *,
+        times: int | None = 1,
+        after: int = 0,
+        chance: float = 1.0,
+    ) -> Rule:
+        """Lets a fault happen to requests whose label, such as `GET /v2.0/tasks/{taskId}`, matches.
+
+        Args:
+            match: A label, or a pattern with `*`.
+            kind: The fault; an answer of status 500 by default. The first added is the outermost.
+            times: How often it strikes; `None` for ever.
+            after: How many matching requests pass first.
+            chance: How likely it strikes then, 0 to 1; the dice are the sandbox's seed's.
+        """
+        rule = Rule(match, Reply() if kind is None else kind, times, after, chance)
+        self.rules.append(rule)
+        return rule
+
+    def clear(self) -> None:
+        self.rules.clear()
+
+    async def answer(self, label: str, request: web.Request, answer: Answer) -> web.StreamResponse:
+        """The answer, with every fault that strikes wrapped round it."""
+        for rule in reversed([rule for rule in self.rules if rule.strikes(label, self._dice)]):
+            answer = partial(rule.fault, request, answer)
+        return await answer()
+
+
+def _drop(request: web.Request) -> web.StreamResponse:
+    EXCHANGE.get().dropped = True
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+async def _opened(request: web.Request, response: web.StreamResponse) -> tuple[web.StreamResponse, bytes]:
+    """A stream that has sent the response's headers, and the body that is to follow."""
+    body = response.body if isinstance(response, web.Response) else b""
+    content = body if isinstance(body, bytes) else b""
+    stream = web.StreamResponse(status=response.status, headers={"Content-Type": response.content_type})
+    stream.content_length = len(content)
+    await stream.prepare(request)
+    return stream, content

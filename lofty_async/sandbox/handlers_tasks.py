@@ -1,0 +1,158 @@
+"""V2 tasks."""
+
+from datetime import datetime
+from typing import Any
+
+from aiohttp import web
+from attrs import frozen
+
+from . import refusals, times
+from .entities import Entry, EntryKind
+from .reading import Fields, path_id
+from .refusals import json_answer
+from .shapes import Writer
+from .state import State
+
+TYPES = ("Other", "Call", "Email", "Text", "Appointment")
+ROLES = ("Agent", "Assistant")
+LARGEST_PAGE = 100
+UPDATABLE = ("content", "startAt", "endAt", "address")
+
+
+def newest_first(entry: Entry) -> tuple[float, int]:
+    start = entry.start_at or entry.end_at or times.EPOCH
+    return -start.timestamp(), -entry.id
+
+
+@frozen
+class TaskHandlers:
+    """`/v2.0/tasks`; `cursor_inclusive` lets a my-tasks page begin with the entry that its cursor names."""
+
+    state: State
+    cursor_inclusive: bool = False
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/v2.0/tasks", self.list_tasks, allow_head=False),
+            web.post("/v2.0/tasks", self.create),
+            web.get("/v2.0/tasks/my-tasks", self.mine, allow_head=False),
+            web.get("/v2.0/tasks/{taskId}", self.get, allow_head=False),
+            web.put("/v2.0/tasks/{taskId}", self.update),
+            web.delete("/v2.0/tasks/{taskId}", self.delete),
+            web.post("/v2.0/tasks/{taskId}/finish", self.finish),
+            web.post("/v2.0/tasks/{taskId}/unfinish", self.unfinish),
+        ]
+
+    async def list_tasks(self, request: web.Request) -> web.Response:
+        lead_id = Fields.of_query(request).required_identity("leadId")
+        if lead_id not in self.state.leads:
+            raise refusals.lead_not_exist()
+        if not self.state.manages(lead_id):
+            raise refusals.permission_denied()
+        entries = [entry for entry in self.state.entries.of(lead_id) if self.state.listed(entry)]
+        return self._tasks(entries, Writer(self.state.now()))
+
+    async def create(self, request: web.Request) -> web.Response:
+        fields = await Fields.of_body(request)
+        fields.require("type", "content", "assignedRole", "leadId", "endAt")
+        lead_id = fields.required_identity("leadId")
+        made: dict[str, Any] = {
+            "type": fields.choice("type", TYPES),
+            "assigned_role": fields.choice("assignedRole", ROLES),
+            **_changes(fields),
+            "time_zone": fields.zone(),
+        }
+        if not self.state.manages(lead_id):
+            raise refusals.permission_denied()
+        if made["type"] == "Appointment":
+            made["kind"] = EntryKind.APPOINTMENT
+        return json_answer({"taskId": self.state.add_task(lead_id, **made).id})
+
+    async def mine(self, request: web.Request) -> web.Response:
+        fields = Fields.of_query(request)
+        cursor = fields.integer("currentId") or 0
+        if cursor < 0:
+            raise refusals.Refusal(400, "INVALID_PARAMETER", "currentId is negative", refusals.bare)
+        limit = fields.integer("limit")
+        limit = 10 if limit is None else limit
+        if not 1 <= limit <= LARGEST_PAGE:
+            raise refusals.limit_not_valid()
+        code = fields.zone()
+        entries = self._after(cursor, self._assigned(fields.identity("userId")))
+        return self._tasks(entries[:limit], Writer(self.state.now(), times.zone(code) if code else None))
+
+    async def get(self, request: web.Request) -> web.Response:
+        entry = self._entry(request)
+        if not self.state.manages(entry.lead_id):
+            raise refusals.permission_denied()
+        return json_answer({"task": Writer(self.state.now()).task(entry, self.state.leads[entry.lead_id])})
+
+    async def update(self, request: web.Request) -> web.Response:
+        fields = await Fields.of_body(request)
+        entry = self._reachable(request)
+        if not any(fields.has(name) for name in UPDATABLE):
+            raise refusals.missing(f"one of {', '.join(UPDATABLE)} is required")
+        changes: dict[str, Any] = _changes(fields) | (
+            {"time_zone": fields.zone()} if fields.has("timeZoneCode") else {}
+        )
+        self.state.change(entry.id, **changes)
+        return json_answer({"message": "Task updated successfully"})
+
+    async def delete(self, request: web.Request) -> web.Response:
+        self.state.remove(self._entry(request).id)
+        return json_answer({"message": "Task deleted successfully"})
+
+    async def finish(self, request: web.Request) -> web.Response:
+        entry = self._reachable(request)
+        if entry.smart_plan:
+            raise refusals.smart_plan()
+        self.state.finish(entry.id)
+        return json_answer({"message": "Task finished successfully"})
+
+    async def unfinish(self, request: web.Request) -> web.Response:
+        self.state.unfinish(self._entry(request).id)
+        return json_answer({"message": "Task unfinished successfully"})
+
+    def _entry(self, request: web.Request) -> Entry:
+        try:
+            return self.state.entries[path_id(request, "taskId")]
+        except KeyError:
+            raise refusals.task_not_exist() from None
+
+    def _reachable(self, request: web.Request) -> Entry:
+        entry = self._entry(request)
+        if not self.state.manages(entry.lead_id):
+            raise refusals.lead_not_reachable()
+        return entry
+
+    def _assigned(self, user_id: int | None) -> list[Entry]:
+        found = self.state.sorted_entries(newest_first)
+        if user_id is not None:
+            found = [entry for entry in found if entry.assigned_user_id == user_id]
+        return [entry for entry in found if self.state.listed(entry) and self.state.manages(entry.lead_id)]
+
+    def _after(self, cursor: int, entries: list[Entry]) -> list[Entry]:
+        """What follows the cursor's entry, even where that has been removed meanwhile."""
+        if not cursor:
+            return entries
+        last = self.state.entries.get(cursor) or self.state.removed.get(cursor)
+        if last is None:
+            return []
+        place = newest_first(last)
+        if self.cursor_inclusive:
+            return [entry for entry in entries if newest_first(entry) >= place]
+        return [entry for entry in entries if newest_first(entry) > place]
+
+    def _tasks(self, entries: "list[Entry]", writer: Writer) -> web.Response:
+        return json_answer({"tasks": [writer.task(entry, self.state.leads[entry.lead_id]) for entry in entries]})
+
+
+def _changes(fields: Fields) -> dict[str, Any]:
+    """The given ones of the fields that create and update have in common."""
+    read: dict[str, str | datetime | None] = {
+        "content": fields.text("content"),
+        "start_at": fields.iso("startAt"),
+        "end_at": fields.iso("endAt"),
+        "address": fields.text("address"),
+    }
+    return {name: value for name, value in read.items() if value is not None}

@@ -1,0 +1,136 @@
+"""Reading what a request carries, strictly."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, cast
+
+from aiohttp import web
+from attrs import frozen
+
+from . import refusals, times
+
+LONGEST_TEXT = 10_000
+LARGEST_ID = 2**63 - 1
+
+
+@frozen
+class Fields:
+    """A query or a JSON body. Null and missing are the same; every refusal names its field."""
+
+    values: Mapping[str, Any]
+
+    @classmethod
+    def of_query(cls, request: web.Request) -> "Fields":
+        return cls(request.query)
+
+    @classmethod
+    async def of_body(cls, request: web.Request) -> "Fields":
+        try:
+            body: Any = json.loads(await request.read())
+        except ValueError:
+            raise refusals.invalid("the body is not JSON") from None
+        if not isinstance(body, dict):
+            raise refusals.invalid("the body is not an object")
+        return cls(cast("dict[str, Any]", body))
+
+    def has(self, name: str) -> bool:
+        return self.values.get(name) is not None
+
+    def require(self, *names: str) -> None:
+        for name in names:
+            if self.values.get(name) in (None, ""):
+                raise refusals.invalid(f"{name} is required")
+
+    def text(self, name: str) -> str | None:
+        value = self.values.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise refusals.invalid(f"{name} is not a string")
+        if len(value) > LONGEST_TEXT:
+            raise refusals.too_long(name)
+        return value
+
+    def integer(self, name: str) -> int | None:
+        value = self.values.get(name)
+        if value in (None, ""):
+            return None
+        if isinstance(value, str) and value.removeprefix("-").isdecimal():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise refusals.invalid(f"{name} is not an integer")
+        return value
+
+    def identity(self, name: str) -> int | None:
+        """An id: positive and within 64 bits."""
+        value = self.integer(name)
+        if value is not None and not 1 <= value <= LARGEST_ID:
+            raise refusals.invalid(f"{name} is not an id")
+        return value
+
+    def required_identity(self, name: str) -> int:
+        value = self.identity(name)
+        if value is None:
+            raise refusals.invalid(f"{name} is required")
+        return value
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        value = self.values.get(name)
+        if value in (None, ""):
+            return default
+        if isinstance(value, bool):
+            return value
+        if value not in ("true", "false"):
+            raise refusals.invalid(f"{name} is neither true nor false")
+        return bool(value == "true")
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str | None:
+        value = self.text(name)
+        if value and value not in choices:
+            raise refusals.invalid(f"{name} is none of {', '.join(choices)}")
+        return value or None
+
+    def zone(self, name: str = "timeZoneCode") -> str | None:
+        code = self.text(name)
+        if code and times.zone(code) is None:
+            raise refusals.invalid(f"{name} is no IANA time zone")
+        return code or None
+
+    def moment(self, name: str) -> datetime | None:
+        """An ISO time with its offset, else the same in `…Ms`; the string wins."""
+        text = self.text(name)
+        return self._milliseconds(f"{name}Ms") if not text else self._iso(name, text)
+
+    def required_moment(self, name: str) -> datetime:
+        moment = self.moment(name)
+        if moment is None:
+            raise refusals.invalid(f"{name} is required")
+        return moment
+
+    def iso(self, name: str) -> datetime | None:
+        """An ISO time with its offset, and no other form."""
+        text = self.text(name)
+        return self._iso(name, text) if text else None
+
+    def milliseconds(self, name: str) -> datetime | None:
+        return self._milliseconds(name)
+
+    def _iso(self, name: str, text: str) -> datetime:
+        try:
+            return times.read(text)
+        except ValueError:
+            raise refusals.invalid(f"{name} is not an ISO 8601 time with offset") from None
+
+    def _milliseconds(self, name: str) -> datetime | None:
+        value = self.integer(name)
+        if value is None:
+            return None
+        try:
+            return times.from_milliseconds(value)
+        except OverflowError:
+            raise refusals.invalid(f"{name} is out of range") from None
+
+
+def path_id(request: web.Request, name: str) -> int:
+    return Fields({name: request.match_info[name]}).required_identity(name)

@@ -1,0 +1,265 @@
+"""The sandbox as a running server."""
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+from attrs import define, field
+
+from lofty_async.auth import ApiKey
+
+from . import times
+from .credentials import Credentials
+from .faults import Faults
+from .gate import Gate
+from .grants import Grants
+from .handlers_calendar import CalendarHandlers
+from .handlers_leads import LeadHandlers
+from .handlers_oauth import OPEN_CALLS, OAuthHandlers
+from .handlers_tasks import TaskHandlers
+from .handlers_v1 import LegacyHandlers
+from .handlers_webhooks import WebhookHandlers
+from .postman import Postman
+from .request_log import RequestLog, RequestRecord
+from .seed import Seed
+from .state import State
+from .subscriptions import Subscriptions
+from .window import FixedWindow, ResetStyle, Throttle
+
+NEVER = float("inf")
+
+
+@define(eq=False, slots=False)
+class Sandbox:
+    """A Lofty server on this machine: an asynchronous context manager, or `start()` and `close()`.
+
+    ```python
+    async with Sandbox(leads=20) as sandbox, LoftyClient(sandbox.auth, base_url=sandbox.url) as lofty:
+        ...
+    ```
+
+    Every fault and every change of `state` takes effect with the next request. The same seed gives the same
+    data, with times counted from the day on which the sandbox is made.
+
+    Args:
+        leads: How many leads there are; made up when first looked at, so many cost nothing.
+        tasks_per_lead: How many tasks each of them has.
+        seed: What the data is made up from.
+        limit: Requests that the application may send in every window.
+        window: The window's length in seconds.
+        reset_style: How `X-RateLimit-Reset` is written; a `ResetStyle` or its value.
+        aligned: Whether windows follow each other on a grid from the sandbox's start; otherwise one opens
+            with the first request after the last has ended.
+        appointments_per_lead: How many appointments each lead has besides its tasks.
+        cursor_inclusive: Whether a page of my-tasks begins with the entry that its cursor names.
+        repeat_last_page: Whether the last full page of leads is served again past the end.
+        endpoint_limits: Limits of single calls, by label: `{"GET /v2.0/calendar": 20}`.
+        per_second_limit: Requests that may come within one second.
+        latency: Seconds before every answer.
+        read_lag: Seconds for which a new entry is missing from lists.
+        time_zone: The caller's own.
+        clock: The server's clock, in epoch seconds; it dates answers, turns windows and makes tasks overdue.
+        allow_http_callbacks: Whether webhooks may be posted to `http://` addresses, which Lofty refuses.
+        most_webhooks: How many webhook subscriptions there may be.
+        token_lifetime: Seconds for which an OAuth access token is accepted.
+        rotate_refresh_tokens: Whether a refresh gives a new refresh token and ends the old one.
+        host: Where to listen.
+        port: Where to listen; any free port by default.
+        keep_requests: How many of the last requests stay in `requests`.
+
+    Raises: ValueError for an unknown `reset_style`.
+    """
+
+    leads: int = 200
+    tasks_per_lead: int = 5
+    seed: int = 0
+    limit: int = 500
+    window: float = 60.0
+    reset_style: ResetStyle = field(default=ResetStyle.EPOCH_SECONDS, kw_only=True, converter=ResetStyle)
+    aligned: bool = field(default=True, kw_only=True)
+    appointments_per_lead: int = field(default=1, kw_only=True)
+    cursor_inclusive: bool = field(default=False, kw_only=True)
+    repeat_last_page: bool = field(default=True, kw_only=True)
+    endpoint_limits: Mapping[str, int] = field(factory=dict[str, int], kw_only=True)
+    per_second_limit: int | None = field(default=None, kw_only=True)
+    latency: float = field(default=0.0, kw_only=True)
+    read_lag: float = field(default=0.0, kw_only=True)
+    time_zone: str = field(default="America/Los_Angeles", kw_only=True)
+    clock: Callable[[], float] = field(default=time.time, kw_only=True)
+    allow_http_callbacks: bool = field(default=False, kw_only=True)
+    most_webhooks: int = field(default=50, kw_only=True)
+    token_lifetime: float = field(default=3600.0, kw_only=True)
+    rotate_refresh_tokens: bool = field(default=False, kw_only=True)
+    host: str = field(default="127.0.0.1", kw_only=True)
+    port: int = field(default=0, kw_only=True)
+    keep_requests: int = field(default=100_000, kw_only=True)
+    state: State = field(init=False)
+    """The data, to look at and to change."""
+    faults: Faults = field(init=False)
+    """What shall go wrong."""
+    credentials: Credentials = field(init=False)
+    """Who may call; any number of keys share the one application and its window."""
+    oauth: Grants = field(init=False)
+    """The OAuth client, and what has been issued to it."""
+    webhooks: Postman = field(init=False)
+    """What is posted to subscribers: `delay`, `repeats`, `shuffle`, `deliveries`, `await settled()`."""
+    app: web.Application = field(init=False)
+    log: RequestLog = field(init=False)
+    _runner: web.AppRunner | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.state = State(self._seeded(), now=self._now, read_lag=self.read_lag)
+        self.faults = Faults(random.Random(self.seed))
+        self.credentials = Credentials({self.api_key}, {self.access_token: NEVER})
+        self.log = RequestLog(self.keep_requests)
+        self.oauth = self._client()
+        self.webhooks = self._postman()
+        self.app = self._application()
+
+    @property
+    def api_key(self) -> str:
+        """The key that is accepted; made from the seed, and no secret."""
+        return f"sandbox-key-{self.seed}"
+
+    @property
+    def access_token(self) -> str:
+        """A token that is accepted as `Bearer` and never expires; no secret."""
+        return f"sandbox-token-{self.seed}"
+
+    @property
+    def refresh_token(self) -> str:
+        """A refresh token that is accepted until it is rotated; no secret."""
+        return f"sandbox-refresh-{self.seed}"
+
+    @property
+    def auth(self) -> ApiKey:
+        return ApiKey(self.api_key)
+
+    @property
+    def url(self) -> str:
+        """Where the running sandbox listens.
+
+        Raises: RuntimeError before `start()`.
+        """
+        if self._runner is None or not self._runner.addresses:
+            raise RuntimeError("the sandbox has not been started")
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def requests(self) -> list[RequestRecord]:
+        """What was asked, in order of arrival."""
+        return self.log.records
+
+    @property
+    def rejected(self) -> int:
+        """How many requests were answered with 429."""
+        return self.log.rejected
+
+    @property
+    def served(self) -> int:
+        """How many requests were answered otherwise."""
+        return self.log.served
+
+    async def start(self) -> Self:
+        """Listens; a port once chosen is kept for the next start."""
+        runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self.host, self.port, reuse_address=True).start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self.port = runner.addresses[0][1]
+        self._runner = runner
+        self.webhooks.start()
+        return self
+
+    async def close(self) -> None:
+        """Stops listening and drops what is still open; the data stays. May be called again."""
+        await self.webhooks.close()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @classmethod
+    @contextmanager
+    def in_thread(cls, *args: Any, **options: Any) -> Generator[Self]:
+        """A started sandbox on a thread and event loop of its own, for callers without a loop or with many.
+
+        Change its `state` and `faults` only between requests: they are not locked.
+        """
+        sandbox = cls(*args, **options)
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="lofty-sandbox", daemon=True)
+        thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(sandbox.start(), loop).result()
+            yield sandbox
+        finally:
+            asyncio.run_coroutine_threadsafe(sandbox.close(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    def _now(self) -> datetime:
+        return times.from_seconds(self.clock())
+
+    def _seeded(self) -> Seed:
+        origin = self._now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return Seed(self.leads, self.tasks_per_lead, self.appointments_per_lead, self.seed, origin)
+
+    def _window(self, limit: int, seconds: float) -> FixedWindow:
+        return FixedWindow(limit, seconds, anchor=self.clock() if self.aligned else None)
+
+    def _throttle(self) -> Throttle:
+        own = {label: self._window(limit, self.window) for label, limit in self.endpoint_limits.items()}
+        burst = FixedWindow(self.per_second_limit, 1.0) if self.per_second_limit else None
+        return Throttle(self._window(self.limit, self.window), own, burst)
+
+    def _client(self) -> Grants:
+        grants = Grants(self.credentials, self.clock, f"sandbox-client-{self.seed}", f"sandbox-secret-{self.seed}")
+        grants.token_lifetime, grants.rotate = self.token_lifetime, self.rotate_refresh_tokens
+        grants.allow_refresh(self.refresh_token)
+        return grants
+
+    def _postman(self) -> Postman:
+        subscriptions = Subscriptions(self.allow_http_callbacks, self.most_webhooks)
+        postman = Postman(subscriptions, self._now, random.Random(self.seed))
+        self.state.watchers.append(postman.collect)
+        return postman
+
+    def _application(self) -> web.Application:
+        gate = Gate(
+            clock=self.clock,
+            log=self.log,
+            throttle=self._throttle(),
+            reset_style=self.reset_style,
+            faults=self.faults,
+            credentials=self.credentials,
+            latency=self.latency,
+            open_calls=OPEN_CALLS,
+        )
+        app = web.Application(middlewares=gate.middlewares())
+        app.on_response_prepare.append(gate.stamp)
+        app.add_routes(TaskHandlers(self.state, self.cursor_inclusive).routes())
+        app.add_routes(CalendarHandlers(self.state, self.time_zone).routes())
+        app.add_routes(LeadHandlers(self.state, self.time_zone, self.repeat_last_page).routes())
+        app.add_routes(LegacyHandlers(self.state).routes())
+        app.add_routes(WebhookHandlers(self.webhooks.subscriptions).routes())
+        app.add_routes(OAuthHandlers(self.oauth).routes())
+        return app

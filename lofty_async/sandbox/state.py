@@ -1,0 +1,228 @@
+"""The sandbox's data and the few rules that hold it together; no HTTP."""
+
+import itertools
+from collections.abc import Callable, Iterator, MutableMapping
+from datetime import datetime
+from typing import Any
+
+from attrs import define, evolve, field
+
+from .entities import Entry, EntryKind, Lead
+from .seed import Seed
+
+FIRST_NEW_ID = 900_000_000_000_001
+
+SortKey = Callable[[Entry], tuple[float, int]]
+Watcher = Callable[[str, Entry], None]
+"""Told what happened (`created`, `updated`, `finished`, `unfinished`, `deleted`) to which entry."""
+
+
+class Leads(MutableMapping[int, Lead]):
+    """All leads by id, in the order in which they are listed; made up when first looked at."""
+
+    def __init__(self, seed: Seed) -> None:
+        self._seed = seed
+        self._leads: dict[int, Lead | None] = dict.fromkeys(seed.numbering.lead_ids())
+        self._order: list[int] | None = None
+
+    def __getitem__(self, lead_id: int) -> Lead:
+        lead = self._leads[lead_id]
+        if lead is None:
+            lead = self._leads[lead_id] = self._seed.lead(lead_id)
+        return lead
+
+    def __setitem__(self, lead_id: int, lead: Lead) -> None:
+        self._leads[lead_id] = lead
+        self._order = None
+
+    def __delitem__(self, lead_id: int) -> None:
+        del self._leads[lead_id]
+        self._order = None
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._leads)
+
+    def __len__(self) -> int:
+        return len(self._leads)
+
+    def __contains__(self, lead_id: object) -> bool:
+        return lead_id in self._leads
+
+    def ids(self) -> list[int]:
+        """The ids in order; kept, so that a page far down the list costs no more than the first."""
+        if self._order is None:
+            self._order = list(self._leads)
+        return self._order
+
+
+class Entries(MutableMapping[int, Entry]):
+    """All tasks and appointments by id; a lead's are made up when first looked at."""
+
+    def __init__(self, seed: Seed, leads: Leads) -> None:
+        self._seed = seed
+        self._leads = leads
+        self._entries: dict[int, Entry] = {}
+        self._by_lead: dict[int, dict[int, Entry]] = {}
+        self.version = 0
+        """Grows with every change, so that sorted lists may be kept."""
+
+    def __getitem__(self, entry_id: int) -> Entry:
+        if entry_id not in self._entries:
+            self._derive(self._seed.numbering.owner(entry_id))
+        return self._entries[entry_id]
+
+    def __setitem__(self, entry_id: int, entry: Entry) -> None:
+        if entry_id in self:
+            del self._by_lead[self._entries[entry_id].lead_id][entry_id]
+        self.of(entry.lead_id)
+        self._entries[entry_id] = self._by_lead.setdefault(entry.lead_id, {})[entry_id] = entry
+        self.version += 1
+
+    def __delitem__(self, entry_id: int) -> None:
+        entry = self[entry_id]
+        del self._entries[entry_id], self._by_lead[entry.lead_id][entry_id]
+        self.version += 1
+
+    def __iter__(self) -> Iterator[int]:
+        for lead_id in self._leads:
+            self._derive(lead_id)
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def of(self, lead_id: int) -> list[Entry]:
+        self._derive(lead_id)
+        return list(self._by_lead.get(lead_id, {}).values())
+
+    def _derive(self, lead_id: int | None) -> None:
+        if lead_id is None or lead_id in self._by_lead or lead_id not in self._leads:
+            return
+        seeded = lead_id in self._seed.numbering.lead_ids()
+        self._by_lead[lead_id] = {entry.id: entry for entry in self._seed.entries(lead_id)} if seeded else {}
+        self._entries |= self._by_lead[lead_id]
+
+
+class OfKind(MutableMapping[int, Entry]):
+    """The entries of one kind, read and changed in place."""
+
+    def __init__(self, state: "State", kind: EntryKind) -> None:
+        self._state = state
+        self._kind = kind
+
+    def __getitem__(self, entry_id: int) -> Entry:
+        entry = self._state.entries[entry_id]
+        if entry.kind is not self._kind:
+            raise KeyError(entry_id)
+        return entry
+
+    def __setitem__(self, entry_id: int, entry: Entry) -> None:
+        self._state.entries[entry_id] = entry
+
+    def __delitem__(self, entry_id: int) -> None:
+        self._state.remove(self[entry_id].id)
+
+    def __iter__(self) -> Iterator[int]:
+        return (entry.id for entry in self._state.entries.values() if entry.kind is self._kind)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+@define(eq=False)
+class State:
+    """Leads, tasks and appointments, to look at and to change while somebody pages through them.
+
+    Records are frozen: change one with `change(id, content="…")`.
+    """
+
+    seed: Seed
+    now: Callable[[], datetime]
+    read_lag: float = 0.0
+    """Seconds for which a new entry is missing from lists, as it may be on the real server."""
+    leads: Leads = field(init=False)
+    entries: Entries = field(init=False)
+    tasks: OfKind = field(init=False)
+    appointments: OfKind = field(init=False)
+    forbidden_leads: set[int] = field(factory=set[int], init=False)
+    """Leads that exist but that the caller does not manage."""
+    removed: dict[int, Entry] = field(factory=dict[int, Entry], init=False)
+    watchers: list[Watcher] = field(factory=list[Watcher], init=False)
+    _sorted: dict[SortKey, tuple[int, list[Entry]]] = field(factory=dict[SortKey, tuple[int, list[Entry]]], init=False)
+    _new_ids: Iterator[int] = field(factory=lambda: itertools.count(FIRST_NEW_ID, 3), init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.leads = Leads(self.seed)
+        self.entries = Entries(self.seed, self.leads)
+        self.tasks = OfKind(self, EntryKind.TASK)
+        self.appointments = OfKind(self, EntryKind.APPOINTMENT)
+
+    def manages(self, lead_id: int) -> bool:
+        return lead_id in self.leads and lead_id not in self.forbidden_leads
+
+    def listed(self, entry: Entry) -> bool:
+        """Whether lists show the entry yet."""
+        return self.read_lag <= 0 or (self.now() - entry.created_at).total_seconds() >= self.read_lag
+
+    def sorted_entries(self, key: SortKey) -> list[Entry]:
+        """All entries in this order, sorted anew only after a change; not to be changed by the caller."""
+        version, found = self._sorted.get(key, (-1, []))
+        if version != self.entries.version:
+            found = sorted(self.entries.values(), key=key)
+            self._sorted[key] = (self.entries.version, found)
+        return found
+
+    def add_lead(self, **fields: Any) -> Lead:
+        """Adds a lead with any fields of `Lead`; what is not given is made up."""
+        name = {"first_name": "New", "last_name": "Lead", "email": "new@example.com", "phone": "+14155550100"}
+        lead = Lead(**self._born(name | fields))
+        self.leads[lead.id] = lead
+        return lead
+
+    def remove_lead(self, lead_id: int) -> None:
+        """Removes the lead and all its entries."""
+        for entry in self.entries.of(lead_id):
+            self.remove(entry.id)
+        del self.leads[lead_id]
+
+    def add_task(self, lead_id: int, **fields: Any) -> Entry:
+        """Adds a task with any fields of `Entry`; id and times are made up where not given."""
+        entry = Entry(**self._born({"lead_id": lead_id} | fields))
+        self.entries[entry.id] = entry
+        self._tell("created", entry)
+        return entry
+
+    def add_appointment(self, lead_id: int, **fields: Any) -> Entry:
+        kind: dict[str, Any] = {"kind": EntryKind.APPOINTMENT, "type": "Appointment"}
+        return self.add_task(lead_id, **(kind | fields))
+
+    def change(self, entry_id: int, *, event: str = "updated", **fields: Any) -> Entry:
+        changes: dict[str, Any] = {"updated_at": self.now()} | fields
+        changed = evolve(self.entries[entry_id], **changes)
+        self.entries[entry_id] = changed
+        self._tell(event, changed)
+        return changed
+
+    def finish(self, entry_id: int) -> Entry:
+        """Finishes an entry; finishing it again keeps the first time."""
+        finished_at = self.entries[entry_id].finished_at or self.now()
+        return self.change(entry_id, event="finished", finished_at=finished_at)
+
+    def unfinish(self, entry_id: int) -> Entry:
+        return self.change(entry_id, event="unfinished", finished_at=None)
+
+    def remove(self, entry_id: int) -> Entry:
+        """Removes a task or appointment; what it was is kept in `removed`."""
+        entry = self.removed[entry_id] = self.entries[entry_id]
+        del self.entries[entry_id]
+        self._tell("deleted", entry)
+        return entry
+
+    def _born(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """The fields, with a new id and the time of birth where they are not given."""
+        birth = {"id": next(self._new_ids), "created_at": self.now(), "updated_at": self.now()}
+        return birth | fields
+
+    def _tell(self, event: str, entry: Entry) -> None:
+        for watcher in self.watchers:
+            watcher(event, entry)

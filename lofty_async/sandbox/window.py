@@ -1,0 +1,124 @@
+"""The server's fixed window: pure arithmetic, told the time by its caller."""
+
+import math
+from collections.abc import Mapping
+from enum import StrEnum
+
+from attrs import define, field, frozen
+
+
+class ResetStyle(StrEnum):
+    """How `X-RateLimit-Reset` is written; documentation, example and field reports disagree."""
+
+    EPOCH_SECONDS = "epoch_s"
+    EPOCH_MILLISECONDS = "epoch_ms"
+    MILLISECONDS_LEFT = "ms_left"
+    SECONDS_LEFT = "s_left"
+    ABSENT = "absent"
+    """No rate header at all."""
+
+
+@frozen
+class Standing:
+    """Where a window stands after one request; times in seconds since the epoch."""
+
+    limit: int
+    remaining: int
+    resets_at: float
+    admitted: bool
+
+    def headers(self, style: ResetStyle, now: float) -> Mapping[str, str]:
+        if style is ResetStyle.ABSENT:
+            return {}
+        return {
+            "X-RateLimit-Limit": str(self.limit),
+            "X-RateLimit-Remaining": str(self.remaining),
+            "X-RateLimit-Reset": str(self._reset(style, now)),
+        }
+
+    def _reset(self, style: ResetStyle, now: float) -> int:
+        left = max(0.0, self.resets_at - now)
+        match style:
+            case ResetStyle.EPOCH_SECONDS:
+                return math.ceil(self.resets_at)
+            case ResetStyle.EPOCH_MILLISECONDS:
+                return math.ceil(self.resets_at * 1000)
+            case ResetStyle.MILLISECONDS_LEFT:
+                return math.ceil(left * 1000)
+            case _:
+                return math.ceil(left)
+
+
+@define
+class FixedWindow:
+    """Admits `limit` requests in every `seconds`.
+
+    With an `anchor` the windows follow each other on a grid through that moment; without one, a window opens
+    with the first request after the last has ended.
+    """
+
+    limit: int
+    seconds: float
+    anchor: float | None = None
+    _opened_at: float = field(default=-math.inf, init=False)
+    _used: int = field(default=0, init=False)
+
+    @property
+    def resets_at(self) -> float:
+        return self._opened_at + self.seconds
+
+    def look(self, now: float) -> Standing:
+        """Where the window stands, with nothing spent."""
+        self._turn(now)
+        return self._standing(admitted=self._used < self.limit)
+
+    def spend(self, now: float) -> Standing:
+        """One request: admitted and counted, or refused and not counted."""
+        self._turn(now)
+        admitted = self._used < self.limit
+        self._used += admitted
+        return self._standing(admitted=admitted)
+
+    def _turn(self, now: float) -> None:
+        if not self._opened_at <= now < self.resets_at:
+            self._opened_at, self._used = self._opening(now), 0
+
+    def _opening(self, now: float) -> float:
+        if self.anchor is None:
+            return now
+        opened_at = self.anchor + (now - self.anchor) // self.seconds * self.seconds
+        # Rounding may put the grid's line on the wrong side of now; such a window would turn at every request.
+        return opened_at + self.seconds if now >= opened_at + self.seconds else min(opened_at, now)
+
+    def _standing(self, *, admitted: bool) -> Standing:
+        return Standing(self.limit, max(0, self.limit - self._used), self.resets_at, admitted)
+
+
+@define
+class Throttle:
+    """The application's window, the windows of endpoints that have their own, and a limit on bursts.
+
+    A refused request spends nothing. A request to an endpoint with a limit of its own spends both windows and
+    reports the endpoint's.
+    """
+
+    application: FixedWindow
+    endpoints: Mapping[str, FixedWindow] = field(factory=dict[str, FixedWindow])
+    burst: FixedWindow | None = None
+
+    def spend(self, label: str, now: float) -> Standing:
+        own = self.endpoints.get(label)
+        if self.burst is not None and not self.burst.look(now).admitted:
+            return self._refused_burst(now)
+        if own is not None and not own.look(now).admitted:
+            return own.look(now)
+        standing = self.application.spend(now)
+        if not standing.admitted:
+            return standing
+        if self.burst is not None:
+            self.burst.spend(now)
+        return standing if own is None else own.spend(now)
+
+    def _refused_burst(self, now: float) -> Standing:
+        seen = self.application.look(now)
+        return Standing(seen.limit, seen.remaining, seen.resets_at, admitted=False)

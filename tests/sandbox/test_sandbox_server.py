@@ -1,0 +1,164 @@
+import asyncio
+import os
+import signal
+import sys
+import threading
+
+import aiohttp
+import pytest
+
+from lofty_async import sandbox as package
+from lofty_async.sandbox import Sandbox, command
+
+pytest_plugins = ["pytester"]
+
+
+async def whoami(sandbox: Sandbox) -> int:
+    headers = {"Authorization": sandbox.auth.ready(), "Content-Type": "application/json", "User-Agent": "t/1"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.get(sandbox.url + "/v1.0/me") as answer,
+    ):
+        return answer.status
+
+
+async def test_starts_and_closes() -> None:
+    sandbox = Sandbox(1)
+    with pytest.raises(RuntimeError, match="not been started"):
+        _ = sandbox.url
+    await sandbox.start()
+    assert await whoami(sandbox) == 200
+    await sandbox.close()
+    await sandbox.close()
+    with pytest.raises(RuntimeError, match="not been started"):
+        _ = sandbox.url
+
+
+async def test_starts_again_on_its_port_with_its_data() -> None:
+    sandbox = Sandbox(1)
+    async with sandbox:
+        sandbox.state.add_lead()
+        port = sandbox.port
+    async with sandbox:
+        assert (sandbox.port, len(sandbox.state.leads)) == (port, 2)
+        assert await whoami(sandbox) == 200
+
+
+async def test_a_port_that_is_taken() -> None:
+    async with Sandbox(1) as sandbox:
+        second = Sandbox(1, port=sandbox.port)
+        with pytest.raises(OSError, match=r"in use|Address"):
+            await second.start()
+        with pytest.raises(RuntimeError):
+            _ = second.url
+
+
+async def test_many_keys_share_one_window() -> None:
+    async with Sandbox(1, limit=1) as sandbox:
+        sandbox.credentials.keys.add("another-account")
+        assert await whoami(sandbox) == 200
+        headers = {"Authorization": "token another-account", "User-Agent": "t/1"}
+        async with aiohttp.ClientSession(headers=headers) as session:
+            assert (await session.get(sandbox.url + "/v1.0/me")).status == 429
+
+
+def test_in_a_thread_of_its_own() -> None:
+    with Sandbox.in_thread(2, 1, limit=7) as sandbox:
+        assert asyncio.run(whoami(sandbox)) == 200
+        assert (sandbox.served, len(sandbox.state.leads)) == (1, 2)
+    assert "lofty-sandbox" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_thread_that_cannot_start_leaves_nothing() -> None:
+    with (
+        Sandbox.in_thread() as sandbox,
+        pytest.raises(OSError, match=r"in use|Address"),
+        Sandbox.in_thread(port=sandbox.port),
+    ):
+        pass
+    assert "lofty-sandbox" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_the_names_load_on_demand() -> None:
+    assert package.faults.DropAfter is not None
+    assert all(getattr(package, name) for name in package.__all__)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = package.nothing
+
+
+async def test_serves_until_a_signal() -> None:
+    lines = asyncio.Queue[str]()
+    serving = asyncio.create_task(command.serve(Sandbox(1), lines.put_nowait))
+    async with asyncio.timeout(5):
+        announced = [await lines.get(), await lines.get()]
+        os.kill(os.getpid(), signal.SIGTERM)
+        await serving
+    assert announced[0].startswith("listening on http://127.0.0.1:")
+    assert announced[1] == "API key: sandbox-key-0"
+
+
+async def test_serving_can_be_cancelled() -> None:
+    lines = asyncio.Queue[str]()
+    sandbox = Sandbox(1)
+    serving = asyncio.create_task(command.serve(sandbox, lines.put_nowait))
+    async with asyncio.timeout(5):
+        await lines.get()
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+    with pytest.raises(RuntimeError):
+        _ = sandbox.url
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_runs_as_a_program(number: signal.Signals) -> None:
+    arguments = ["--port", "0", "--leads", "3", "--limit", "9", "--window", "5", "--reset-style", "ms_left"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "lofty_async.sandbox", *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        url = (await process.stdout.readline()).decode().split()[-1]
+        key = (await process.stdout.readline()).decode().split()[-1]
+        headers = {"Authorization": f"token {key}", "Content-Type": "application/json", "User-Agent": "t/1"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.get(url + "/v1.0/leads") as answer,
+        ):
+            assert (await answer.json())["_metadata"]["total"] == 3
+            assert answer.headers["X-RateLimit-Limit"] == "9"
+            assert int(answer.headers["X-RateLimit-Reset"]) <= 5000
+        process.send_signal(number)
+        assert await process.wait() == 0
+
+
+def test_the_plugin_gives_a_started_sandbox(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import urllib.error
+        import urllib.request
+
+        def status(url):
+            try:
+                return urllib.request.urlopen(url).status
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code
+
+        def test_one(lofty_sandbox):
+            assert status(lofty_sandbox.url) == 403
+
+        def test_many(lofty_sandbox_factory):
+            one, other = lofty_sandbox_factory(leads=1), lofty_sandbox_factory(2)
+            assert one.url != other.url
+            assert len(other.state.leads) == 2
+            assert status(one.url) == 403
+        """
+    )
+    pytester.runpytest_subprocess("-q").assert_outcomes(passed=2)
+
+
+async def test_the_plugin_loads_no_server() -> None:
+    script = "import sys, lofty_async.sandbox.pytest_plugin; sys.exit('aiohttp.web' in sys.modules)"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
+    assert await process.wait() == 0

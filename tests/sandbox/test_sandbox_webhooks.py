@@ -1,0 +1,223 @@
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+from attrs import define, field
+
+from lofty_async.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from tests.sandbox.conftest import Api, Clock
+
+HOOK = {"listId": 10, "callbackUrl": "https://example.com/hook/abc"}
+TASK, APPOINTMENT = 10, 11
+
+
+@define
+class Subscriber:
+    """Somebody who takes what is posted."""
+
+    url: str = ""
+    bodies: list[dict[str, Any]] = field(factory=list)
+    meanwhile: list[Callable[[], object]] = field(factory=list)
+
+    async def take(self, request: web.Request) -> web.Response:
+        assert request.content_type == "application/json"
+        self.bodies.append(await request.json())
+        if self.meanwhile:
+            self.meanwhile.pop()()
+        return web.Response()
+
+
+@pytest.fixture
+async def subscriber() -> AsyncIterator[Subscriber]:
+    taker = Subscriber()
+    app = web.Application()
+    app.add_routes([web.post("/hook", taker.take)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    taker.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    yield taker
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def sandbox(clock: "Clock") -> Sandbox:
+    return Sandbox(2, 2, clock=clock, allow_http_callbacks=True, most_webhooks=3)
+
+
+async def test_subscribes_lists_and_deletes(api: "Api") -> None:
+    made = (await api.post("/v1.0/webhook", **HOOK)).body
+    assert made | {"subscribeId": 0, "teamId": 0, "vendorId": 0} == {
+        **HOOK,
+        "subscribeId": 0,
+        "teamId": 0,
+        "vendorId": 0,
+        "limit": 100,
+        "permissionMode": 0,
+    }
+    assert (await api.get("/v1.0/webhooks")).body == [made]
+    deleted = await api.delete(f"/v1.0/webhook/{made['subscribeId']}")
+    assert (deleted.status, deleted.text) == (200, "")
+    assert (await api.get("/v1.0/webhooks")).body == []
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"listId": None}, "WEBHOOK_TYPE_ERROR"),
+        ({"listId": 0}, "WEBHOOK_TYPE_ERROR"),
+        ({"listId": 13}, "WEBHOOK_TYPE_ERROR"),
+        ({"listId": True}, "WEBHOOK_TYPE_ERROR"),
+        ({"callbackUrl": None}, "WEBHOOK_CALLBACK_URL_INVALID"),
+        ({"callbackUrl": "ftp://example.com/"}, "WEBHOOK_CALLBACK_URL_INVALID"),
+        ({"callbackUrl": "https://"}, "WEBHOOK_CALLBACK_URL_INVALID"),
+        ({"callbackUrl": "https://[half"}, "WEBHOOK_CALLBACK_URL_INVALID"),
+        ({"callbackUrl": "https://example.com/" + "x" * 2000}, "WEBHOOK_CALLBACK_URL_INVALID"),
+    ],
+)
+async def test_create_refuses(api: "Api", body: dict[str, Any], code: str) -> None:
+    answer = await api.post("/v1.0/webhook", **(HOOK | body))
+    assert (answer.status, answer.body["code"]) == (400, code)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"), [({"limit": 0}, 20042), ({"limit": 5001}, 20042), ({"permissionMode": 2}, 20012)]
+)
+async def test_create_limits_its_numbers(api: "Api", body: dict[str, Any], code: int) -> None:
+    answer = await api.post("/v1.0/webhook", **(HOOK | body))
+    assert (answer.status, answer.body["errorCode"]) == (400, code)
+
+
+async def test_callbacks_need_https_unless_the_sandbox_is_told_otherwise(clock: "Clock", api_of: Any) -> None:
+    async with api_of(Sandbox(1, clock=clock)) as api:
+        answer = await api.post("/v1.0/webhook", listId=10, callbackUrl="http://127.0.0.1:9/hook")
+        assert (answer.status, answer.body["code"]) == (400, "WEBHOOK_CALLBACK_URL_INVALID")
+
+
+async def test_there_is_a_quota(api: "Api") -> None:
+    for _ in range(3):
+        assert (await api.post("/v1.0/webhook", **HOOK)).status == 200
+    answer = await api.post("/v1.0/webhook", **HOOK)
+    assert (answer.status, answer.body["code"]) == (400, "WEBHOOK_EXCEED_LIMIT")
+
+
+async def test_delete_refuses(api: "Api") -> None:
+    foreign = api.sandbox.webhooks.subscriptions.add(10, "https://example.org/", team_id=5)
+    assert (await api.get("/v1.0/webhooks")).body == []
+    for number, code in ((foreign.id, "WEBHOOK_DELETE_NO_AUTHORITY"), (1, "WEBHOOK_DELETE_NOT_EXIST")):
+        answer = await api.delete(f"/v1.0/webhook/{number}")
+        assert (answer.status, answer.body["code"]) == (400, code)
+
+
+async def test_tells_what_happened_in_buckets(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
+    await api.post("/v1.0/webhook", listId=TASK, callbackUrl=subscriber.url)
+    state = api.sandbox.state
+    one, other = state.add_task(lead_id), state.add_task(lead_id)
+    state.finish(one.id)
+    state.unfinish(one.id)
+    state.remove(other.id)
+    state.add_appointment(lead_id)
+    await api.sandbox.webhooks.settled()
+    (body,) = subscriber.bodies
+    assert {name: [record["taskId"] for record in body[name]] for name in body if name.endswith("Task")} == {
+        "createdTask": [one.id, other.id],
+        "finishedTask": [one.id],
+        "updatedTask": [one.id],
+        "deletedTask": [other.id],
+    }
+    assert body["listId"] == TASK
+    assert body["createdTask"][0] == {
+        "taskId": one.id,
+        "leadId": lead_id,
+        "updateTime": int(state.now().timestamp() * 1000),
+    }
+
+
+async def test_changes_through_the_api_are_told_too(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
+    await api.post("/v1.0/webhook", listId=APPOINTMENT, callbackUrl=subscriber.url)
+    entry = next(entry for entry in api.sandbox.state.entries.of(lead_id) if entry.kind == "APPOINTMENT")
+    await api.put(f"/v2.0/tasks/{entry.id}", content="x")
+    await api.sandbox.webhooks.settled()
+    assert [body["updatedAppointment"][0]["appointmentId"] for body in subscriber.bodies] == [entry.id]
+
+
+async def test_a_second_subscription_doubles_every_delivery(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
+    for _ in range(2):
+        await api.post("/v1.0/webhook", listId=TASK, callbackUrl=subscriber.url)
+    api.sandbox.state.add_task(lead_id)
+    await api.sandbox.webhooks.settled()
+    assert len(subscriber.bodies) == 2
+    assert [delivery.status for delivery in api.sandbox.webhooks.deliveries] == [200, 200]
+
+
+async def test_a_body_holds_no_more_than_its_limit(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
+    await api.post("/v1.0/webhook", listId=TASK, callbackUrl=subscriber.url, limit=2)
+    for _ in range(5):
+        api.sandbox.state.add_task(lead_id)
+    await api.sandbox.webhooks.settled()
+    assert [len(body["createdTask"]) for body in subscriber.bodies] == [2, 2, 1]
+
+
+async def test_repeats_and_disorder_on_demand(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
+    await api.post("/v1.0/webhook", listId=TASK, callbackUrl=subscriber.url)
+    api.sandbox.webhooks.repeats, api.sandbox.webhooks.shuffle = 2, True
+    made = [api.sandbox.state.add_task(lead_id).id for _ in range(20)]
+    await api.sandbox.webhooks.settled()
+    told = [record["taskId"] for body in subscriber.bodies for record in body["createdTask"]]
+    assert sorted(told) == sorted(made * 2)
+    assert told != sorted(told)
+
+
+async def test_delay_on_demand(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
+    await api.post("/v1.0/webhook", listId=TASK, callbackUrl=subscriber.url)
+    api.sandbox.webhooks.delay = 0.05
+    started = asyncio.get_running_loop().time()
+    api.sandbox.state.add_task(lead_id)
+    await api.sandbox.webhooks.settled()
+    assert asyncio.get_running_loop().time() - started >= 0.05
+    assert len(subscriber.bodies) == 1
+
+
+async def test_a_subscriber_who_is_away(api: "Api", lead_id: int) -> None:
+    await api.post("/v1.0/webhook", listId=TASK, callbackUrl="http://127.0.0.1:1/hook")
+    api.sandbox.state.add_task(lead_id)
+    await api.sandbox.webhooks.settled()
+    assert [delivery.status for delivery in api.sandbox.webhooks.deliveries] == [None]
+
+
+async def test_what_happens_while_closed_is_posted_after_the_next_start(
+    sandbox: Sandbox, subscriber: Subscriber
+) -> None:
+    sandbox.webhooks.subscriptions.add(TASK, subscriber.url)
+    sandbox.state.add_task(sandbox.state.leads.ids()[0])
+    async with sandbox:
+        await sandbox.webhooks.settled()
+    assert len(subscriber.bodies) == 1
+
+
+async def test_changes_from_another_thread_are_told(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
+    await api.post("/v1.0/webhook", listId=TASK, callbackUrl=subscriber.url)
+    thread = threading.Thread(target=api.sandbox.state.add_task, args=(lead_id,))
+    thread.start()
+    thread.join()
+    await api.sandbox.webhooks.settled()
+    assert len(subscriber.bodies) == 1
+
+
+async def test_a_settled_postman_has_nothing_to_wait_for(api: "Api", lead_id: int) -> None:
+    api.sandbox.state.add_task(lead_id)  # nobody has subscribed
+    await api.sandbox.webhooks.settled()
+    assert api.sandbox.webhooks.deliveries == []
+
+
+async def test_what_happens_during_a_delivery_is_told_next(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
+    await api.post("/v1.0/webhook", listId=TASK, callbackUrl=subscriber.url)
+    subscriber.meanwhile = [lambda: api.sandbox.state.add_task(lead_id)]
+    api.sandbox.state.add_task(lead_id)
+    await api.sandbox.webhooks.settled()
+    assert [len(body["createdTask"]) for body in subscriber.bodies] == [1, 1]
