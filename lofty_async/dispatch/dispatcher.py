@@ -1,0 +1,304 @@
+"""One call from asking to answer: admit, authorise, send, observe, decide, in a loop."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from math import inf
+from typing import Any, Final, TypeVar
+
+from attrs import define, evolve, field, frozen
+
+from lofty_async import _json, errors
+from lofty_async.auth import Auth
+from lofty_async.ratelimit import Lane, Permit, RateLimiter
+from lofty_async.wire import Reply, Request, is_refusal, read_error, read_rate, read_result
+
+from .retry import Failure, RetryBudget, RetryPolicy, decide
+from .session import Session
+from .watch import Closed, DeadlinePassed, Watch, Watched
+
+CallErrorT = TypeVar("CallErrorT", bound=errors.CallError)
+
+AGAIN: Final = object()
+PATIENCE: Final = 5.0  # seconds that closing waits for a renewal: its answer may be the only copy of a new token
+
+
+@frozen(kw_only=True)
+class Options:
+    """What a call may take: seconds once sent, seconds of waiting for its turn, retries, and its lane."""
+
+    timeout: float | None = 30.0
+    max_wait: float | None = None
+    retry: RetryPolicy = field(factory=RetryPolicy)
+    lane: Lane = Lane.INTERACTIVE
+
+
+@frozen
+class Stats:
+    """What a client has done: requests sent, those refused, and seconds in which calls waited for turns."""
+
+    requests: int = 0
+    rejected: int = 0
+    waited: float = 0.0
+
+
+@define(eq=False)
+class Journey:
+    """What has become of one call so far."""
+
+    request: Request
+    options: Options
+    watched: Watched
+    attempts: int = 0
+    failures: int = 0
+    refusals: int = 0
+    waited: float = 0.0
+    spent: float = 0.0
+    may_have_arrived: bool = False
+    renewed: bool = False
+    refused: Permit | None = None
+    last: errors.CallError | None = None
+
+    def wait_left(self) -> float | None:
+        most = self.options.max_wait
+        return None if most is None else max(0.0, most - self.waited)
+
+    def told(self, error: CallErrorT) -> CallErrorT:
+        """The error with what is known of the call."""
+        known = evolve(error, request=self.request.label, attempts=self.attempts, waited=round(self.waited, 3))
+        known.__cause__ = error.__cause__
+        return known
+
+
+class Dispatcher:
+    """Sends calls for one credential through one session and one limiter."""
+
+    def __init__(
+        self,
+        auth: Auth,
+        session: Session,
+        limiter: RateLimiter,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        patience: float = PATIENCE,
+    ) -> None:
+        self.auth, self.session, self.limiter = auth, session, limiter
+        self._clock, self._patience = clock, patience
+        self._watch = Watch()
+        self._budget = RetryBudget()
+        self._requests = self._rejected = 0
+        self._waiting = 0
+        self._waited = self._waiting_since = 0.0
+
+    @property
+    def stats(self) -> Stats:
+        now = self._clock() - self._waiting_since if self._waiting else 0.0
+        return Stats(self._requests, self._rejected, self._waited + now)
+
+    async def call(self, request: Request, options: Options) -> Any:
+        """The decoded body of the answer, `None` for an empty one.
+
+        Raises: every `CallError`, with request, attempts and waiting time filled in.
+        """
+        journey = Journey(request, options, self._watch.begin())
+        try:
+            return await self._answer(journey)
+        except asyncio.CancelledError:
+            if not journey.watched.was_ended_by(Closed):
+                raise
+        finally:
+            self._watch.finish(journey.watched)
+        raise journey.told(_closed_during(journey))
+
+    async def close(self) -> None:
+        """End the calls under way, let a renewal of the credential land, then close the session."""
+        self.session.closed = True
+        self._watch.end_all()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await self.auth.settle()
+        finally:
+            await self.session.close()
+
+    async def _answer(self, journey: Journey) -> Any:
+        while True:
+            answer = await self._once(journey)
+            if answer is not AGAIN:
+                self._budget.earn()
+                return answer
+
+    async def _once(self, journey: Journey) -> Any:
+        """One attempt: what it brought, or `AGAIN`."""
+        permit = await self._admit(journey)
+        authorization = await self._authorise(permit, journey)
+        began = self._clock()
+        try:
+            reply = await self._send(permit, authorization, journey)
+        except (errors.ConnectionFailed, errors.RequestTimeout) as error:
+            journey.spent += self._clock() - began
+            return await self._decide(journey, error, Failure(arrived=error.sent, passing=True))
+        journey.spent += self._clock() - began
+        if is_refusal(reply.status, reply.body):
+            return self._turned_away(journey, permit, reply)
+        if reply.status < 300:
+            return await self._read(journey, reply)
+        return await self._judge(journey, reply, authorization)
+
+    async def _admit(self, journey: Journey) -> Permit:
+        if self.session.closed:
+            raise errors.ClientClosedError("the client was closed", request=journey.request.label)
+        self._begin_waiting()
+        try:
+            permit = await self.limiter.acquire(
+                journey.request.route.label,
+                lane=journey.options.lane,
+                max_wait=journey.wait_left(),
+                returning=journey.refused,
+            )
+        except errors.CallError as error:
+            raise journey.told(error) from journey.last
+        finally:
+            self._end_waiting()
+        journey.waited += permit.waited
+        return permit
+
+    def _begin_waiting(self) -> None:
+        if not self._waiting:
+            self._waiting_since = self._clock()
+        self._waiting += 1
+
+    def _end_waiting(self) -> None:
+        self._waiting -= 1
+        if not self._waiting:
+            self._waited += self._clock() - self._waiting_since
+
+    async def _authorise(self, permit: Permit, journey: Journey) -> str:
+        authorization = self.auth.ready()
+        if authorization is not None:
+            return authorization
+        try:
+            return await self.auth.fetch(self.session.post_form)
+        except errors.CallError as error:
+            permit.release()
+            raise journey.told(error) from error.__cause__
+        except BaseException:
+            permit.release()
+            raise
+
+    async def _send(self, permit: Permit, authorization: str, journey: Journey) -> Reply:
+        """Send once; the permit ends here, whatever happens."""
+        journey.attempts += 1
+        self._requests += 1
+        try:
+            reply = await self._within_timeout(journey, authorization)
+        except (errors.ConnectionFailed, errors.RequestTimeout) as error:
+            if not error.sent:
+                permit.release()
+            raise
+        except errors.InvalidRequestError:
+            permit.release()
+            raise
+        else:
+            permit.settle(read_rate(reply.headers), refused=is_refusal(reply.status, reply.body))
+            return reply
+        finally:
+            # Lost or cancelled on its way: the server may have counted it. A permit that has ended stays ended.
+            permit.settle()
+
+    async def _within_timeout(self, journey: Journey, authorization: str) -> Reply:
+        seconds = journey.options.timeout
+        if seconds is None:
+            return await self.session.send(journey.request, authorization, None)
+        self._watch.end_within(journey.watched, seconds)
+        try:
+            return await self.session.send(journey.request, authorization, seconds)
+        except asyncio.CancelledError:
+            if not journey.watched.was_ended_by(DeadlinePassed):
+                raise
+        finally:
+            journey.watched.deadline = inf
+        raise errors.RequestTimeout(f"no answer within {seconds:g} s", timeout=seconds)
+
+    def _turned_away(self, journey: Journey, permit: Permit, reply: Reply) -> Any:
+        """No budget: back to the front of the lane, at no cost in retries."""
+        error = read_error(reply, journey.request.label)
+        self._rejected += 1
+        journey.refused, journey.last = permit, error
+        journey.refusals += 1
+        if journey.refusals > journey.options.retry.refusals:
+            raise journey.told(error)
+        return AGAIN
+
+    async def _read(self, journey: Journey, reply: Reply) -> Any:
+        try:
+            return read_result(reply, journey.request.label)
+        except errors.DecodeError as error:
+            # A proxy's page or half an answer: the next one may be whole.
+            return await self._decide(journey, error, Failure(arrived=True, passing=True))
+
+    async def _judge(self, journey: Journey, reply: Reply, authorization: str) -> Any:
+        """An answer that is an error: renew, accept, try again, or raise."""
+        error = read_error(reply, journey.request.label)
+        if isinstance(error, errors.AuthenticationError) and not journey.renewed:
+            journey.renewed = True
+            if await self._renew(journey, authorization):
+                return AGAIN
+        if journey.may_have_arrived and journey.request.route.gone_is_done and _is_gone(error):
+            return None
+        passing = isinstance(error, errors.ServerError)
+        wanted = read_rate(reply.headers).retry_after or 0.0
+        return await self._decide(journey, error, Failure(arrived=passing, passing=passing, retry_after=wanted))
+
+    async def _renew(self, journey: Journey, authorization: str) -> bool:
+        try:
+            return await self.auth.renew(authorization, self.session.post_form) is not None
+        except errors.CallError as error:
+            raise journey.told(error) from error.__cause__
+
+    async def _decide(self, journey: Journey, error: errors.CallError, failure: Failure) -> Any:
+        """Wait for the next attempt, or raise what is left to say."""
+        journey.failures += 1
+        journey.may_have_arrived = journey.may_have_arrived or failure.arrived
+        repeatable = journey.request.route.repeatable
+        wait = decide(
+            journey.options.retry,
+            failure,
+            repeatable=repeatable,
+            attempt=journey.failures,
+            elapsed=journey.spent,
+        )
+        if wait is None or not self._budget.spend():
+            raise self._last_word(journey, error, ambiguous=failure.arrived and not repeatable)
+        journey.last = error
+        journey.spent += wait
+        await asyncio.sleep(wait)
+        return AGAIN
+
+    def _last_word(self, journey: Journey, error: errors.CallError, *, ambiguous: bool) -> errors.CallError:
+        told = journey.told(error)
+        if not ambiguous:
+            return told
+        body = journey.request.body
+        sent: dict[str, Any] = _json.loads(body) if body else {}
+        unsure = errors.AmbiguousWriteError(
+            "the answer was lost, so what was to be created may or may not exist; it was not sent again",
+            lead_id=sent.get("leadId"),
+            sent=sent,
+        )
+        unsure = journey.told(unsure)
+        unsure.__cause__ = told
+        return unsure
+
+
+def _closed_during(journey: Journey) -> errors.ClientClosedError:
+    doubt = "; what was to be created may or may not exist" if journey.attempts else ""
+    return errors.ClientClosedError(
+        f"the client was closed during the call{'' if journey.request.route.repeatable else doubt}"
+    )
+
+
+def _is_gone(error: errors.APIError) -> bool:
+    # The calendar says "bad parameter" of an entry that is not there (contract, section 4).
+    return isinstance(error, errors.NotFoundError) or error.code == 20012

@@ -1,0 +1,179 @@
+"""Owns the aiohttp session and sends one request once."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Final
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from lofty_async.errors import CallError, ClientClosedError, ConnectionFailed, InvalidRequestError, RequestTimeout
+from lofty_async.wire import Reply, Request
+
+from .token_post import token_post
+
+CONNECTING: Final = 0.5  # of the timeout, at most: what runs out then was never sent, and may be sent again
+
+
+class Session:
+    """Sends requests through an aiohttp session: its own, opened on first use, or one handed in, never closed here.
+
+    Its own ends with its event loop at the latest; in another loop, another one is opened.
+    """
+
+    def __init__(self, base_url: str, user_agent: str, session: aiohttp.ClientSession | None) -> None:
+        self._base = _base(base_url)
+        self._user_agent = user_agent
+        self._given = session
+        self._own: aiohttp.ClientSession | None = None
+        self._opened: AsyncGenerator[aiohttp.ClientSession, None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._headers: tuple[str, CIMultiDict[str]] | None = None
+        self._urls: dict[str, URL] = {}
+        self._timeouts: dict[float | None, aiohttp.ClientTimeout] = {}
+        self.closed = False
+
+    @property
+    def base_url(self) -> str:
+        return str(self._base)
+
+    @property
+    def needs_closing(self) -> bool:
+        """Whether a session of its own was ever opened, and `close` is still to come."""
+        return self._own is not None and not self.closed
+
+    async def send(self, request: Request, authorization: str, timeout: float | None) -> Reply:  # noqa: ASYNC109 - handed on to aiohttp
+        """One request, one answer; `timeout` bounds only how long connecting may take.
+
+        Raises: ConnectionFailed or RequestTimeout, each saying whether the request may have reached the server;
+        ClientClosedError where the session was closed under it.
+        """
+        session = await self._session()
+        try:
+            return await self._exchange(session, request, authorization, timeout)
+        except (aiohttp.ClientError, OSError) as error:
+            failure = _failure(error, request.label, timeout)
+        # Raised out here, without a cause: some of aiohttp's errors hold the request's headers, credentials included.
+        raise ClientClosedError("the client was closed", request=request.label) if self.closed else failure
+
+    async def _exchange(
+        self, session: aiohttp.ClientSession, request: Request, authorization: str, seconds: float | None
+    ) -> Reply:
+        async with session.request(
+            request.route.method,
+            self._url(request),
+            params=request.params,
+            data=request.body,
+            headers=self._merged(authorization),
+            timeout=self._timeout(seconds),
+            allow_redirects=False,
+            raise_for_status=False,
+        ) as response:
+            return Reply(response.status, response.headers, await response.read())
+
+    async def post_form(self, url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[int, Any]:
+        """Post to a token endpoint, outside the API's budget."""
+        return await token_post(await self._session(), timeout=30.0, user_agent=self._user_agent)(url, form, basic)
+
+    async def close(self) -> None:
+        self.closed = True
+        opened, self._opened = self._opened, None
+        await _end(opened, self._loop)
+
+    async def _session(self) -> aiohttp.ClientSession:
+        if self.closed:
+            raise ClientClosedError("the client was closed")
+        loop = asyncio.get_running_loop()
+        if self._given:
+            self._check_given(loop, self._given)
+            return self._given
+        if self._own is None or self._own.closed or self._loop is not loop:
+            left = self._opened, self._loop
+            self._loop, self._opened = loop, _opened()
+            self._own = await anext(self._opened)
+            await _end(*left)
+        return self._own
+
+    def _check_given(self, loop: asyncio.AbstractEventLoop, session: aiohttp.ClientSession) -> None:
+        # aiohttp has no public word for a session's loop that does not warn.
+        if (self._loop or getattr(session, "_loop", loop)) is not loop:
+            raise InvalidRequestError(
+                "session belongs to another event loop: open the client and its session in one loop, "
+                "or leave the session to the client",
+                argument="session",
+            )
+        if session.closed:
+            raise InvalidRequestError("session was closed by its owner", argument="session")
+        self._loop = loop
+
+    def _url(self, request: Request) -> URL:
+        if request.target != request.route.template:
+            return self._base.with_path(self._base.path.rstrip("/") + request.target, encoded=True)
+        url = self._urls.get(request.target)
+        if url is None:
+            url = self._urls[request.target] = URL(str(self._base).rstrip("/") + request.target, encoded=True)
+        return url
+
+    def _merged(self, authorization: str) -> CIMultiDict[str]:
+        if self._headers is None or self._headers[0] != authorization:
+            headers = CIMultiDict(
+                {
+                    # On every call, body or not: without it some answer 400/20001, some 415 (contract, section 1).
+                    "Content-Type": "application/json",
+                    "Accept": "application/json",
+                    "User-Agent": self._user_agent,
+                    "Authorization": authorization,
+                }
+            )
+            self._headers = authorization, headers
+        return self._headers[1]
+
+    def _timeout(self, seconds: float | None) -> aiohttp.ClientTimeout:
+        timeout = self._timeouts.get(seconds)
+        if timeout is None:
+            # Not `total` or `connect`, which set a timer for each request: the dispatcher watches over the whole.
+            timeout = self._timeouts[seconds] = aiohttp.ClientTimeout(
+                total=None, sock_connect=None if seconds is None else seconds * CONNECTING
+            )
+        return timeout
+
+
+async def _opened() -> AsyncGenerator[aiohttp.ClientSession, None]:
+    """An open session, closed with the generator: event loops close those that are left to them."""
+    # No bound on the pool: how many requests are in flight is the limiter's business, and a smaller pool would queue
+    # a second time, unseen.
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+        # aiohttp would send GET, PUT and DELETE a second time by itself, without a permit, and the answer to a DELETE
+        # that had landed would be "not found". It has no public word for that.
+        setattr(session, "_retry_connection", False)  # noqa: B010 - the attribute is private
+        yield session
+
+
+async def _end(
+    opened: AsyncGenerator[aiohttp.ClientSession, None] | None, loop: asyncio.AbstractEventLoop | None
+) -> None:
+    """Close a session of `loop`; if that still runs elsewhere, it closes the generator once nobody holds it."""
+    if opened and loop and (loop is asyncio.get_running_loop() or loop.is_closed()):
+        await opened.aclose()
+
+
+def _base(base_url: str) -> URL:
+    try:
+        url = URL(base_url)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError("base_url is not a URL", argument="base_url") from error
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise InvalidRequestError("base_url must begin with https:// or http:// and a host", argument="base_url")
+    if url.user or url.password or url.query_string or url.fragment:
+        raise InvalidRequestError("base_url must hold no credentials, query or fragment", argument="base_url")
+    return url
+
+
+def _failure(error: Exception, label: str, timeout: float | None) -> CallError:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return RequestTimeout("no connection in time", request=label, timeout=timeout, sent=False)
+    sent = not isinstance(error, aiohttp.ClientConnectorError)
+    what = "the connection broke" if sent else "no connection"
+    return ConnectionFailed(f"{what}: {str(error) or type(error).__name__}", request=label, sent=sent)

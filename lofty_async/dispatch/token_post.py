@@ -1,0 +1,75 @@
+"""Sends forms to token endpoints: outside the limiter, for what waits there may wait for the token."""
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from lofty_async.auth import TokenPost
+from lofty_async.errors import ClientClosedError, ConnectionFailed, RequestTimeout, TransportError
+
+MAX_BODY = 65_536
+"""Bytes of an answer that are read; a token and its company need a fraction of it."""
+
+
+def token_post(session: aiohttp.ClientSession, *, timeout: float, user_agent: str) -> TokenPost:
+    """Posts through `session`, once each; `timeout` in seconds covers connecting, sending and the answer.
+
+    What it returns raises: RequestTimeout, ConnectionFailed where no answer arrives, `sent` telling whether
+    the form may have; ClientClosedError where the session is closed. Redirects are not followed: the form
+    holds secrets.
+    """
+    limit = aiohttp.ClientTimeout(total=timeout)
+    headers = {"User-Agent": user_agent, "Accept": "application/json"}
+
+    async def send(url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[int, Any]:
+        named = headers | {"Authorization": basic_header(*basic)} if basic else headers
+        async with session.post(url, data=dict(form), headers=named, timeout=limit, allow_redirects=False) as response:
+            return response.status, decoded(await _start_of(response.content))
+
+    async def post(url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[int, Any]:
+        request = f"POST {urlsplit(url).path}"
+        if session.closed:
+            raise ClientClosedError("the session is closed", request=request)
+        try:
+            return await send(url, form, basic)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            failure = _failure(error, request, timeout)
+        # Raised out here, without a cause: aiohttp's errors hold the request's headers, credentials included.
+        raise failure
+
+    return post
+
+
+def basic_header(name: str, password: str) -> str:
+    """What `Authorization` carries in HTTP Basic; aiohttp's own helper for it changes with its version 4."""
+    return "Basic " + b64encode(f"{name}:{password}".encode()).decode()
+
+
+def decoded(body: bytes) -> Any:
+    """The JSON of a body, `None` where it is something else."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+async def _start_of(content: aiohttp.StreamReader) -> bytes:
+    body = bytearray()
+    async for chunk in content.iter_any():
+        body += chunk
+        if len(body) > MAX_BODY:
+            break
+    return bytes(body[:MAX_BODY])
+
+
+def _failure(error: Exception, request: str, timeout: float) -> TransportError:
+    unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    if isinstance(error, TimeoutError):
+        message = f"no answer from the token endpoint within {timeout:g} s"
+        return RequestTimeout(message, request=request, attempts=1, timeout=timeout, sent=not unsent)
+    message = f"no answer from the token endpoint ({type(error).__name__})"
+    return ConnectionFailed(message, request=request, attempts=1, sent=not unsent)

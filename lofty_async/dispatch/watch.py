@@ -1,0 +1,99 @@
+"""Ends calls from outside: those whose deadline has passed, and all of them when their client closes.
+
+One timer watches every call. A timer, a timeout scope or a task for each would cost more than the rest of a call's
+bookkeeping together.
+"""
+
+import asyncio
+from math import inf
+from typing import Final
+
+from attrs import define, field
+
+TICK: Final = 0.05  # seconds by which a deadline may be overstepped, so that one timer serves many
+
+
+class DeadlinePassed(Exception):  # noqa: N818 - it says what happened
+    """The call's time was up."""
+
+
+class Closed(Exception):  # noqa: N818 - it says what happened
+    """The call's client was closed."""
+
+
+@define(eq=False)
+class Watched:
+    """A call under way, in its task; `ended_by` says why it was cancelled from here."""
+
+    task: asyncio.Task[object]
+    cancelling: int
+    deadline: float = inf
+    ended_by: type[Exception] | None = None
+
+    def end(self, reason: type[Exception]) -> None:
+        if self.ended_by is None:
+            self.ended_by = reason
+            self.task.cancel()
+
+    def was_ended_by(self, reason: type[Exception]) -> bool:
+        """Whether the cancellation that was caught came from here, for this reason, and from nowhere else.
+
+        Asking takes it back, so that the call may go on.
+        """
+        if self.ended_by is not reason:
+            return False
+        self.ended_by = None
+        return self.task.uncancel() <= self.cancelling
+
+
+@define(eq=False)
+class Watch:
+    """The calls under way in one event loop."""
+
+    calls: dict[Watched, None] = field(factory=dict[Watched, None])
+    _timer: asyncio.TimerHandle | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    def begin(self) -> Watched:
+        """Watch the running task's call; `finish` it whatever happens."""
+        task = asyncio.current_task()
+        assert task is not None, "a coroutine that awaits a socket runs in a task"  # noqa: S101 - asyncio's own rule
+        call = Watched(task, task.cancelling())
+        self.calls[call] = None
+        return call
+
+    def finish(self, call: Watched) -> None:
+        self.calls.pop(call, None)
+        if not self.calls and self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def end_within(self, call: Watched, seconds: float) -> None:
+        """Give the call a deadline; `call.deadline = inf` takes it off."""
+        loop = call.task.get_loop()
+        call.deadline = loop.time() + seconds
+        if self._timer is None or self._loop is not loop or call.deadline < self._timer.when() - TICK:
+            self._arm(loop, call.deadline)
+
+    def end_all(self) -> None:
+        """The client closes."""
+        for call in list(self.calls):
+            call.end(Closed)
+
+    def _arm(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._loop, self._timer = loop, loop.call_at(at + TICK / 2, self._look)
+
+    def _look(self) -> None:
+        """End what is overdue, and come back for what is due next."""
+        self._timer = None
+        if self._loop is None:
+            return
+        now = self._loop.time()
+        for call in list(self.calls):
+            if call.deadline <= now:
+                call.end(DeadlinePassed)
+        due = min((call.deadline for call in self.calls if call.ended_by is None), default=inf)
+        if due < inf:
+            self._arm(self._loop, due)

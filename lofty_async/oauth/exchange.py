@@ -1,0 +1,172 @@
+"""Logging a user in: the authorise page, its redirect, and the exchange of its code for tokens."""
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from typing import Any, Self
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
+
+from attrs import Attribute, Factory, field, frozen
+from attrs.validators import optional
+
+from lofty_async.auth import TokenPost, header_safe
+from lofty_async.errors import AuthenticationError, InvalidRequestError
+
+from .checks import absolute_uri, basic_name, function, of_type, secure_url, sendable, split
+from .credentials import RefreshToken
+from .renewal import OnToken
+from .tokens import API_TOKEN_URL, CRM_TOKEN_URL, Grant, Token, error_word
+
+logger = logging.getLogger(__name__)
+
+AUTHORIZE_PAGE = "https://lofty.com/page/vendor-auth.html"
+CODE_REFUSED = "the code was refused (used before, too old, or for another redirect_uri): start the login again"
+VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
+
+
+def new_state() -> str:
+    """An unguessable `state`, to be kept in the user's session until the redirect comes back."""
+    return secrets.token_urlsafe(32)
+
+
+def read_redirect(url: str, state: str) -> str:
+    """The code in the address that the user was sent back to; its `state` must be the one sent out.
+
+    Raises: AuthenticationError where the user refused, or the redirect answers another login;
+        InvalidRequestError naming the argument where `url` is no address or `state` is empty.
+    """
+    answer = parse_qs(split("url", url).query)
+    if "error" in answer:
+        raise _not_granted(error_word(answer["error"][0]))
+    received = "".join(answer.get("state", ()))
+    if not hmac.compare_digest(received.encode(), header_safe("state", state).encode()):
+        raise AuthenticationError("the redirect's state is not the one sent out: start the login again")
+    return _only_code(answer.get("code", []))
+
+
+def _not_granted(word: str | None) -> AuthenticationError:
+    if word == "access_denied":
+        return AuthenticationError("the user refused access: ask again, or ask another user", name=word)
+    return AuthenticationError("the authorise page failed: start the login again", name=word)
+
+
+def _only_code(codes: list[str]) -> str:
+    if len(codes) != 1:
+        raise AuthenticationError("the redirect brings no single code: start the login again")
+    return codes[0]
+
+
+def _is_verifier(_: object, attribute: "Attribute[Any]", value: object) -> None:
+    if not isinstance(value, str) or not VERIFIER.fullmatch(value):
+        message = "verifier must be 43 to 128 letters, digits, or -._~"
+        raise InvalidRequestError(message, argument=attribute.name)
+
+
+@frozen
+class Pkce:
+    """Proof that whoever exchanges a code is who asked for it (RFC 7636), in place of a client secret.
+
+    Raises: InvalidRequestError where the verifier is not what the standard asks for.
+    """
+
+    verifier: str = field(repr=False, validator=_is_verifier)
+
+    @classmethod
+    def new(cls) -> Self:
+        return cls(secrets.token_urlsafe(48))
+
+    @property
+    def challenge(self) -> str:
+        """The verifier's SHA-256, which the authorise page may see (method S256)."""
+        digest = hashlib.sha256(self.verifier.encode()).digest()
+        return urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _documented_token_url(login: "AuthorizationCode") -> str:
+    return API_TOKEN_URL if login.client_secret is None else CRM_TOKEN_URL
+
+
+@frozen
+class AuthorizationCode:
+    """The login of a user in a browser: `authorize_url`, then `read_redirect`, then `exchange`.
+
+    With a `client_secret` the exchange goes to `token_url` by HTTP Basic, or in the form where `basic` is
+    false, as `API_TOKEN_URL` wants it. Without one it needs a `Pkce` and goes to `API_TOKEN_URL`. Renewals go
+    to `refresh_url`, by HTTP Basic where there is a secret.
+
+    Raises: InvalidRequestError naming the argument that is wrong.
+    """
+
+    client_id: str = field(validator=basic_name)
+    client_secret: str | None = field(repr=False, validator=optional(sendable))
+    redirect_uri: str = field(validator=absolute_uri)
+    token_url: str = field(default=Factory(_documented_token_url, takes_self=True), kw_only=True, validator=secure_url)
+    basic: bool = field(default=True, kw_only=True, validator=of_type(bool))
+    refresh_url: str = field(default=CRM_TOKEN_URL, kw_only=True, validator=secure_url)
+    authorize_page: str = field(default=AUTHORIZE_PAGE, kw_only=True, validator=secure_url)
+    clock: Callable[[], float] = field(default=time.time, kw_only=True, repr=False, validator=function)
+
+    def authorize_url(self, state: str, *, pkce: Pkce | None = None) -> str:
+        """The page to send the user to. Keep `state` (see `new_state`) and `pkce` for when they come back.
+
+        Raises: InvalidRequestError where `state` is empty.
+        """
+        parts = urlsplit(self.authorize_page)
+        asked = {"clientId": self.client_id, "state": header_safe("state", state)}
+        if pkce is not None:
+            asked |= {"code_challenge": pkce.challenge, "code_challenge_method": "S256"}
+        return urlunsplit(parts._replace(query=urlencode(parse_qsl(parts.query) + list(asked.items()))))
+
+    async def exchange(
+        self, code: str, post: TokenPost, *, pkce: Pkce | None = None, on_token: OnToken | None = None
+    ) -> RefreshToken:
+        """Credentials ready for a client; a code works once and for a short time.
+
+        `on_token` hears of this first token and of every later one. A failure of it does not fail the
+        exchange, since the code is spent: it is called again before the token's first use.
+
+        Raises: AuthenticationError where the code is refused; ServerError, RateLimitedError, TransportError,
+            DecodeError where no answer can be had; InvalidRequestError naming the argument that is wrong.
+        """
+        token = await self._grant(header_safe("code", code), pkce).redeem(post, self.clock)
+        credentials = self._credentials(token, on_token)
+        try:
+            await credentials.accept(token)
+        except Exception as error:  # noqa: BLE001 - the caller's own function; the token must outlive its failure
+            logger.warning("on_token failed (%s); it is called again before first use", type(error).__name__)
+        return credentials
+
+    def _credentials(self, token: Token, on_token: OnToken | None) -> RefreshToken:
+        return RefreshToken(
+            token.refresh_token,
+            self.client_id,
+            self.client_secret,
+            token=token,
+            token_url=self.refresh_url,
+            on_token=on_token,
+            clock=self.clock,
+        )
+
+    def _grant(self, code: str, pkce: Pkce | None) -> Grant:
+        form = {
+            "grant_type": "authorization_code",
+            "client_id": self.client_id,
+            "redirect_uri": self.redirect_uri,
+            "code": code,
+        }
+        by_basic = self.client_secret is not None and self.basic
+        basic = (self.client_id, self.client_secret or "") if by_basic else None
+        return Grant(self.token_url, form | self._proof(pkce), basic=basic, advice=CODE_REFUSED)
+
+    def _proof(self, pkce: Pkce | None) -> dict[str, str]:
+        """What the form itself says to show that this is the application the code was meant for."""
+        if self.client_secret is None and pkce is None:
+            raise InvalidRequestError("without a client secret the exchange needs a Pkce", argument="pkce")
+        verifier = {"code_verifier": pkce.verifier} if pkce is not None else {}
+        secret = {"client_secret": self.client_secret} if self.client_secret and not self.basic else {}
+        return verifier | secret

@@ -1,0 +1,148 @@
+"""What is asked of a token endpoint and what it answers, read into a `Token` or an error."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+from attrs.validators import optional
+
+from lofty_async.auth import TokenPost
+from lofty_async.errors import (
+    APIError,
+    AuthenticationError,
+    DecodeError,
+    InvalidRequestError,
+    RateLimitedError,
+    ServerError,
+)
+
+from .checks import is_number, moment, sendable, text
+
+CRM_TOKEN_URL = "https://crm.lofty.com/api/user-web/oauth/token"  # noqa: S105 - an address
+"""The token endpoint that knows an application by HTTP Basic and takes codes and refresh tokens."""
+
+API_TOKEN_URL = "https://api.lofty.com/oauth/token"  # noqa: S105 - an address
+"""The token endpoint that knows an application by its form and takes codes, PKCE and client credentials."""
+
+ERROR_WORDS = frozenset(
+    {
+        "access_denied",
+        "invalid_client",
+        "invalid_grant",
+        "invalid_request",
+        "invalid_scope",
+        "server_error",
+        "temporarily_unavailable",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "unsupported_response_type",
+    }
+)
+"""The error words of RFC 6749. Nothing else of an answer is ever repeated: it may echo the secrets sent."""
+
+WRONG_CLIENT = frozenset({"invalid_client", "unauthorized_client"})
+TRY_LATER = frozenset({"server_error", "temporarily_unavailable"})
+HTTP_REQUEST_TIMEOUT, HTTP_TOO_MANY_REQUESTS = 408, 429
+
+
+@frozen
+class Token:
+    """An access token and what came with it; its secrets stay out of its repr.
+
+    `expires_at` is in epoch seconds by the clock of whoever asked for the token, `None` where the server did
+    not say. `refresh_token` is the one to use next: the rotated one, or the one before where the server sent
+    none.
+
+    Raises: InvalidRequestError naming the argument that is wrong.
+    """
+
+    access_token: str = field(repr=False, validator=sendable)
+    refresh_token: str | None = field(default=None, repr=False, validator=optional(sendable))
+    expires_at: float | None = field(default=None, validator=moment)
+    scope: str | None = field(default=None, validator=text)
+    token_type: str = field(default="Bearer", validator=sendable)
+
+    @property
+    def header(self) -> str:
+        """The value of `Authorization`; Lofty knows no other scheme for these than `Bearer`."""
+        return f"Bearer {self.access_token}"
+
+
+@frozen
+class Grant:
+    """One request for a token. `advice` says what to do when the server refuses it."""
+
+    url: str
+    form: Mapping[str, str] = field(repr=False)
+    basic: tuple[str, str] | None = field(repr=False)
+    advice: str
+
+    async def redeem(self, post: TokenPost, clock: Callable[[], float]) -> Token:
+        asked_at = clock()
+        status, body = await post(self.url, self.form, self.basic)
+        return self.read(status, body, asked_at)
+
+    def read(self, status: int, body: Any, asked_at: float) -> Token:
+        """The token in an answer; its life is counted from when it was asked for, never from later.
+
+        Raises: AuthenticationError where the grant is refused; ServerError, RateLimitedError where the
+            endpoint fails or is busy; DecodeError where the answer holds no token.
+        """
+        answer = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+        failure = self._failure(status, answer)
+        if failure is not None:
+            raise failure
+        return self._token(status, answer, asked_at)
+
+    def _failure(self, status: int, answer: Mapping[str, Any]) -> APIError | None:
+        word = error_word(answer.get("error"))
+        if status >= 500 or status == HTTP_REQUEST_TIMEOUT or word in TRY_LATER:
+            message = "the token endpoint failed: try again later"
+            return ServerError(message, request=self._request, status=status, name=word)
+        if status == HTTP_TOO_MANY_REQUESTS:
+            message = "the token endpoint is busy: try again later"
+            return RateLimitedError(message, request=self._request, status=status, name=word)
+        if status >= 400 or word is not None:
+            advice = "check the client id and the client secret" if word in WRONG_CLIENT else self.advice
+            return AuthenticationError(advice, request=self._request, status=status, name=word)
+        return None
+
+    def _token(self, status: int, answer: Mapping[str, Any], asked_at: float) -> Token:
+        try:
+            return Token(
+                access_token=cast("str", answer.get("access_token")),
+                refresh_token=answer.get("refresh_token") or self.form.get("refresh_token"),
+                expires_at=expiry(answer.get("expires_in"), asked_at),
+                scope=_text_or_none(answer.get("scope")),
+                token_type=_text_or_none(answer.get("token_type")) or "Bearer",
+            )
+        except InvalidRequestError as error:
+            path = error.argument
+        # Raised out here: the validator's error would hold the answer's values in its frames.
+        raise DecodeError(f"HTTP {status} without a usable token", request=self._request, path=path)
+
+    @property
+    def _request(self) -> str:
+        return f"POST {urlsplit(self.url).path}"
+
+
+def error_word(value: object) -> str | None:
+    """The word where it is one of the standard's, `None` otherwise."""
+    return value if isinstance(value, str) and value in ERROR_WORDS else None
+
+
+def expiry(expires_in: object, asked_at: float) -> float | None:
+    """When a token ends; an absent or unreadable lifetime, or one that is not positive, is unknown.
+
+    Unknown rather than an error: the refresh token beside it may be the only one left.
+    """
+    try:
+        seconds = float(expires_in) if isinstance(expires_in, str) else expires_in
+    except ValueError:
+        return None
+    return asked_at + seconds if is_number(seconds) and seconds > 0 else None
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
