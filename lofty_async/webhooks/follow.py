@@ -1,0 +1,171 @@
+"""From notices to tasks: what was noticed is read again, once for all repeats within a few seconds."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from typing import Protocol
+
+from attrs import define, field, frozen
+
+from lofty_async.errors import InvalidRequestError, LoftyError, NotFoundError
+from lofty_async.models.task import Task
+
+from .merging import NoticeMerger, Reading
+from .parse import NoticeKind, WebhookNotice
+
+Clock = Callable[[], float]
+Sleep = Callable[[float], Awaitable[object]]
+
+MOST_WAITING = 10_000
+
+
+class TaskListing(Protocol):
+    """What a list call returns, as far as it is needed here: a `Pager[Task]`."""
+
+    async def collect(self) -> list[Task]:
+        """All tasks of the listing."""
+        ...
+
+
+class TaskCalls(Protocol):
+    """The calls that read tasks: `client.tasks`."""
+
+    async def get(self, task_id: int, /) -> Task:
+        """One task, or `NotFoundError`."""
+        ...
+
+    def list(self, lead_id: int, /) -> TaskListing:
+        """The tasks of one lead."""
+        ...
+
+
+class TaskClient(Protocol):
+    """A client that can read tasks."""
+
+    @property
+    def tasks(self) -> TaskCalls:
+        """The calls for tasks."""
+        ...
+
+
+@frozen(kw_only=True)
+class TaskChange:
+    """A task as it was read after a notice, or why there is none.
+
+    `gone` says that the server no longer knows the task; `error` is what kept it from being read. When the
+    notice is about a lead, there is one change per task of the lead; if the lead could not be read,
+    `task_id` is `None`, and `gone` speaks of the lead. `notice` is the latest of those that were merged.
+    """
+
+    task_id: int | None
+    task: Task | None = None
+    gone: bool = False
+    notice: WebhookNotice
+    error: LoftyError | None = None
+
+
+def follow_tasks(
+    notices: AsyncIterable[WebhookNotice],
+    client: TaskClient,
+    *,
+    within: float = 2.0,
+    clock: Clock = time.monotonic,
+    sleep: Sleep = asyncio.sleep,
+) -> AsyncGenerator[TaskChange, None]:
+    """Reads what the notices are about: the task, or all tasks of the lead where only the lead is known.
+
+    A record is read when no notice for it came for `within` seconds, after five times that at the latest:
+    repeats share one read, and the read does not overtake the write. An answer that contradicts the notice
+    (not found, though not deleted; or the reverse) is asked for once more, after another `within`. Reads go
+    one at a time. Notices of other kinds without a task id are passed over. The iteration ends when the
+    notices have ended and all is read; leaving it early gives up what waits to be read.
+
+    Args:
+        notices: `receiver.notices()`, or any other source.
+        client: A `LoftyClient`; its own errors are yielded as `TaskChange.error`.
+        within: Seconds, 0 or more.
+        clock: Seconds that never go back.
+        sleep: Waits for so many seconds of that clock.
+
+    Raises:
+        InvalidRequestError: `within` is negative.
+    """
+    if not within >= 0:
+        raise InvalidRequestError(f"within must be 0 or more seconds, not {within}", argument="within")
+    return _Follower(notices, client.tasks, NoticeMerger(within), clock, sleep).changes()
+
+
+@define(eq=False)
+class _Follower:
+    notices: AsyncIterable[WebhookNotice]
+    tasks: TaskCalls
+    merger: NoticeMerger
+    clock: Clock
+    sleep: Sleep
+    _news: asyncio.Event = field(init=False, factory=asyncio.Event)
+    _room: asyncio.Event = field(init=False, factory=asyncio.Event)
+
+    async def changes(self) -> AsyncGenerator[TaskChange, None]:
+        # Notices are merged while a read is under way, so they are taken in by a task of their own.
+        intake = asyncio.create_task(self._take_in())
+        try:
+            while (reading := await self._next_reading(intake)) is not None:
+                for change in await self._read(reading):
+                    yield change
+            await intake
+        finally:
+            intake.cancel()
+            await asyncio.gather(intake, return_exceptions=True)
+
+    async def _take_in(self) -> None:
+        try:
+            async for notice in self.notices:
+                await self._wait_for_room()
+                self.merger.add(notice, self.clock())
+                self._news.set()
+        finally:
+            self._news.set()
+
+    async def _wait_for_room(self) -> None:
+        while len(self.merger) >= MOST_WAITING:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _next_reading(self, intake: asyncio.Task[None]) -> Reading | None:
+        while (reading := self.merger.pop_due(self.clock())) is None:
+            if self.merger:
+                # Nothing that comes meanwhile can be due earlier.
+                await self.sleep(self.merger.next_due() - self.clock())
+            elif intake.done():
+                return None
+            else:
+                self._news.clear()
+                await self._news.wait()
+        self._room.set()
+        return reading
+
+    async def _read(self, reading: Reading) -> list[TaskChange]:
+        notice = reading.notice
+        try:
+            changes = await self._changes(reading)
+        except NotFoundError:
+            changes = [TaskChange(task_id=reading.task_id, gone=True, notice=notice)]
+        except LoftyError as error:
+            return [TaskChange(task_id=reading.task_id, notice=notice, error=error)]
+        if _contradicts(changes, notice) and not reading.is_second:
+            # Reads can lag behind writes by a moment.
+            self.merger.add_again(reading, self.clock())
+            return []
+        return changes
+
+    async def _changes(self, reading: Reading) -> list[TaskChange]:
+        if reading.about is NoticeKind.LEAD:
+            tasks = await self.tasks.list(reading.id).collect()
+        else:
+            tasks = [await self.tasks.get(reading.id)]
+        return [TaskChange(task_id=task.id, task=task, notice=reading.notice) for task in tasks]
+
+
+def _contradicts(changes: list[TaskChange], notice: WebhookNotice) -> bool:
+    gone = any(change.gone for change in changes)
+    return gone != notice.bucket.lower().startswith(("delete", "remove"))

@@ -1,0 +1,310 @@
+"""From notices to tasks: what is read, when, and how often."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import pytest
+from attrs import define, field
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lofty_async.errors import InvalidRequestError, LoftyError, NotFoundError, ServerError
+from lofty_async.models import Task
+from lofty_async.webhooks import NoticeKind, TaskChange, WebhookNotice, WebhookReceiver, follow, follow_tasks
+from lofty_async.webhooks.merging import NoticeMerger
+
+
+def about_task(number: int, bucket: str = "updatedTask") -> WebhookNotice:
+    return WebhookNotice(bucket=bucket, kind=NoticeKind.TASK, task_id=number)
+
+
+def about_lead(number: int, bucket: str = "updatedLead", kind: NoticeKind = NoticeKind.LEAD) -> WebhookNotice:
+    return WebhookNotice(bucket=bucket, kind=kind, lead_id=number)
+
+
+@define
+class Listing:
+    office: "Office"
+    lead_id: int
+
+    async def collect(self) -> list[Task]:
+        self.office.look(f"lead {self.lead_id}")
+        found = [task for task in self.office.records.values() if task.lead_id == self.lead_id]
+        if not found:
+            raise NotFoundError(status=404)
+        return found
+
+
+@define
+class Office:
+    """A client whose tasks are a dictionary, on a clock that moves when somebody sleeps."""
+
+    records: dict[int, Task] = field(factory=dict[int, Task])
+    failure: LoftyError | None = None
+    now: float = 0.0
+    reads: list[tuple[float, str]] = field(factory=list[tuple[float, str]])
+
+    @property
+    def tasks(self) -> "Office":
+        return self
+
+    async def get(self, task_id: int, /) -> Task:
+        self.look(f"task {task_id}")
+        if task_id not in self.records:
+            raise NotFoundError(status=404)
+        return self.records[task_id]
+
+    def look(self, what: str) -> None:
+        self.reads.append((self.now, what))
+        if self.failure is not None:
+            raise self.failure
+
+    def clock(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        await asyncio.sleep(0)
+
+    def holding(self, *task_ids: int, lead_id: int = 7) -> "Office":
+        self.records |= {number: Task(id=number, lead_id=lead_id) for number in task_ids}
+        return self
+
+    async def timed(self, script: Iterable[tuple[float, WebhookNotice]]) -> AsyncIterator[WebhookNotice]:
+        """Notices at their times; until a read moves the clock so far, the source waits."""
+        for at, notice in script:
+            while self.now < at:
+                await asyncio.sleep(0)
+            yield notice
+
+    async def follow(self, *script: tuple[float, WebhookNotice]) -> list[TaskChange]:
+        changes = follow_tasks(self.timed(script), self, clock=self.clock, sleep=self.sleep)
+        async with asyncio.timeout(5):
+            return [change async for change in changes]
+
+    def list(self, lead_id: int, /) -> Listing:
+        return Listing(self, lead_id)
+
+
+class TestWhatIsRead:
+    async def test_a_task_for_its_notice(self) -> None:
+        office = Office().holding(1)
+        (change,) = await office.follow((0, about_task(1)))
+        assert change == TaskChange(task_id=1, task=office.records[1], notice=about_task(1))
+        assert office.reads == [(2.0, "task 1")]
+
+    async def test_all_tasks_of_a_lead_for_a_lead_s_notice(self) -> None:
+        office = Office().holding(1, 2)
+        changes = await office.follow((0, about_lead(7)))
+        assert [change.task_id for change in changes] == [1, 2]
+        assert office.reads == [(2.0, "lead 7")]
+
+    @pytest.mark.parametrize(
+        ("notice", "read"),
+        [
+            (about_lead(7, kind=NoticeKind.APPOINTMENT), ["lead 7"]),
+            (WebhookNotice(bucket="b", kind=NoticeKind.LEAD, lead_id=7, task_id=1), ["lead 7"]),
+            (WebhookNotice(bucket="b", kind=NoticeKind.LEAD, task_id=1), ["task 1"]),
+            (WebhookNotice(bucket="b", kind=NoticeKind.OTHER, lead_id=7, task_id=1), ["task 1"]),
+            (about_lead(7, kind=NoticeKind.OTHER), []),
+            (WebhookNotice(bucket="b", kind=NoticeKind.TASK), []),
+        ],
+    )
+    async def test_the_task_where_it_is_named_else_its_lead(self, notice: WebhookNotice, read: list[str]) -> None:
+        office = Office().holding(1)
+        await office.follow((0, notice))
+        assert [what for _, what in office.reads] == read
+
+
+class TestMerging:
+    async def test_repeats_are_read_once_and_the_latest_notice_is_given(self) -> None:
+        office = Office().holding(1, 2)
+        changes = await office.follow(
+            (0, about_task(1, "createdTask")),
+            (0, about_task(2)),
+            (0, about_task(1)),
+            (0, about_task(1, "finishedTask")),
+        )
+        assert [(change.task_id, change.notice.bucket) for change in changes] == [
+            (1, "finishedTask"),
+            (2, "updatedTask"),
+        ]
+        assert office.reads == [(2.0, "task 1"), (2.0, "task 2")]
+
+    def test_a_repeat_puts_the_read_off_but_not_for_ever(self) -> None:
+        merger = NoticeMerger(within=2)
+        merger.add(about_task(1), 0)
+        for now in range(1, 10):
+            merger.add(about_task(1), now)
+            assert merger.pop_due(now) is None
+        assert merger.next_due() == 10
+        assert merger.pop_due(9.9) is None
+        reading = merger.pop_due(10)
+        assert reading is not None
+        assert (reading.first, reading.last) == (0, 9)
+        assert len(merger) == 0
+
+    def test_a_notice_after_the_read_asks_for_another(self) -> None:
+        merger = NoticeMerger(within=0)
+        for now in (0, 1):
+            merger.add(about_task(1), now)
+            assert merger.pop_due(now) is not None
+
+    @given(st.lists(st.tuples(st.integers(1, 3), st.floats(0, 3)), max_size=30), st.floats(0.1, 3))
+    def test_every_notice_has_a_read_after_it_and_none_comes_early(
+        self, steps: list[tuple[int, float]], within: float
+    ) -> None:
+        merger, now = NoticeMerger(within), 0.0
+        unread: dict[int, float] = {}
+        for number, pause in [*steps, (0, 1000)]:
+            now += pause
+            while (reading := merger.pop_due(now)) is not None:
+                first = unread.pop(reading.id)
+                assert reading.first == first
+                assert reading.due(within) >= first + within
+            if number:
+                merger.add(about_task(number), now)
+                unread.setdefault(number, now)
+        assert unread == {}
+        assert len(merger) == 0
+
+
+class TestContradictions:
+    async def test_a_task_that_is_not_there_yet_is_asked_for_once_more(self) -> None:
+        office = Office()
+
+        async def write_at_last(seconds: float) -> None:
+            await office.sleep(seconds)
+            if office.now == 4:
+                office.holding(1)
+
+        changes = follow_tasks(
+            office.timed([(0, about_task(1, "createdTask"))]), office, clock=office.clock, sleep=write_at_last
+        )
+        assert [(change.task_id, change.gone) async for change in changes] == [(1, False)]
+        assert office.reads == [(2, "task 1"), (4, "task 1")]
+
+    async def test_a_task_that_stays_away_is_gone(self) -> None:
+        office = Office()
+        changes = await office.follow((0, about_task(1)))
+        assert changes == [TaskChange(task_id=1, gone=True, notice=about_task(1))]
+        assert len(office.reads) == 2
+
+    async def test_a_deleted_task_is_gone_at_once(self) -> None:
+        office = Office()
+        (change,) = await office.follow((0, about_task(1, "deletedTask")))
+        assert (change.task_id, change.task, change.gone) == (1, None, True)
+        assert len(office.reads) == 1
+
+    async def test_a_deleted_task_that_still_shows_is_asked_for_once_more(self) -> None:
+        office = Office().holding(1)
+        (change,) = await office.follow((0, about_task(1, "deletedTask")))
+        assert change.task == office.records[1]
+        assert len(office.reads) == 2
+
+    async def test_a_lead_that_is_gone_has_no_task_to_name(self) -> None:
+        (change,) = await Office().follow((0, about_lead(9, "deletedLead")))
+        assert (change.task_id, change.gone, change.notice.lead_id) == (None, True, 9)
+
+    def test_a_newer_notice_stands_for_the_second_read(self) -> None:
+        merger = NoticeMerger(within=2)
+        merger.add(about_task(1), 0)
+        reading = merger.pop_due(2)
+        assert reading is not None
+        merger.add(about_task(1, "deletedTask"), 3)
+        merger.add_again(reading, 4)
+        newer = merger.pop_due(5)
+        assert newer is not None
+        assert newer.notice.bucket == "deletedTask"
+        assert len(merger) == 0
+
+
+class TestFailures:
+    async def test_a_read_that_fails_is_told_and_the_next_goes_on(self) -> None:
+        office = Office(failure=ServerError(status=500)).holding(1, 2)
+        script = [(0.0, about_task(1)), (0.0, about_task(2))]
+        changes = follow_tasks(office.timed(script), office, clock=office.clock, sleep=office.sleep)
+        first = await anext(changes)
+        assert (first.task_id, first.task, first.gone, first.error) == (1, None, False, office.failure)
+        office.failure = None
+        assert [(change.task_id, change.error) async for change in changes] == [(2, None)]
+
+    async def test_a_source_that_fails_is_raised_after_what_it_gave_is_read(self) -> None:
+        office = Office().holding(1)
+
+        async def failing() -> AsyncIterator[WebhookNotice]:
+            yield about_task(1)
+            raise OSError("the source broke")
+
+        changes = follow_tasks(failing(), office, clock=office.clock, sleep=office.sleep)
+        assert (await anext(changes)).task_id == 1
+        with pytest.raises(OSError, match="the source broke"):
+            await anext(changes)
+
+    @pytest.mark.parametrize("within", [-1, float("nan")])
+    def test_the_time_to_merge_is_not_negative(self, within: float) -> None:
+        office = Office()
+        with pytest.raises(InvalidRequestError) as caught:
+            follow_tasks(office.timed([]), office, within=within)
+        assert caught.value.argument == "within"
+
+
+class TestLeaving:
+    async def test_closing_the_receiver_ends_it_when_all_is_read(self) -> None:
+        office, receiver = Office().holding(1, 2), WebhookReceiver("a-token-nobody-guesses")
+        changes = follow_tasks(receiver.notices(), office, clock=office.clock, sleep=office.sleep)
+
+        async def posted(*numbers: int) -> AsyncIterator[bytes]:
+            yield json.dumps({"listId": 10, "updatedTask": [{"taskId": number} for number in numbers]}).encode()
+
+        for numbers in [(1, 2), (1,)]:
+            await receiver.answer("POST", "/a-token-nobody-guesses", None, posted(*numbers))
+        assert (await anext(changes)).task_id == 1
+        await receiver.close(timeout=1000)
+        assert [change.task_id async for change in changes] == [2]
+        assert len(office.reads) == 2
+
+    async def test_it_waits_for_notices_without_end_and_can_be_cancelled(self) -> None:
+        office = Office()
+        closed = asyncio.Event()
+
+        async def silent() -> AsyncIterator[WebhookNotice]:
+            try:
+                await asyncio.Event().wait()
+                yield about_task(1)
+            finally:
+                closed.set()
+
+        waiting: asyncio.Future[Any] = asyncio.ensure_future(anext(follow_tasks(silent(), office)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert closed.is_set()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    async def test_leaving_the_loop_leaves_no_task_behind(self) -> None:
+        office = Office().holding(1, 2)
+        script = [(0.0, about_task(1)), (100.0, about_task(2))]
+        changes = follow_tasks(office.timed(script), office, clock=office.clock, sleep=office.sleep)
+        assert (await anext(changes)).task_id == 1
+        await changes.aclose()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    async def test_no_more_notices_are_taken_than_there_is_room_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(follow, "MOST_WAITING", 2)
+        office, taken = Office().holding(*range(5)), 0
+
+        async def counted() -> AsyncIterator[WebhookNotice]:
+            nonlocal taken
+            for number in range(5):
+                taken += 1
+                yield about_task(number)
+
+        changes = follow_tasks(counted(), office, clock=office.clock, sleep=office.sleep)
+        assert (await anext(changes)).task_id == 0
+        assert taken <= 4
+        assert [change.task_id async for change in changes] == [1, 2, 3, 4]

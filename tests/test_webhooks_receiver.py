@@ -1,0 +1,349 @@
+"""Taking in webhooks, whatever server carries them: refusals, queue, workers, readers, the end."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Iterable
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+
+from lofty_async.errors import InvalidRequestError
+from lofty_async.webhooks import WebhookBatch, WebhookNotice, WebhookReceiver
+from lofty_async.webhooks.intake import declares_more_than, ends_with_secret
+
+SECRET = "a-token-nobody-guesses"
+PATH = f"/lofty/{SECRET}"
+
+
+def body(*task_ids: int) -> bytes:
+    return json.dumps({"listId": 10, "updatedTask": [{"taskId": number} for number in task_ids]}).encode()
+
+
+def ids(notices: Iterable[WebhookNotice]) -> list[int | None]:
+    return [notice.task_id for notice in notices]
+
+
+async def chunked(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+async def post(receiver: WebhookReceiver, *chunks: bytes, path: str = PATH) -> HTTPStatus:
+    answer = await receiver.answer("POST", path, None, chunked(*chunks))
+    return answer.status
+
+
+class Gate:
+    """An `on_batch` that holds every batch until it is opened."""
+
+    def __init__(self) -> None:
+        self.entered = asyncio.Semaphore(0)
+        self.open = asyncio.Event()
+        self.done: list[int | None] = []
+        self.cancelled = 0
+
+    async def __call__(self, batch: WebhookBatch) -> None:
+        self.entered.release()
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        self.done += ids(batch.notices)
+
+
+class TestSettings:
+    @pytest.mark.parametrize("secret", ["", "x" * 15, "a-secret/with-a-slash-in-it", None])
+    def test_a_secret_is_long_and_one_segment(self, secret: Any) -> None:
+        with pytest.raises(InvalidRequestError, match="at least 16 characters") as caught:
+            WebhookReceiver(secret=secret)
+        assert caught.value.argument == "secret"
+        assert str(secret or "?") not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("max_body", 0),
+            ("queue_size", 0),
+            ("workers", 0),
+            ("drain_timeout", -1),
+            ("drain_timeout", float("nan")),
+        ],
+    )
+    def test_sizes_are_checked_by_name(self, name: str, value: Any) -> None:
+        options: dict[str, Any] = {name: value}
+        with pytest.raises(InvalidRequestError, match=name) as caught:
+            WebhookReceiver(SECRET, **options)
+        assert caught.value.argument == name
+
+    def test_the_secret_is_not_shown(self) -> None:
+        assert SECRET not in repr(WebhookReceiver(SECRET))
+
+    @pytest.mark.parametrize(
+        ("prefix", "route"), [("/hooks", "/hooks/{secret}"), ("/", "/{secret}"), ("", "/{secret}")]
+    )
+    def test_the_route_has_a_parameter_for_the_secret(self, prefix: str, route: str) -> None:
+        assert WebhookReceiver.route(prefix) == route
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("method", "path", "length", "status"),
+        [
+            ("POST", "/lofty/wrong", None, 404),
+            ("POST", PATH + "/", None, 404),
+            ("POST", PATH[:-1], None, 404),
+            ("POST", "/lofty/\udc80", None, 404),
+            ("GET", "/lofty/wrong", None, 404),
+            ("GET", PATH, None, 405),
+            ("POST", PATH, "101", 413),
+            ("POST", PATH, "9" * 5000, 413),
+        ],
+    )
+    async def test_the_head_alone_can_be_reason_enough(
+        self, method: str, path: str, length: str | None, status: int
+    ) -> None:
+        receiver = WebhookReceiver(SECRET, max_body=100)
+        chunks = chunked(body(1))
+        answer = await receiver.answer(method, path, length, chunks)
+        assert answer.status == status
+        assert await anext(chunks) == body(1), "the body was read"
+        assert answer.headers.get("Allow") == ("POST" if status == 405 else None)
+
+    @pytest.mark.parametrize(("size", "status"), [(100, 200), (101, 413)])
+    async def test_a_body_is_left_as_soon_as_it_is_too_long(self, size: int, status: int) -> None:
+        text = b'{"a": "' + b"x" * (size - 9) + b'"}'
+        chunks = chunked(text[:50], text[50:], b"", b"  ")
+        answer = await WebhookReceiver(SECRET, max_body=size).answer("POST", PATH, None, chunks)
+        assert answer.status == 413
+        answer = await WebhookReceiver(SECRET, max_body=100).answer("POST", PATH, None, chunked(text))
+        assert answer.status == status
+
+    async def test_what_is_not_json_is_refused_and_not_quoted(self, caplog: pytest.LogCaptureFixture) -> None:
+        assert await post(WebhookReceiver(SECRET), b"private matters") == 400
+        (record,) = caplog.records
+        assert "not JSON" in record.getMessage()
+        assert "private" not in caplog.text
+        assert SECRET not in caplog.text
+
+    @pytest.mark.parametrize(
+        ("length", "more"),
+        [
+            (None, False),
+            ("10", False),
+            ("0010", False),
+            ("11", True),
+            ("", False),
+            ("-5", False),
+            ("²", False),
+            ("0", False),
+        ],
+    )
+    def test_only_digits_declare_a_length(self, length: str | None, more: bool) -> None:
+        assert declares_more_than(10, length) is more
+
+    def test_secrets_beyond_ascii_are_compared_too(self) -> None:
+        assert ends_with_secret("/hooks/pässwörtchen-genug", "pässwörtchen-genug")
+
+
+class TestWorkers:
+    async def test_the_answer_comes_before_the_work_is_done(self) -> None:
+        gate = Gate()
+        async with WebhookReceiver(SECRET, gate) as receiver:
+            assert await post(receiver, body(1)) == 200
+            assert gate.done == []
+            gate.open.set()
+        assert gate.done == [1]
+
+    async def test_a_full_queue_refuses_with_a_time_to_come_back(self) -> None:
+        gate = Gate()
+        async with WebhookReceiver(SECRET, gate, queue_size=2) as receiver:
+            assert await post(receiver, body(1)) == 200
+            await gate.entered.acquire()
+            assert [await post(receiver, body(number)) for number in (2, 3, 4)] == [200, 200, 503]
+            answer = await receiver.answer("POST", PATH, None, chunked(body(5)))
+            assert int(answer.headers["Retry-After"]) > 0
+            gate.open.set()
+        assert gate.done == [1, 2, 3]
+
+    async def test_a_queue_that_fills_while_a_body_arrives_refuses_it(self) -> None:
+        receiver = WebhookReceiver(SECRET, queue_size=1)
+
+        async def slow() -> AsyncIterator[bytes]:
+            assert await post(receiver, body(1)) == 200
+            yield body(2)
+
+        answer = await receiver.answer("POST", PATH, None, slow())
+        assert answer.status == 503
+
+    async def test_several_workers_work_side_by_side(self) -> None:
+        gate = Gate()
+        async with WebhookReceiver(SECRET, gate, workers=3) as receiver:
+            for number in range(3):
+                await post(receiver, body(number + 1))
+            for _ in range(3):
+                await gate.entered.acquire()
+            gate.open.set()
+        assert sorted(gate.done, key=str) == [1, 2, 3]
+
+    @pytest.mark.parametrize("failure", [ValueError("private matters"), asyncio.CancelledError("private matters")])
+    async def test_a_failure_is_logged_and_ends_nothing(
+        self, failure: BaseException, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        done: list[int | None] = []
+
+        async def fail_first(batch: WebhookBatch) -> None:
+            if ids(batch.notices) == [1]:
+                raise failure
+            done.extend(ids(batch.notices))
+
+        async with WebhookReceiver(SECRET, fail_first) as receiver:
+            await post(receiver, body(1))
+            await post(receiver, body(2))
+        assert done == [2]
+        (record,) = caplog.records
+        assert record.levelno == logging.ERROR
+        assert f"{type(failure).__name__} in fail_first" in record.getMessage()
+        assert record.exc_info is None
+        assert "private" not in caplog.text
+        assert SECRET not in caplog.text
+
+
+class TestClosing:
+    async def test_everything_taken_in_is_worked_off_and_nothing_more_taken(self) -> None:
+        gate = Gate()
+        receiver = WebhookReceiver(SECRET, gate)
+        for number in (1, 2, 3):
+            await post(receiver, body(number))
+        closing = asyncio.create_task(receiver.close())
+        await gate.entered.acquire()
+        assert await post(receiver, body(4)) == 503
+        gate.open.set()
+        await closing
+        assert gate.done == [1, 2, 3]
+
+    async def test_after_the_deadline_workers_are_cancelled(self, caplog: pytest.LogCaptureFixture) -> None:
+        gate = Gate()
+        receiver = WebhookReceiver(SECRET, gate)
+        for number in (1, 2, 3):
+            await post(receiver, body(number))
+        await gate.entered.acquire()
+        await receiver.close(timeout=0)
+        assert (gate.cancelled, gate.done) == (1, [])
+        assert caplog.messages == ["Closed with 3 batches unhandled"]
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    async def test_cancelling_the_closing_leaves_no_worker_behind(self) -> None:
+        gate = Gate()
+        receiver = WebhookReceiver(SECRET, gate)
+        await post(receiver, body(1))
+        closing = asyncio.create_task(receiver.close())
+        await gate.entered.acquire()
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert gate.cancelled == 1
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    async def test_it_can_be_done_again_and_before_anything_came(self) -> None:
+        receiver = WebhookReceiver(SECRET, Gate())
+        await receiver.close()
+        await receiver.close(timeout=0)
+        assert await post(receiver, body(1)) == 503
+
+    async def test_an_on_batch_that_closes_its_own_receiver_does_not_wait_for_itself(self) -> None:
+        done: list[int | None] = []
+
+        async def close_at_once(batch: WebhookBatch) -> None:
+            await receiver.close(timeout=1000)
+            done.extend(ids(batch.notices))
+
+        receiver = WebhookReceiver(SECRET, close_at_once)
+        await post(receiver, body(1))
+        await post(receiver, body(2))
+        async with asyncio.timeout(5):
+            await receiver.close()
+        assert done == [1, 2]
+
+
+class TestNotices:
+    async def test_they_come_in_order_and_end_when_the_receiver_is_closed(self) -> None:
+        receiver = WebhookReceiver(SECRET)
+        await post(receiver, body(1, 2))
+        await post(receiver, b"{}")
+        await post(receiver, body(3))
+        await receiver.close()
+        assert ids([notice async for notice in receiver.notices()]) == [1, 2, 3]
+        assert ids([notice async for notice in receiver.notices()]) == []
+
+    async def test_a_reader_that_leaves_in_the_middle_of_a_batch_loses_only_what_it_took(self) -> None:
+        receiver = WebhookReceiver(SECRET)
+        await post(receiver, body(1, 2, 3))
+        first = receiver.notices()
+        assert (await anext(first)).task_id == 1
+        await first.aclose()
+        await receiver.close()
+        assert ids([notice async for notice in receiver.notices()]) == [2, 3]
+
+    async def test_a_cancelled_reader_loses_nothing(self) -> None:
+        receiver = WebhookReceiver(SECRET)
+        waiting = asyncio.ensure_future(anext(receiver.notices()))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        assert await post(receiver, body(1)) == 200
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert (await anext(receiver.notices())).task_id == 1
+
+    async def test_readers_side_by_side_share_them_and_all_end(self) -> None:
+        receiver = WebhookReceiver(SECRET)
+        taken: list[int | None] = []
+
+        async def read() -> None:
+            taken.extend([notice.task_id async for notice in receiver.notices()])
+
+        async with asyncio.TaskGroup() as readers:
+            for _ in range(3):
+                readers.create_task(read())
+            await asyncio.sleep(0)
+            for number in range(1, 6):
+                await post(receiver, body(number))
+            await receiver.close()
+            assert sorted(taken, key=str) == [1, 2, 3, 4, 5], "closing did not wait for the readers"
+
+    async def test_closing_waits_for_a_reader_at_work_only_so_long(self) -> None:
+        receiver = WebhookReceiver(SECRET)
+        at_work, stuck = asyncio.Event(), asyncio.Event()
+
+        async def read() -> list[int | None]:
+            taken: list[int | None] = []
+            async for notice in receiver.notices():
+                taken.append(notice.task_id)
+                at_work.set()
+                await stuck.wait()
+            return taken
+
+        reader = asyncio.create_task(read())
+        await post(receiver, body(1, 2))
+        await at_work.wait()
+        await receiver.close(timeout=0)
+        assert not reader.done()
+        stuck.set()
+        assert await reader == [1, 2]
+
+    async def test_a_reader_that_closes_reads_on_to_the_end(self) -> None:
+        receiver = WebhookReceiver(SECRET)
+        await post(receiver, body(1))
+        await post(receiver, body(2))
+        taken: list[int | None] = []
+        async with asyncio.timeout(5):
+            async for notice in receiver.notices():
+                taken.append(notice.task_id)
+                await receiver.close(timeout=1000)
+        assert taken == [1, 2]
+
+    async def test_there_are_none_beside_on_batch(self) -> None:
+        with pytest.raises(InvalidRequestError, match="on_batch"):
+            WebhookReceiver(SECRET, Gate()).notices()
