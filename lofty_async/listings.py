@@ -1,0 +1,317 @@
+"""How each list of the API is paged: pure, from cursor to parameters and from body to records and the next cursor."""
+
+from collections.abc import Callable, Hashable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Generic, TypeVar, cast
+
+from attrs import evolve, field, frozen
+
+from .checks import refuse
+from .convert import structure_list
+from .errors import DecodeError, cut
+from .models import MeetingSlot
+from .reading import Fetched
+from .times import epoch_ms, format_time
+from .wire import Params
+
+T = TypeVar("T")
+
+LONGEST_RANGE: Final = timedelta(days=90)  # contract: of one question for slots
+LONGEST_NUMBER: Final = 19  # digits of an id
+OVERLAP: Final = timedelta(days=1)  # of two such questions, so that no slot falls across the seam
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LEAD_TIME: Final = timedelta(seconds=2)  # a range has to start later than the server's now
+
+
+def part(body: Any, *path: str, request: str) -> Any:
+    """The value at a path of names in an answer; missing and null are `None`."""
+    for depth, name in enumerate(path):
+        if body is not None and not isinstance(body, dict):
+            place = ".".join(path[:depth]) or "the answer"
+            raise DecodeError("expected an object", request=request, path=place)
+        body = cast("dict[str, Any]", body or {}).get(name)
+    return body
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _number(cursor: str | None) -> int:
+    """The number in a cursor, 0 for the list's start."""
+    if cursor is None:
+        return 0
+    if not cursor.isdecimal() or not cursor.isascii() or len(cursor) > LONGEST_NUMBER:
+        raise _foreign_cursor()
+    return int(cursor)
+
+
+def _foreign_cursor() -> Exception:
+    return refuse("cursor", "must be one that a page or an error of this list carried")
+
+
+@frozen(kw_only=True)
+class _Listing(Generic[T]):
+    """What all listings share: the model, where its records stand in the body, what tells two records apart."""
+
+    kind: type[T]
+    request: str
+    at: tuple[str, ...]
+    fixed: Params = field(factory=dict[str, "str | list[str]"])
+
+    stops_on_repeats = True
+    shifts = False
+
+    def key(self, item: T, /) -> Hashable:
+        """What tells two records apart."""
+        return cast("Hashable", getattr(item, "id"))  # noqa: B009 - not every kind has one; those without override this
+
+    def known_at(self, cursor: str | None) -> Iterable[Hashable]:  # noqa: ARG002 - for kinds whose cursor is a record
+        return ()
+
+    def landmark(self, cursor: str) -> str:
+        return cursor
+
+    def ahead(self, fetched: Fetched[T], most: int) -> list[str]:
+        return [fetched.next] if fetched.next and most else []
+
+    def _records(self, body: Any) -> list[Any]:
+        """The records in an answer; a list that is missing, null or the vendor's other nothing, `""`, is empty."""
+        if body is None:
+            raise DecodeError("the answer is empty", request=self.request)
+        records = part(body, *self.at, request=self.request)
+        if records in (None, ""):
+            return []
+        if not _is_list(records):
+            raise DecodeError("expected a list", request=self.request, path=".".join(self.at), body=cut(repr(records)))
+        return cast("list[Any]", records)
+
+    def _fetched(self, records: list[Any], following: str | None, total: int | None = None) -> Fetched[T]:
+        read = structure_list(self.kind, records, path=".".join(self.at), request=self.request)
+        return Fetched(read.items, read.bad, following, total)
+
+
+@frozen(kw_only=True)
+class SingleListing(_Listing[T]):
+    """A list that comes whole in one answer."""
+
+    def params(self, cursor: str | None) -> Params:
+        if cursor is not None:
+            raise _foreign_cursor()
+        return self.fixed
+
+    def read(self, cursor: str | None, body: Any) -> Fetched[T]:  # noqa: ARG002 - same
+        return self._fetched(self._records(body), None)
+
+
+@frozen(kw_only=True)
+class AfterIdListing(_Listing[T]):
+    """Pages that begin after (or, undocumented, with) the record whose id is the cursor."""
+
+    page_size: int
+
+    def params(self, cursor: str | None) -> Params:
+        # A page of one could hold nothing but the cursor's own record, again and again.
+        return {**self.fixed, "currentId": str(_number(cursor)), "limit": str(max(2, self.page_size))}
+
+    def read(self, cursor: str | None, body: Any) -> Fetched[T]:  # noqa: ARG002 - the body tells the next one
+        records = self._records(body)
+        fetched = self._fetched(records, None)
+        if len(records) < max(2, self.page_size):
+            return fetched
+        last_id = _last_id(records)
+        if last_id is None and fetched.bad:  # nothing to go on from: the list must not just seem to end here
+            raise fetched.bad[0].error
+        return evolve(fetched, next=last_id)
+
+    def known_at(self, cursor: str | None) -> Iterable[Hashable]:
+        return (int(cursor),) if cursor and cursor.isdecimal() else ()
+
+
+def _last_id(records: list[Any]) -> str | None:
+    marks = (str(cast("dict[str, Any]", record).get("id")) for record in reversed(records) if isinstance(record, dict))
+    return next((mark for mark in marks if mark.isdecimal() and int(mark) > 0), None)
+
+
+@frozen(kw_only=True)
+class NumberedListing(_Listing[T]):
+    """Numbered pages with a total: all that follow the first are known at once, and rows shift while one reads."""
+
+    page_size: int
+
+    shifts = True
+
+    def params(self, cursor: str | None) -> Params:
+        return {**self.fixed, "page": str(_number(cursor)), "pageSize": str(self.page_size)}
+
+    def read(self, cursor: str | None, body: Any) -> Fetched[T]:
+        records = self._records(body)
+        around = self.at[:-1]
+        total = _count(part(body, *around, "total", request=self.request))
+        # The server may send smaller pages than it was asked for, and not say so.
+        size = _count(part(body, *around, "pageSize", request=self.request)) or len(records)
+        reached = (_number(cursor) + 1) * size
+        more = len(records) >= size if total is None else reached < total
+        return self._fetched(records, str(_number(cursor) + 1) if more and records else None, total)
+
+    def ahead(self, fetched: Fetched[T], most: int) -> list[str]:
+        if fetched.next is None or fetched.total is None:
+            return super().ahead(fetched, most)
+        first, end = int(fetched.next), -(-fetched.total // self.page_size)
+        count = min(most, max(1, end - first))
+        return [str(number) for number in range(first, first + count)]
+
+
+@frozen
+class Place:
+    """Where an offset list goes on: behind `reached` rows, of which the last has the id `last`.
+
+    `shortest` is the lowest total told so far; `furthest` how many rows had been reached before it went back.
+    """
+
+    reached: int = 0
+    shortest: int | None = None
+    furthest: int = 0
+    last: str = ""
+    scroll: str = ""
+
+    @classmethod
+    def of(cls, cursor: str | None) -> "Place":
+        if cursor is None:
+            return cls()
+        reached, shortest, furthest, last, scroll = (cursor.split(":", 4) + [""] * 4)[:5]
+        return cls(_number(reached), _number(shortest) if shortest else None, _number(furthest or None), last, scroll)
+
+    def __str__(self) -> str:
+        shortest = "" if self.shortest is None else self.shortest
+        return f"{self.reached}:{shortest}:{self.furthest or ''}:{self.last}:{self.scroll}".rstrip(":")
+
+
+@frozen(kw_only=True)
+class OffsetListing(_Listing[T]):
+    """Pages by offset, or by the scroll id that the server hands on; past its end the last page may come again.
+
+    Where the list has become shorter, as many rows may have moved to before this page: it goes back by them, each
+    time that the total is lower than ever. The same scroll id may serve every page.
+    """
+
+    page_size: int
+    scroll: bool = False
+
+    def params(self, cursor: str | None) -> Params:
+        place = Place.of(cursor)
+        where = {"scrollId": place.scroll} if place.scroll else {"offset": str(place.reached)}
+        return {**self.fixed, "limit": str(self.page_size), **where}
+
+    def read(self, cursor: str | None, body: Any) -> Fetched[T]:
+        place = Place.of(cursor)
+        total = _count(self._told(body, "total"))
+        fetched = self._fetched(self._records(body), None, total)
+        last = str(self.key(fetched.items[-1])) if fetched.items and total is None else ""
+        if last and last == place.last:
+            return Fetched([])  # the page before, served again
+        shrunk = 0 if place.shortest is None or total is None or place.scroll else place.shortest - total
+        if shrunk > 0 and place.reached:
+            following: Place | None = Place(max(0, place.reached - shrunk), total, max(place.reached, place.furthest))
+        else:
+            following = self._forward(evolve(place, last=last), fetched, body)
+        return evolve(
+            fetched, next=None if following is None else str(following), is_again=place.reached < place.furthest
+        )
+
+    def landmark(self, cursor: str) -> str:
+        return Place.of(cursor).last or cursor
+
+    def _forward(self, place: Place, fetched: Fetched[T], body: Any) -> Place | None:
+        count = len(fetched.items) + len(fetched.bad)
+        reached = place.reached + count
+        if fetched.total is None:
+            goes_on = count >= (_count(self._told(body, "limit")) or count)
+        else:
+            goes_on = reached < fetched.total
+        scroll = str(self._told(body, "scrollId") or "") if self.scroll else ""
+        if not count or not goes_on or (place.scroll and not scroll):
+            return None
+        totals = [total for total in (place.shortest, fetched.total) if total is not None]
+        return evolve(place, reached=reached, shortest=min(totals, default=None), scroll=scroll)
+
+    def _told(self, body: Any, name: str) -> Any:
+        """What the answer says about itself; the vendor's description and its server name the place differently."""
+        values = (part(body, place, name, request=self.request) for place in ("_metadata", "get_metadata"))
+        return next((value for value in values if value is not None), None)
+
+
+@frozen(kw_only=True)
+class SlotListing(_Listing[MeetingSlot]):
+    """Free times in a range of any length, asked for in ranges of at most 90 days and past the limit of each answer.
+
+    The cursor is the epoch millisecond from which to ask. `now` reads the wall clock.
+    """
+
+    kind: type[MeetingSlot] = MeetingSlot
+    at: tuple[str, ...] = ("data", "slots")
+    start: datetime
+    end: datetime
+    limit: int
+    now: Callable[[], datetime]
+
+    stops_on_repeats = False
+
+    def params(self, cursor: str | None) -> Params:
+        start, end = self._range(cursor)
+        zone = self.start.tzinfo
+        return {
+            **self.fixed,
+            "startTime": format_time((max(start, self.now() + LEAD_TIME) if cursor else start).astimezone(zone)),
+            "endTime": format_time(end.astimezone(zone)),
+            "limit": str(max(2, self.limit)),
+        }
+
+    def key(self, item: MeetingSlot, /) -> Hashable:
+        return item.start_at, item.end_at
+
+    def read(self, cursor: str | None, body: Any) -> Fetched[MeetingSlot]:
+        records = self._records(body)
+        fetched = self._fetched(records, None)
+        total = _count(part(body, *self.at[:-1], "total", request=self.request)) or 0
+        start, end = self._range(cursor)
+        if records and (len(records) >= max(2, self.limit) or len(records) < total):
+            following = _past(fetched, start)
+        else:
+            following = end - OVERLAP if end < self._end else end
+        going_on = epoch_ms(start) < epoch_ms(following) < epoch_ms(self._end)
+        return evolve(fetched, next=str(epoch_ms(following)) if going_on else None)
+
+    @property
+    def _end(self) -> datetime:
+        # In UTC, as two times of one zone differ by what their clocks show, whatever happens to daylight saving.
+        return self.end.astimezone(UTC)
+
+    def _range(self, cursor: str | None) -> tuple[datetime, datetime]:
+        start = self.start.astimezone(UTC) if cursor is None else _moment(cursor)
+        if cursor is not None and start >= self._end:
+            raise _foreign_cursor()
+        return start, min(self._end, start + LONGEST_RANGE)
+
+
+def _moment(cursor: str) -> datetime:
+    try:
+        return EPOCH + timedelta(milliseconds=_number(cursor))
+    except OverflowError:
+        raise _foreign_cursor() from None
+
+
+def _past(fetched: Fetched[MeetingSlot], start: datetime) -> datetime:
+    """Where to go on behind a full answer.
+
+    Raises: DecodeError where no slot in it can be read.
+    """
+    if not fetched.items:
+        raise fetched.bad[0].error
+    last = fetched.items[-1]
+    # From the last one's start, as slots may overlap; from its end, where that would stand still.
+    return last.start_at if epoch_ms(last.start_at) > epoch_ms(start) else last.end_at

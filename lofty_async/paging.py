@@ -1,0 +1,107 @@
+"""What every list call returns: records as they come, page by page, one page fetched ahead of the reader."""
+
+from collections import deque
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+from weakref import WeakSet
+
+from attrs import evolve, field, frozen
+
+from .checks import refuse, within
+from .reading import END, Fetch, Listing, OnBadRecord, Page, Reading
+
+__all__ = ["END", "Items", "Page", "Pager"]
+
+T = TypeVar("T")
+
+
+class Items(Generic[T]):
+    """The records of a reading, one by one."""
+
+    __slots__ = ("_items", "_reading")
+
+    def __init__(self, reading: Reading[T]) -> None:
+        self._reading = reading
+        self._items: deque[T] = deque()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        while not self._items:
+            # Added, not put in place: of two tasks that share this, the other may have brought a page meanwhile.
+            self._items += (await anext(self._reading)).items
+        return self._items.popleft()
+
+
+@frozen(eq=False)
+class Pager(Generic[T]):
+    """A list that is asked for when it is read, as often as it is read.
+
+    Iterating it yields records; no request is sent before. `prefetch` pages are fetched ahead of the reader: more
+    than one only where the server tells the length of the list. Repeated records are dropped. A failure carries
+    the `cursor` to `resume` from.
+    """
+
+    listing: Listing[T]
+    fetch: Fetch
+    on_bad_record: OnBadRecord = "raise"
+    prefetch: int = 1
+    cursor: str | None = None
+    _readings: "WeakSet[Reading[T]]" = field(factory=WeakSet["Reading[Any]"], init=False, repr=False)
+
+    def __aiter__(self) -> Items[T]:
+        return Items(self._reading(self.prefetch))
+
+    def pages(self) -> Reading[T]:
+        """The list page by page, empty pages left out."""
+        return self._reading(self.prefetch)
+
+    def resume(self, cursor: str | None) -> "Pager[T]":
+        """The rest of the list behind a page's or an error's cursor; all of it for `None`.
+
+        Raises: InvalidRequestError where the cursor is none of this list's.
+        """
+        if cursor is not None and not isinstance(cursor, str):
+            raise refuse("cursor", "must be one that a page or an error carried")
+        if cursor != END:
+            self.listing.params(cursor)
+        return evolve(self, cursor=cursor)
+
+    async def first(self) -> T | None:
+        """The first record, `None` where there is none."""
+        async for item in Items(self._reading(0)):
+            return item
+        return None
+
+    async def collect(self, limit: int | None = None) -> list[T]:
+        """All records, or the first `limit` of them, in a list.
+
+        Raises: InvalidRequestError where `limit` is negative.
+        """
+        if limit is not None and within("limit", limit, 0) == 0:
+            return []
+        collected: list[T] = []
+        async for page in self._reading(self.prefetch if limit is None else 0):
+            collected += page.items
+            if limit is not None and len(collected) >= limit:
+                break
+        return collected[:limit]
+
+    async def aclose(self) -> None:
+        """End every reading under way; what was asked for ahead is cancelled, what is on its way is not yielded."""
+        for reading in list(self._readings):
+            reading.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _reading(self, prefetch: int) -> Reading[T]:
+        reading = Reading(self.listing, self.fetch, self.on_bad_record, self.cursor, prefetch)
+        self._readings.add(reading)
+        return reading
