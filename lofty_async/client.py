@@ -1,0 +1,199 @@
+"""What a user opens: one credential, one session, one limiter, and the endpoint modules."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from functools import cached_property
+from inspect import currentframe
+from math import inf
+from types import FrameType, TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+from attrs import evolve
+
+from . import checks
+from .__about__ import __version__
+from .auth import Auth
+from .checks import UNSET, Unset
+from .dispatch import Dispatcher, Options, RetryPolicy, Session, Stats
+from .endpoints import V1, AppointmentsV1, Calendar, Caller, Leads, Tasks, TasksV1, Webhooks
+from .models import User
+from .oauth.environment import from_environment
+from .ratelimit import Lane, RateLimit, RateLimiter
+from .reading import OnBadRecord
+from .wire import BASE_URL, Route
+
+ME: Final = Route("GET", "/v1.0/me")
+USER_AGENT: Final = f"lofty-async/{__version__}"
+
+
+class LoftyClient:
+    """An account's access to the API.
+
+    `limiter` belongs to the application: clients for several accounts of it share one. `timeout` bounds each attempt
+    in seconds, from the moment its request leaves, half of them at most for connecting; `max_wait` the seconds that a
+    call waits for its turn; `None` is no bound. For a deadline over both, use `asyncio.timeout`. `retry` says how
+    failed calls are repeated. A `session` handed in is used and never closed; aiohttp repeats GET, PUT and DELETE in
+    it by itself, once, where a connection breaks. `on_bad_record` says what lists do with a record that cannot be
+    read: raise, skip, or call a function with the error. `plain_callbacks` allows webhooks to http:// addresses, which
+    only a sandbox serves.
+
+    Raises: InvalidRequestError where an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        auth: Auth,
+        *,
+        base_url: str = BASE_URL,
+        limiter: RateLimiter | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = 30.0,
+        max_wait: float | None = None,
+        session: aiohttp.ClientSession | None = None,
+        user_agent: str = USER_AGENT,
+        lane: Lane = Lane.INTERACTIVE,
+        on_bad_record: OnBadRecord = "raise",
+        plain_callbacks: bool = False,
+    ) -> None:
+        if not isinstance(auth, Auth):
+            raise checks.refuse("auth", f"must be a credential such as ApiKey(…), not {type(auth).__name__}")
+        options = Options(
+            timeout=_seconds("timeout", timeout, above=True),
+            max_wait=_seconds("max_wait", max_wait),
+            retry=retry or RetryPolicy(),
+            lane=checks.lane("lane", lane),
+        )
+        dispatcher = Dispatcher(
+            auth,
+            Session(str(base_url), checks.header("user_agent", user_agent), session),
+            limiter or RateLimiter(),
+        )
+        self._caller = Caller(dispatcher, options, checks.bad_record_policy(on_bad_record), plain_callbacks)
+        self._guard = _Guard(dispatcher.session, *_place_outside(currentframe()))
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
+        """A client with the credential and `LOFTY_BASE_URL` of the environment; `options` as for the class.
+
+        Raises: AuthenticationError where no credential is set.
+        """
+        values = os.environ if environ is None else environ
+        if values.get("LOFTY_BASE_URL"):
+            options.setdefault("base_url", values["LOFTY_BASE_URL"])
+        return cls(from_environment(values), **options)
+
+    def with_options(
+        self,
+        *,
+        timeout: float | Unset | None = UNSET,
+        retries: int | Unset = UNSET,
+        max_wait: float | Unset | None = UNSET,
+        lane: Lane | str | Unset = UNSET,
+        on_bad_record: OnBadRecord | Unset = UNSET,
+    ) -> Self:
+        """A copy with other options that shares session, limiter and credential; closing either closes both."""
+        options = self._caller.options
+        changes: dict[str, Any] = {}
+        if not isinstance(timeout, Unset):
+            changes["timeout"] = _seconds("timeout", timeout, above=True)
+        if not isinstance(max_wait, Unset):
+            changes["max_wait"] = _seconds("max_wait", max_wait)
+        if not isinstance(retries, Unset):
+            changes["retry"] = options.retry.with_retries(checks.within("retries", retries, 0))
+        if not isinstance(lane, Unset):
+            changes["lane"] = checks.lane("lane", lane)
+        policy = self._caller.on_bad_record if isinstance(on_bad_record, Unset) else on_bad_record
+        copy = object.__new__(type(self))
+        copy._guard = self._guard
+        copy._caller = evolve(
+            self._caller, options=evolve(options, **changes), on_bad_record=checks.bad_record_policy(policy)
+        )
+        return copy
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """Tasks of leads and of the caller."""
+        return Tasks(self._caller)
+
+    @cached_property
+    def calendar(self) -> Calendar:
+        """Tasks and appointments in a range of time, and free slots."""
+        return Calendar(self._caller)
+
+    @cached_property
+    def leads(self) -> Leads:
+        """Leads."""
+        return Leads(self._caller)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """Webhook subscriptions."""
+        return Webhooks(self._caller)
+
+    @cached_property
+    def v1(self) -> V1:
+        """The legacy calls."""
+        return V1(TasksV1(self._caller), AppointmentsV1(self._caller))
+
+    async def me(self) -> User:
+        """The team member whose credential this is."""
+        return await self._caller.read(User, (), ME)
+
+    @property
+    def rate_limit(self) -> RateLimit:
+        """The application's budget now."""
+        return self._caller.dispatcher.limiter.snapshot
+
+    @property
+    def stats(self) -> Stats:
+        """What this client and its copies have done so far."""
+        return self._caller.dispatcher.stats
+
+    async def close(self) -> None:
+        """End the calls under way, then close the session unless it was handed in.
+
+        Those calls and all later ones raise ClientClosedError. A renewal of the credential that is under way is given
+        five seconds to land.
+        """
+        await self._caller.dispatcher.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<LoftyClient {self._caller.dispatcher.session.base_url}>"
+
+
+class _Guard:
+    """Warns when the last copy of a client that opened a session is dropped without being closed."""
+
+    def __init__(self, session: Session, file: str, line: int) -> None:
+        self._session, self._file, self._line = session, file, line
+
+    def __del__(self) -> None:
+        if self._session.needs_closing:
+            text = f"LoftyClient made at {self._file}:{self._line} was never closed"
+            # No `source`: a warning that is kept would keep this, and so the session, alive.
+            warnings.warn_explicit(text, ResourceWarning, self._file, self._line)
+
+
+def _place_outside(frame: FrameType | None) -> tuple[str, int]:
+    """File and line from which this module was called."""
+    while frame and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    return (frame.f_code.co_filename, frame.f_lineno) if frame else ("<unknown>", 0)
+
+
+def _seconds(argument: str, value: float | None, *, above: bool = False) -> float | None:
+    if value is None or value == inf:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (value > 0 if above else value >= 0):
+        raise checks.refuse(argument, f"must be {'above' if above else 'at least'} 0 seconds or None, not {value!r}")
+    return float(value)

@@ -1,0 +1,20 @@
+"""One module per resource: each call a declaration of its path, its parameters and its model."""
+
+from .calendar import Calendar
+from .caller import Caller
+from .leads import LeadFilters, Leads
+from .tasks import Tasks
+from .v1 import V1, AppointmentsV1, TasksV1
+from .webhooks import Webhooks
+
+__all__ = [
+    "V1",
+    "AppointmentsV1",
+    "Calendar",
+    "Caller",
+    "LeadFilters",
+    "Leads",
+    "Tasks",
+    "TasksV1",
+    "Webhooks",
+]

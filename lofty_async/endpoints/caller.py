@@ -1,0 +1,70 @@
+"""What every endpoint module is made of: a way to call, and the client's options for lists."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from attrs import evolve, frozen
+
+from lofty_async import _json
+from lofty_async.convert import structure
+from lofty_async.dispatch import Dispatcher, Options
+from lofty_async.listings import part
+from lofty_async.paging import Pager
+from lofty_async.ratelimit import Lane
+from lofty_async.reading import Listing, OnBadRecord
+from lofty_async.wire import Params, Request, Route
+
+T = TypeVar("T")
+
+
+@frozen(eq=False)
+class Caller:
+    """Calls through a dispatcher with one set of options."""
+
+    dispatcher: Dispatcher
+    options: Options
+    on_bad_record: OnBadRecord = "raise"
+    plain_callbacks: bool = False
+
+    def in_lane(self, lane: Lane) -> "Caller":
+        return evolve(self, options=evolve(self.options, lane=lane))
+
+    async def send(
+        self,
+        route: Route,
+        *names: int | str,
+        params: Params | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """One call; `names` fill the places in the route's path. Its answer's decoded body."""
+        return await self.dispatcher.call(request(route, *names, params=params, body=body), self.options)
+
+    async def read(self, kind: type[T], at: tuple[str, ...], route: Route, *names: int | str) -> T:
+        """One call whose answer holds one record."""
+        body = await self.send(route, *names)
+        label = request(route, *names).label
+        return structure(kind, part(body, *at, request=label), path=".".join(at), request=label)
+
+    def pager(
+        self, route: Route, listing: Listing[T], on_bad_record: OnBadRecord | None, *, prefetch: int = 1
+    ) -> Pager[T]:
+        async def fetch(params: Params) -> Any:
+            return await self.dispatcher.call(Request(route, route.template, params or None), self.options)
+
+        return Pager(listing, fetch, on_bad_record or self.on_bad_record, prefetch)
+
+
+def request(
+    route: Route, *names: int | str, params: Params | None = None, body: Mapping[str, Any] | None = None
+) -> Request:
+    parts = iter(names)
+    pieces = (
+        quote(str(next(parts)), safe="") if piece.startswith("{") else piece for piece in route.template.split("/")
+    )
+    return Request(route, "/".join(pieces), params, None if body is None else _json.dumps(body))
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)

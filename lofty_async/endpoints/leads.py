@@ -1,0 +1,84 @@
+"""Leads (`/v1.0/leads`)."""
+
+from typing import Any, Final, TypedDict, Unpack
+
+from attrs import frozen
+
+from lofty_async import checks
+from lofty_async.listings import OffsetListing
+from lofty_async.models import Lead
+from lofty_async.paging import Pager
+from lofty_async.reading import OnBadRecord
+from lofty_async.wire import Route
+
+from .caller import Caller
+
+LIST: Final = Route("GET", "/v1.0/leads")
+
+
+class LeadFilters(TypedDict, total=False):
+    """What leads can be chosen by; several hold together."""
+
+    stage: str
+    source: str
+    phone: str
+    email: str
+    assigned_user_id: int
+    contacted: bool
+    groups: str
+    segments: str
+    all_tags: str
+    any_tags: str
+    group_ids: int
+    query_sub_group: bool
+    sort: str
+    desc: bool
+    languages: str
+    precise_search_flag: bool
+    role_assignee_filters: str
+    key: str
+    other_filters: str
+    return_fields: str
+
+
+@frozen(eq=False)
+class Leads:
+    """The calls on leads."""
+
+    _caller: Caller
+
+    def list(
+        self,
+        *,
+        page_size: int = 100,
+        scroll: bool = False,
+        prefetch: int = 1,
+        on_bad_record: OnBadRecord | None = None,
+        **filters: Unpack[LeadFilters],
+    ) -> Pager[Lead]:
+        """The leads that the caller may see and that pass the filters.
+
+        `page_size` is 1 to 100. With `scroll`, pages follow the server's scroll id instead of an offset, where it
+        hands one out.
+
+        Raises: InvalidRequestError where an argument is out of its range or a filter is unknown.
+        """
+        listing = OffsetListing(
+            kind=Lead,
+            request=LIST.label,
+            at=("leads",),
+            fixed=checks.wire_names({name: _filter(name, value) for name, value in filters.items()}),
+            page_size=checks.within("page_size", page_size, 1, 100),
+            scroll=scroll,
+        )
+        return self._caller.pager(LIST, listing, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
+
+
+def _filter(name: str, value: Any) -> str:
+    kind = LeadFilters.__annotations__.get(name)
+    if kind is None:
+        known = ", ".join(LeadFilters.__annotations__)
+        raise checks.refuse(name, f"is not a filter of leads; there are {known}")
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise checks.refuse(name, f"must be of type {kind.__name__}, not {value!r}")
+    return str(value).lower() if kind is bool else str(value)

@@ -1,0 +1,170 @@
+"""Tasks of leads and of the caller (`/v2.0/tasks`)."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from attrs import frozen
+
+from lofty_async import checks
+from lofty_async.bulk import BulkRun, LeadIds, as_value
+from lofty_async.checks import UNSET, Unset
+from lofty_async.listings import AfterIdListing, SingleListing
+from lofty_async.models import AssignedRole, Task, TaskType
+from lofty_async.paging import Pager
+from lofty_async.ratelimit import Lane
+from lofty_async.reading import OnBadRecord
+from lofty_async.wire import Route
+
+from . import optional
+from .caller import Caller
+from .creation import created, settled
+
+LIST: Final = Route("GET", "/v2.0/tasks")
+MINE: Final = Route("GET", "/v2.0/tasks/my-tasks")
+GET: Final = Route("GET", "/v2.0/tasks/{taskId}")
+CREATE: Final = Route("POST", "/v2.0/tasks", repeatable=False)
+UPDATE: Final = Route("PUT", "/v2.0/tasks/{taskId}")
+DELETE: Final = Route("DELETE", "/v2.0/tasks/{taskId}", gone_is_done=True)
+FINISH: Final = Route("POST", "/v2.0/tasks/{taskId}/finish")
+UNFINISH: Final = Route("POST", "/v2.0/tasks/{taskId}/unfinish")
+
+
+@frozen(eq=False)
+class Tasks:
+    """The calls on tasks. Those that change one repeat safely, but for `create`."""
+
+    _caller: Caller
+
+    def list(self, lead_id: int, *, on_bad_record: OnBadRecord | None = None) -> Pager[Task]:
+        """All tasks and appointments of a lead; the API sends them in one answer.
+
+        Raises: InvalidRequestError where `lead_id` is no id.
+        """
+        fixed = {"leadId": str(checks.number_id("lead_id", lead_id))}
+        listing = SingleListing(kind=Task, request=LIST.label, at=("tasks",), fixed=fixed)
+        return self._caller.pager(LIST, listing, on_bad_record)
+
+    def mine(
+        self,
+        *,
+        user_id: int | None = None,
+        time_zone: str | None = None,
+        page_size: int = 100,
+        prefetch: int = 1,
+        on_bad_record: OnBadRecord | None = None,
+    ) -> Pager[Task]:
+        """The caller's tasks, newest start first.
+
+        `user_id` is the 15-digit id that records carry, not the one of `me()`; leave it out for the caller's own.
+        `page_size` is 1 to 100. `time_zone` (IANA) chooses the offset of the times.
+
+        Raises: InvalidRequestError where an argument is out of its range.
+        """
+        fixed = {} if user_id is None else {"userId": str(checks.number_id("user_id", user_id))}
+        fixed |= {} if time_zone is None else {"timeZoneCode": checks.text("time_zone", time_zone)}
+        size = checks.within("page_size", page_size, 1, 100)
+        listing = AfterIdListing(kind=Task, request=MINE.label, at=("tasks",), fixed=fixed, page_size=size)
+        return self._caller.pager(MINE, listing, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
+
+    async def get(self, id: int) -> Task:
+        """One task or appointment, by the id that both share.
+
+        Raises: NotFoundError.
+        """
+        return await self._caller.read(Task, ("task",), GET, checks.number_id("id", id))
+
+    async def create(
+        self,
+        *,
+        type: TaskType | str,
+        lead_id: int,
+        content: str,
+        assigned_role: AssignedRole | str,
+        end_at: datetime,
+        start_at: datetime | Unset = UNSET,
+        time_zone: str | Unset = UNSET,
+        address: str | Unset = UNSET,
+        verify: bool = False,
+    ) -> int:
+        """Create a task or appointment and return its id; it is never sent twice.
+
+        Where the answer is lost it may or may not exist. With `verify` the lead's tasks are read before and, in that
+        case, after: a new match is the answer, and its absence means that the failure itself is raised and creating
+        it again is safe. `verify` costs one request more.
+
+        Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost and could not be settled.
+        """
+        body = checks.given(
+            type=checks.text("type", type),
+            content=checks.text("content", content),
+            assigned_role=checks.text("assigned_role", assigned_role),
+            lead_id=checks.number_id("lead_id", lead_id),
+            end_at=checks.moment("end_at", end_at),
+            start_at=optional.moment("start_at", start_at),
+            time_zone=optional.text("time_zone", time_zone),
+            address=optional.text("address", address),
+        )
+        checks.not_reversed(start_at, end_at)
+        wire = checks.wire_names(body)
+        if verify:
+            return await settled(lambda: self._create(wire), lambda: self.list(lead_id).collect(), body, self._caller)
+        return await self._create(wire)
+
+    async def update(
+        self,
+        id: int,
+        *,
+        content: str | Unset = UNSET,
+        start_at: datetime | Unset = UNSET,
+        end_at: datetime | Unset = UNSET,
+        time_zone: str | Unset = UNSET,
+        address: str | Unset = UNSET,
+    ) -> None:
+        """Change what is given of a task and leave the rest alone.
+
+        Raises: InvalidRequestError, also where nothing but `time_zone` is given, which the API takes for nothing.
+        """
+        body = checks.given(
+            content=optional.text("content", content),
+            start_at=optional.moment("start_at", start_at),
+            end_at=optional.moment("end_at", end_at),
+            address=optional.text("address", address),
+            time_zone=optional.text("time_zone", time_zone),
+        )
+        checks.some(body, ("content", "start_at", "end_at", "address"))
+        checks.not_reversed(start_at, end_at)
+        await self._caller.send(UPDATE, checks.number_id("id", id), body=checks.wire_names(body))
+
+    async def delete(self, id: int) -> None:
+        """Delete a task or appointment."""
+        await self._caller.send(DELETE, checks.number_id("id", id))
+
+    async def finish(self, id: int) -> None:
+        """Mark a task as finished.
+
+        Raises: InvalidRequestError named TASK_IS_SMARTPLAN for a task of a smart plan, which cannot be finished.
+        """
+        await self._caller.send(FINISH, checks.number_id("id", id))
+
+    async def unfinish(self, id: int) -> None:
+        """Mark a task as open again."""
+        await self._caller.send(UNFINISH, checks.number_id("id", id))
+
+    def for_leads(self, lead_ids: LeadIds, *, concurrency: int = 32, ordered: bool = False) -> BulkRun:
+        """The tasks of many leads, in the bulk lane; a lead that fails is a result with an `error`.
+
+        `lead_ids` is any iterable, plain or async, and pulled lazily. Results come as they are ready, or in the order
+        of the ids with `ordered`.
+
+        Raises: InvalidRequestError where `concurrency` is below 1.
+        """
+        bulk = Tasks(self._caller.in_lane(Lane.BULK))
+        return BulkRun(lead_ids, as_value(bulk._pages), concurrency=concurrency, ordered=ordered)
+
+    async def _pages(self, lead_id: int) -> AsyncIterator[Sequence[Task]]:
+        async for page in self.list(lead_id).pages():
+            yield page.items
+
+    async def _create(self, wire: dict[str, object]) -> int:
+        return await created(self._caller, CREATE, wire, ("taskId",), int)

@@ -1,0 +1,123 @@
+"""The legacy calls that the vendor still supports (`/v1.0/tasks`, `/v1.0/appts`)."""
+
+from datetime import datetime
+from typing import Final
+
+from attrs import frozen
+
+from lofty_async import checks
+from lofty_async.checks import UNSET, Unset
+from lofty_async.listings import SingleListing
+from lofty_async.models import AppointmentV1, AssignedRole, TaskType, TaskV1
+from lofty_async.paging import Pager
+from lofty_async.reading import OnBadRecord
+from lofty_async.times import epoch_ms
+from lofty_async.wire import Route
+
+from . import optional
+from .caller import Caller
+from .creation import created
+
+LIST: Final = Route("GET", "/v1.0/tasks")
+GET: Final = Route("GET", "/v1.0/tasks/{taskId}")
+CREATE: Final = Route("POST", "/v1.0/tasks", repeatable=False)
+UPDATE: Final = Route("PUT", "/v1.0/tasks/{taskId}")
+DELETE: Final = Route("DELETE", "/v1.0/tasks/{taskId}", gone_is_done=True)
+APPOINTMENTS: Final = Route("GET", "/v1.0/appts")
+
+
+@frozen(eq=False)
+class TasksV1:
+    """Tasks as the legacy API has them: no appointments, no start. Prefer `client.tasks`."""
+
+    _caller: Caller
+
+    def list(self, lead_id: int, *, on_bad_record: OnBadRecord | None = None) -> Pager[TaskV1]:
+        """All tasks of a lead. Prefer `client.tasks.list`, which also has appointments and starts."""
+        fixed = {"leadId": str(checks.number_id("lead_id", lead_id))}
+        listing = SingleListing(kind=TaskV1, request=LIST.label, at=("taskList",), fixed=fixed)
+        return self._caller.pager(LIST, listing, on_bad_record)
+
+    async def get(self, id: int) -> TaskV1:
+        """One task. Prefer `client.tasks.get`.
+
+        Raises: NotFoundError.
+        """
+        return await self._caller.read(TaskV1, ("task",), GET, checks.number_id("id", id))
+
+    async def create(
+        self,
+        *,
+        content: str,
+        lead_id: int,
+        end_at: datetime,
+        type: TaskType | str,
+        assigned_role: AssignedRole | str,
+    ) -> int:
+        """Create a task and return its id; it is never sent twice. Prefer `client.tasks.create`, which can verify.
+
+        Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost.
+        """
+        wire = {
+            "content": checks.text("content", content),
+            "leadId": checks.number_id("lead_id", lead_id),
+            "deadline": epoch_ms(checks.moment("end_at", end_at)),
+            "type": checks.text("type", type),
+            "assignedRole": checks.text("assigned_role", assigned_role),
+        }
+        return await created(self._caller, CREATE, wire, ("taskId",), int)
+
+    async def update(
+        self,
+        id: int,
+        *,
+        content: str | Unset = UNSET,
+        lead_id: int | Unset = UNSET,
+        end_at: datetime | Unset = UNSET,
+        type: TaskType | str | Unset = UNSET,
+        assigned_role: AssignedRole | str | Unset = UNSET,
+    ) -> None:
+        """Change what is given. `lead_id`, if given, has to be the task's. Prefer `client.tasks.update`.
+
+        Raises: InvalidRequestError, named INVALID_UPDATE_OPERATION_LEADID where the lead is another one.
+        """
+        moment = optional.moment("end_at", end_at)
+        changes = checks.given(
+            content=optional.text("content", content),
+            end_at=epoch_ms(moment) if isinstance(moment, datetime) else moment,
+            type=optional.text("type", type),
+            assigned_role=optional.text("assigned_role", assigned_role),
+        )
+        checks.some(changes, ("content", "end_at", "type", "assigned_role"))
+        fields = changes | checks.given(lead_id=optional.number_id("lead_id", lead_id))
+        wire = {"deadline" if name == "endAt" else name: value for name, value in checks.wire_names(fields).items()}
+        await self._caller.send(UPDATE, checks.number_id("id", id), body=wire)
+
+    async def finish(self, id: int) -> None:
+        """Mark a task as finished. Prefer `client.tasks.finish`, which can be undone."""
+        await self._caller.send(UPDATE, checks.number_id("id", id), body={"finishFlag": True})
+
+    async def delete(self, id: int) -> None:
+        """Delete a task. Prefer `client.tasks.delete`."""
+        await self._caller.send(DELETE, checks.number_id("id", id))
+
+
+@frozen(eq=False)
+class AppointmentsV1:
+    """Appointments as the legacy API has them. Prefer `client.calendar`."""
+
+    _caller: Caller
+
+    def list(self, lead_id: int, *, on_bad_record: OnBadRecord | None = None) -> Pager[AppointmentV1]:
+        """All appointments of a lead. Prefer `client.tasks.list` or `client.calendar.list(lead_id=…)`."""
+        fixed = {"leadId": str(checks.number_id("lead_id", lead_id))}
+        listing = SingleListing(kind=AppointmentV1, request=APPOINTMENTS.label, at=(), fixed=fixed)
+        return self._caller.pager(APPOINTMENTS, listing, on_bad_record)
+
+
+@frozen(eq=False)
+class V1:
+    """The legacy calls, by resource."""
+
+    tasks: TasksV1
+    appointments: AppointmentsV1

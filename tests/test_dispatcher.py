@@ -1,0 +1,487 @@
+"""One call from asking to answer: what is sent again, what is not, and what is said of it at the end."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+from attrs import define, field
+
+from lofty_async import (
+    AmbiguousWriteError,
+    AuthenticationError,
+    ClientCredentials,
+    ConnectionFailed,
+    DecodeError,
+    InvalidRequestError,
+    LoftyClient,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RateLimiter,
+    RateLimitWaitTooLong,
+    RequestTimeout,
+    RetryPolicy,
+    ServerError,
+)
+from lofty_async.auth import Auth, TokenPost
+from lofty_async.dispatch import Dispatcher, Options, Session
+from lofty_async.sandbox import Sandbox, faults
+from lofty_async.wire import Request, Route
+
+if TYPE_CHECKING:
+    from tests.conftest import Hold, OpenClient
+
+ME = "GET /v1.0/me"
+CREATE = "POST /v2.0/tasks"
+DELETE = "DELETE /v2.0/tasks/{taskId}"
+
+LOST: dict[str, tuple[faults.Fault, type[Exception]]] = {
+    "dropped before": (faults.DropBefore(), ConnectionFailed),
+    "dropped after": (faults.DropAfter(), ConnectionFailed),
+    "truncated": (faults.TruncatedBody(), ConnectionFailed),
+    "not JSON": (faults.NotJson(), DecodeError),
+    "half JSON": (faults.Reply(200, '{"taskId": 1', content_type="application/json"), DecodeError),
+    "500": (faults.Reply(), ServerError),
+    "502 page": (faults.Reply(502, "<h1>Bad gateway</h1>"), ServerError),
+    "503": (faults.Reply(503, {}), ServerError),
+    "code 20005": (faults.Reply(500, {"code": 20005, "message": "internal"}), ServerError),
+}
+SOON = {"X-RateLimit-Limit": "10000", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "150", "Retry-After": "0.02"}
+LANDS = {"dropped after", "truncated", "not JSON"}
+
+
+@define
+class Renewable(Auth):
+    """A credential that has one more word up its sleeve each time it is asked."""
+
+    words: list[str]
+    renewals: list[str] = field(factory=list[str])
+    fetches: int = 0
+    fetched: bool = True
+    gate: asyncio.Event | None = None
+    error: BaseException | None = None
+
+    def ready(self) -> str | None:
+        return self.words[0] if self.fetched else None
+
+    async def fetch(self, post: TokenPost) -> str:  # noqa: ARG002 - needs no endpoint
+        self.fetches += 1
+        if self.gate:
+            await self.gate.wait()
+        if self.error:
+            raise self.error
+        self.fetched = True
+        return self.words[0]
+
+    async def renew(self, refused: str, post: TokenPost) -> str | None:  # noqa: ARG002 - needs no endpoint
+        self.renewals.append(refused)
+        if self.error:
+            raise self.error
+        if self.words[0] == refused and len(self.words) > 1:
+            self.words.pop(0)
+        return None if self.words[0] == refused else self.words[0]
+
+
+def seen(sandbox: Sandbox, route: str) -> int:
+    return sum(request.route == route for request in sandbox.requests)
+
+
+class TestRepeatable:
+    @pytest.mark.parametrize("name", LOST)
+    async def test_what_may_be_repeated_is(self, sandbox: Sandbox, lofty: LoftyClient, name: str) -> None:
+        sandbox.faults.add(ME, LOST[name][0], times=2)
+        assert (await lofty.me()).id
+        assert seen(sandbox, ME) == lofty.stats.requests == 3
+        assert lofty.rate_limit.in_flight == 0
+
+    @pytest.mark.parametrize("name", LOST)
+    async def test_until_the_retries_are_used_up(self, sandbox: Sandbox, lofty: LoftyClient, name: str) -> None:
+        fault, kind = LOST[name]
+        sandbox.faults.add(ME, fault, times=None)
+        with pytest.raises(kind) as caught:
+            await lofty.me()
+        error: Any = caught.value
+        assert (error.request, error.attempts) == (ME, 4)
+        assert seen(sandbox, ME) == 4
+        assert "after 4 attempts" in str(error)
+
+    async def test_a_timeout_is_repeated(self, sandbox: Sandbox, open_client: "OpenClient", hold: "Hold") -> None:
+        sandbox.faults.add(ME, hold)
+        assert (await open_client(timeout=0.3).me()).id
+        assert seen(sandbox, ME) == 2
+
+    @pytest.mark.parametrize("way", ["update", "finish", "unfinish"])
+    @pytest.mark.parametrize("name", ["dropped before", "dropped after", "500"])
+    async def test_so_are_changes(
+        self, sandbox: Sandbox, lofty: LoftyClient, lead_id: int, way: str, name: str
+    ) -> None:
+        entry = sandbox.state.add_task(lead_id, content="old")
+        calls: dict[str, Callable[[], Any]] = {
+            "update": lambda: lofty.tasks.update(entry.id, content="new"),
+            "finish": lambda: lofty.tasks.finish(entry.id),
+            "unfinish": lambda: lofty.tasks.unfinish(entry.id),
+        }
+        sandbox.faults.add(kind=LOST[name][0])
+        await calls[way]()
+        assert len(sandbox.requests) == 2
+        changed = sandbox.state.entries[entry.id]
+        assert (changed.content, changed.finished) == ("new" if way == "update" else "old", way == "finish")
+
+    @pytest.mark.parametrize(
+        ("reply", "kind"),
+        [
+            (faults.Reply(400, {"code": 20012, "message": "no"}), InvalidRequestError),
+            (faults.Reply(403, {"code": 200100, "message": "no"}), PermissionDeniedError),
+            (faults.Reply(404, {"message": "no"}), NotFoundError),
+            (faults.Reply(401, {"code": "BAD_CREDENTIALS", "message": "no"}), AuthenticationError),
+        ],
+    )
+    async def test_a_verdict_is_not_appealed(
+        self, sandbox: Sandbox, lofty: LoftyClient, reply: faults.Reply, kind: type[Exception]
+    ) -> None:
+        sandbox.faults.add(ME, reply, times=None)
+        with pytest.raises(kind):
+            await lofty.me()
+        assert seen(sandbox, ME) == 1
+
+    async def test_no_retries_asked_for(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
+        sandbox.faults.add(ME)
+        with pytest.raises(ServerError) as caught:
+            await lofty.with_options(retries=0).me()
+        assert (seen(sandbox, ME), caught.value.attempts, caught.value.status) == (1, 1, 500)
+
+
+class TestPatience:
+    async def test_the_servers_wish_is_respected(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
+        sandbox.faults.add(ME, faults.Reply(503, {}, headers={"Retry-After": "0.2"}))
+        await lofty.me()
+        first, second = sandbox.requests
+        assert second.at - first.at >= 0.2
+
+    async def test_a_wish_beyond_the_deadline_ends_the_call_at_once(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
+        sandbox.faults.add(ME, faults.Reply(503, {}, headers={"Retry-After": "3600"}), times=None)
+        async with asyncio.timeout(5):
+            with pytest.raises(ServerError):
+                await lofty.me()
+        assert seen(sandbox, ME) == 1
+
+    async def test_the_deadline_counts_what_attempts_have_taken(
+        self, sandbox: Sandbox, open_client: "OpenClient"
+    ) -> None:
+        lofty = open_client(retry=RetryPolicy(first_wait=0, retries=50, deadline=0.25))
+        sandbox.faults.add(ME, faults.Latency(0.1), times=None)
+        sandbox.faults.add(ME, times=None)
+        with pytest.raises(ServerError):
+            await lofty.me()
+        assert seen(sandbox, ME) == 3
+
+    async def test_an_outage_is_not_multiplied(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
+        sandbox.faults.add(ME, times=None)
+        results = await asyncio.gather(*(lofty.me() for _ in range(60)), return_exceptions=True)
+        assert {type(result) for result in results} == {ServerError}
+        assert seen(sandbox, ME) == 60 + 100  # calls, and all the retries that a client has to spend
+        sandbox.faults.clear()
+        await asyncio.gather(*(lofty.me() for _ in range(5)))
+        sandbox.faults.add(ME)
+        assert (await lofty.me()).id  # success has earned one
+
+
+class TestCreate:
+    @pytest.mark.parametrize("name", LOST)
+    async def test_is_never_sent_twice(
+        self, sandbox: Sandbox, lofty: LoftyClient, lead_id: int, call_fields: Any, name: str
+    ) -> None:
+        fault, kind = LOST[name]
+        before = len(sandbox.state.entries)
+        sandbox.faults.add(CREATE, fault, times=None)
+        with pytest.raises(AmbiguousWriteError) as caught:
+            await lofty.tasks.create(**call_fields)
+        error = caught.value
+        assert seen(sandbox, CREATE) == 1
+        assert (error.lead_id, error.request, error.attempts) == (lead_id, CREATE, 1)
+        assert error.sent["content"] == "Ring"
+        assert error.sent["endAt"] == call_fields["end_at"].isoformat()
+        assert type(error.__cause__) is kind
+        assert len(sandbox.state.entries) - before == (name in LANDS)
+
+    async def test_nor_after_a_timeout(
+        self, sandbox: Sandbox, open_client: "OpenClient", call_fields: Any, hold: "Hold"
+    ) -> None:
+        sandbox.faults.add(CREATE, hold)
+        with pytest.raises(AmbiguousWriteError) as caught:
+            await open_client(timeout=0.2).tasks.create(**call_fields)
+        assert isinstance(caught.value.__cause__, RequestTimeout)
+        assert seen(sandbox, CREATE) == 1
+
+    async def test_a_verdict_is_not_ambiguous(self, sandbox: Sandbox, lofty: LoftyClient, call_fields: Any) -> None:
+        sandbox.faults.add(CREATE, faults.Reply(400, {"code": 20017, "message": "no"}))
+        with pytest.raises(PermissionDeniedError):
+            await lofty.tasks.create(**call_fields)
+
+    async def test_what_never_left_is_sent_again(
+        self, sandbox: Sandbox, open_client: "OpenClient", call_fields: Any, until: Any
+    ) -> None:
+        before = len(sandbox.state.entries)
+        lofty = open_client(retry=RetryPolicy(retries=90, first_wait=0.02, longest_wait=0.02))
+        await sandbox.close()
+        creating = asyncio.create_task(lofty.tasks.create(**call_fields))
+        await until(lambda: lofty.stats.requests > 1)
+        await sandbox.start()
+        task_id = await creating
+        assert sandbox.state.entries[task_id].content == "Ring"
+        assert len(sandbox.state.entries) - before == seen(sandbox, CREATE) == 1
+
+    async def test_what_never_left_is_not_ambiguous(
+        self, sandbox: Sandbox, lofty: LoftyClient, call_fields: Any
+    ) -> None:
+        await sandbox.close()
+        with pytest.raises(ConnectionFailed, match="no connection") as caught:
+            await lofty.tasks.create(**call_fields)
+        assert (caught.value.sent, caught.value.attempts, caught.value.request) == (False, 4, CREATE)
+        assert lofty.rate_limit.in_flight == 0
+
+    async def test_a_refusal_for_want_of_budget_sends_it_again(
+        self, sandbox: Sandbox, lofty: LoftyClient, call_fields: Any
+    ) -> None:
+        before = len(sandbox.state.entries)
+        sandbox.faults.add(CREATE, faults.TooManyRequests(SOON))
+        assert await lofty.tasks.create(**call_fields)
+        assert len(sandbox.state.entries) - before == 1
+
+
+class TestDelete:
+    @pytest.mark.parametrize("which", ["task", "entry", "legacy", "webhook"])
+    async def test_not_found_after_a_lost_answer_is_done(
+        self, sandbox: Sandbox, lofty: LoftyClient, lead_id: int, which: str
+    ) -> None:
+        entry = sandbox.state.add_task(lead_id)
+        subscription = sandbox.webhooks.subscriptions.add(10, "https://example.com/hook")
+        deletes: dict[str, Callable[[], Any]] = {
+            "task": lambda: lofty.tasks.delete(entry.id),
+            "entry": lambda: lofty.calendar.delete(entry.calendar_id),
+            "legacy": lambda: lofty.v1.tasks.delete(entry.id),
+            "webhook": lambda: lofty.webhooks.delete(subscription.id),
+        }
+        sandbox.faults.add("DELETE *", faults.DropAfter())
+        await deletes[which]()
+        assert len(sandbox.requests) == 2
+        assert sandbox.requests[-1].status in {400, 404}
+        with pytest.raises((NotFoundError, InvalidRequestError)):
+            await deletes[which]()
+
+    async def test_nothing_but_not_found_is_done(self, sandbox: Sandbox, lofty: LoftyClient, lead_id: int) -> None:
+        entry = sandbox.state.add_task(lead_id)
+        sandbox.faults.add(DELETE, faults.DropBefore())
+        sandbox.faults.add(DELETE, faults.Reply(403, {"code": 200100, "message": "no scope"}), after=1)
+        with pytest.raises(PermissionDeniedError):
+            await lofty.tasks.delete(entry.id)
+
+    async def test_not_found_after_what_never_left_is_not_done(
+        self, sandbox: Sandbox, open_client: "OpenClient", until: Any
+    ) -> None:
+        lofty = open_client(retry=RetryPolicy(retries=90, first_wait=0.02, longest_wait=0.02))
+        await sandbox.close()
+        deleting = asyncio.create_task(lofty.tasks.delete(5))
+        await until(lambda: lofty.stats.requests > 1)
+        await sandbox.start()
+        with pytest.raises(NotFoundError):
+            await deleting
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("lane", ["interactive", "bulk"])
+    async def test_a_call_turned_away_goes_again_at_no_cost_in_retries(
+        self, sandbox: Sandbox, lofty: LoftyClient, lane: str
+    ) -> None:
+        sandbox.faults.add(ME, faults.TooManyRequests(SOON), times=3)
+        assert (await lofty.with_options(retries=0, lane=lane).me()).id
+        assert (lofty.stats.requests, lofty.stats.rejected) == (4, 3)
+        assert sandbox.rejected == 3
+        assert lofty.stats.waited >= 0.06
+
+    async def test_a_call_turned_away_keeps_its_place(self, sandbox: Sandbox, open_client: "OpenClient") -> None:
+        first, second, _ = leads = sandbox.state.leads.ids()
+        lofty = open_client(limiter=RateLimiter(max_burst=1))
+        sandbox.faults.add("GET /v2.0/tasks", faults.TooManyRequests(SOON))
+        await asyncio.gather(*(lofty.tasks.list(lead_id).collect() for lead_id in leads))
+        assert [int(request.query["leadId"]) for request in sandbox.requests][:3] == [first, first, second]
+
+    async def test_a_filter_in_front_says_it_with_400(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
+        await lofty.me()
+        sandbox.faults.add(ME, faults.Reply(400, "Too Many Requests", headers={"Retry-After": "0.02"}))
+        assert (await lofty.me()).id
+        assert lofty.stats.rejected == 1
+
+    async def test_for_ever_is_too_often(self, sandbox: Sandbox, open_client: "OpenClient") -> None:
+        lofty = open_client(retry=RetryPolicy(refusals=2, first_wait=0))
+        sandbox.faults.add(ME, faults.TooManyRequests(SOON), times=None)
+        with pytest.raises(RateLimitedError) as caught:
+            await lofty.me()
+        assert (caught.value.attempts, caught.value.retry_after, caught.value.status) == (3, 0.02, 429)
+        assert caught.value.waited >= 0.04
+        assert lofty.stats.rejected == 3
+
+    async def test_being_turned_away_uses_up_the_wait(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
+        await lofty.me()
+        sandbox.faults.add(ME, faults.TooManyRequests({"Retry-After": "30"}))
+        with pytest.raises(RateLimitWaitTooLong) as caught:
+            await lofty.with_options(max_wait=2).me()
+        assert (caught.value.request, caught.value.attempts) == (ME, 1)
+        assert isinstance(caught.value.__cause__, RateLimitedError)
+        assert lofty.stats.rejected == 1
+
+
+class TestCredential:
+    async def test_a_refused_one_is_renewed_and_the_call_goes_again(
+        self, sandbox: Sandbox, open_client: "OpenClient", call_fields: Any
+    ) -> None:
+        before = len(sandbox.state.entries)
+        auth = Renewable(["Bearer old", f"Bearer {sandbox.access_token}"])
+        lofty = open_client(auth, retry=RetryPolicy(retries=0))
+        assert await lofty.tasks.create(**call_fields)
+        assert auth.renewals == ["Bearer old"]
+        assert [request.status for request in sandbox.requests] == [401, 200]
+        assert len(sandbox.state.entries) - before == 1
+
+    async def test_the_wrong_scheme_is_a_matter_of_the_credential_too(
+        self, sandbox: Sandbox, open_client: "OpenClient"
+    ) -> None:
+        auth = Renewable([f"Bearer {sandbox.api_key}", f"token {sandbox.api_key}"])
+        assert (await open_client(auth).me()).id
+        assert [request.status for request in sandbox.requests] == [400, 200]
+
+    async def test_once_and_no_more(self, sandbox: Sandbox, open_client: "OpenClient") -> None:
+        auth = Renewable(["Bearer one", "Bearer two", f"Bearer {sandbox.access_token}"])
+        with pytest.raises(AuthenticationError) as caught:
+            await open_client(auth).me()
+        assert (caught.value.attempts, len(auth.renewals)) == (2, 1)
+
+    async def test_one_that_cannot_be_renewed(self, sandbox: Sandbox, open_client: "OpenClient") -> None:
+        with pytest.raises(AuthenticationError) as caught:
+            await open_client(Renewable(["Bearer old"])).me()
+        assert (caught.value.attempts, caught.value.name) == (1, "BAD_CREDENTIALS")
+        assert len(sandbox.requests) == 1
+
+    async def test_a_renewal_that_fails_says_so_of_the_call(self, open_client: "OpenClient") -> None:
+        auth = Renewable(["Bearer old"], error=AuthenticationError("log in again"))
+        with pytest.raises(AuthenticationError, match="log in again") as caught:
+            await open_client(auth).me()
+        assert (caught.value.request, caught.value.attempts) == (ME, 1)
+
+    async def test_one_that_has_to_be_fetched(self, sandbox: Sandbox, open_client: "OpenClient") -> None:
+        auth = Renewable([f"Bearer {sandbox.access_token}"], fetched=False)
+        lofty = open_client(auth)
+        await lofty.me()
+        await lofty.me()
+        assert auth.fetches == 1
+
+    @pytest.mark.parametrize("error", [AuthenticationError("log in again"), ZeroDivisionError("theirs")])
+    async def test_a_fetch_that_fails_costs_no_budget(
+        self, sandbox: Sandbox, open_client: "OpenClient", error: Exception
+    ) -> None:
+        lofty = open_client(Renewable(["Bearer x"], fetched=False, error=error))
+        with pytest.raises(type(error)):
+            await lofty.me()
+        assert (lofty.rate_limit.in_flight, lofty.stats.requests, len(sandbox.requests)) == (0, 0, 0)
+
+    async def test_a_call_made_while_an_exception_is_handled_counts_like_any_other(
+        self, sandbox: Sandbox, open_client: "OpenClient"
+    ) -> None:
+        lofty = open_client(Renewable([f"Bearer {sandbox.access_token}"], fetched=False))
+        try:
+            int("something of the caller's")
+        except ValueError:
+            await lofty.me()
+        assert lofty.rate_limit.remaining == 9_999
+
+    async def test_an_expired_token_is_renewed_once_for_all_callers(
+        self, sandbox: Sandbox, open_client: "OpenClient"
+    ) -> None:
+        auth = ClientCredentials(
+            sandbox.oauth.client_id,
+            sandbox.oauth.client_secret,
+            sandbox.api_key,
+            token_url=f"{sandbox.url}/oauth/token",
+        )
+        lofty = open_client(auth)
+        await lofty.me()
+        assert auth.token is not None
+        sandbox.credentials.tokens[auth.token.access_token] = 0
+        assert len(await asyncio.gather(*(lofty.me() for _ in range(30)))) == 30
+        assert seen(sandbox, "POST /oauth/token") == 2
+
+
+class TestClosing:
+    @pytest.fixture
+    def auth(self, sandbox: Sandbox) -> ClientCredentials:
+        url = f"{sandbox.url}/oauth/token"
+        return ClientCredentials(sandbox.oauth.client_id, sandbox.oauth.client_secret, sandbox.api_key, token_url=url)
+
+    async def test_lets_a_token_that_is_on_its_way_arrive(
+        self, sandbox: Sandbox, auth: ClientCredentials, open_client: "OpenClient", hold: "Hold"
+    ) -> None:
+        sandbox.faults.add("POST /oauth/token", hold)
+        lofty = open_client(auth)
+        call = asyncio.create_task(lofty.me())
+        await hold.reached()
+        closing = asyncio.create_task(lofty.close())
+        results = await asyncio.gather(call, return_exceptions=True)
+        assert "closed" in str(results[0])
+        assert not closing.done()
+        hold.gate.set()
+        await closing
+        assert auth.token is not None
+
+    async def test_but_not_for_ever(self, sandbox: Sandbox, auth: ClientCredentials, hold: "Hold") -> None:
+        sandbox.faults.add("POST /oauth/token", hold)
+        session = Session(sandbox.url, "tests/1", None)
+        dispatcher = Dispatcher(auth, session, RateLimiter(), patience=0.05)
+        route = Route("GET", "/v1.0/me")
+        call = asyncio.create_task(dispatcher.call(Request(route, route.template), Options()))
+        await hold.reached()
+        async with asyncio.timeout(3):
+            await dispatcher.close()
+        assert (await asyncio.gather(call, return_exceptions=True))[0] is not None
+        assert not session.needs_closing
+        await auth.settle()  # it hears that the connection was closed
+
+    async def test_closes_the_session_even_when_cancelled(
+        self, sandbox: Sandbox, auth: ClientCredentials, open_client: "OpenClient", hold: "Hold"
+    ) -> None:
+        sandbox.faults.add("POST /oauth/token", hold)
+        lofty = open_client(auth)
+        call = asyncio.create_task(lofty.me())
+        await hold.reached()
+        closing = asyncio.create_task(lofty.close())
+        await asyncio.gather(call, return_exceptions=True)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        await auth.settle()
+        assert not lofty._caller.dispatcher.session.needs_closing
+
+
+async def test_a_timeout_raised_by_code_of_the_callers_is_not_mistaken_for_closing(
+    open_client: "OpenClient",
+) -> None:
+    with pytest.raises(TimeoutError, match="theirs"):
+        await open_client(Renewable(["Bearer x"], fetched=False, error=TimeoutError("theirs"))).me()
+
+
+async def test_a_deadline_of_the_callers_ends_the_call(sandbox: Sandbox, lofty: LoftyClient, hold: "Hold") -> None:
+    sandbox.faults.add(ME, hold)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await lofty.me()
+    assert lofty.rate_limit.in_flight == 0
+
+
+async def test_an_answer_without_a_body_is_none(sandbox: Sandbox, lofty: LoftyClient) -> None:
+    async def blank(_request: web.Request, _answer: faults.Answer) -> web.StreamResponse:
+        return web.Response(status=204)
+
+    sandbox.faults.add("PUT /v2.0/tasks/{taskId}", blank)
+    await lofty.tasks.update(5, content="x")
+    assert len(sandbox.requests) == 1

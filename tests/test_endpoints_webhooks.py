@@ -1,0 +1,175 @@
+"""`lofty.webhooks`: subscriptions, and never two of one."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lofty_async import (
+    AmbiguousWriteError,
+    InvalidRequestError,
+    LoftyClient,
+    NotFoundError,
+    PermissionDeniedError,
+    PermissionMode,
+    WebhookEvent,
+    WebhookSubscription,
+)
+from lofty_async.sandbox import Sandbox, faults
+
+if TYPE_CHECKING:
+    from tests.conftest import OpenClient
+
+CREATE = "POST /v1.0/webhook"
+LIST = "GET /v1.0/webhooks"
+URL = "https://example.com/hooks/0f3c"
+
+
+def subscribed(sandbox: Sandbox) -> list[tuple[int, str]]:
+    return [(one.event, one.callback_url) for one in sandbox.webhooks.subscriptions.own()]
+
+
+def routes(sandbox: Sandbox) -> list[str]:
+    return [request.route for request in sandbox.requests]
+
+
+async def test_create_list_delete(sandbox: Sandbox, lofty: LoftyClient) -> None:
+    made = await lofty.webhooks.create(WebhookEvent.TASK, URL, limit=5000, permission_mode=PermissionMode.OWNERSHIP)
+    assert isinstance(made, WebhookSubscription)
+    assert (made.event, made.callback_url, made.limit) == (WebhookEvent.TASK, URL, 5000)
+    assert made.permission_mode is PermissionMode.OWNERSHIP
+    assert sandbox.requests[0].json() == {"listId": 10, "callbackUrl": URL, "limit": 5000, "permissionMode": 1}
+    assert await lofty.webhooks.list().collect() == [made]
+    await lofty.webhooks.delete(made.id)
+    assert await lofty.webhooks.list().collect() == []
+
+
+async def test_the_defaults_are_sent(sandbox: Sandbox, lofty: LoftyClient) -> None:
+    await lofty.webhooks.create(2, URL)
+    assert sandbox.requests[0].json() == {"listId": 2, "callbackUrl": URL, "limit": 100, "permissionMode": 0}
+
+
+@pytest.mark.parametrize("way", ["create", "ensure"])
+@pytest.mark.parametrize(
+    ("change", "argument"),
+    [
+        ({"event": 0}, "event"),
+        ({"event": 13}, "event"),
+        ({"event": "TASK"}, "event"),
+        ({"callback_url": "http://example.com"}, "callback_url"),
+        ({"callback_url": "example.com"}, "callback_url"),
+        ({"callback_url": "https://"}, "callback_url"),
+        ({"callback_url": ""}, "callback_url"),
+        ({"callback_url": None}, "callback_url"),
+        ({"limit": 0}, "limit"),
+        ({"limit": 5001}, "limit"),
+        ({"permission_mode": 2}, "permission_mode"),
+    ],
+)
+async def test_what_is_wrong_is_refused_before_it_is_sent(
+    sandbox: Sandbox, lofty: LoftyClient, way: str, change: dict[str, Any], argument: str
+) -> None:
+    fields: dict[str, Any] = {"event": 10, "callback_url": URL} | change
+    with pytest.raises(InvalidRequestError) as caught:
+        await getattr(lofty.webhooks, way)(**fields)
+    assert caught.value.argument == argument
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("id", [0, -1, True, "7001", None])
+async def test_delete_takes_an_id(sandbox: Sandbox, lofty: LoftyClient, id: Any) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        await lofty.webhooks.delete(id)
+    assert caught.value.argument == "id"
+    assert sandbox.requests == []
+
+
+async def test_plain_addresses_are_for_sandboxes(open_client: "OpenClient") -> None:
+    async with Sandbox(1, allow_http_callbacks=True) as sandbox:
+        lofty = open_client(base_url=sandbox.url, plain_callbacks=True)
+        made = await lofty.webhooks.create(10, "http://127.0.0.1:9/hook")
+        assert made.callback_url == "http://127.0.0.1:9/hook"
+
+
+async def test_what_cannot_be_deleted(sandbox: Sandbox, lofty: LoftyClient) -> None:
+    with pytest.raises(NotFoundError) as missing:
+        await lofty.webhooks.delete(5)
+    assert missing.value.name == "WEBHOOK_DELETE_NOT_EXIST"
+    foreign = sandbox.webhooks.subscriptions.add(10, URL, team_id=5)
+    with pytest.raises(PermissionDeniedError) as denied:
+        await lofty.webhooks.delete(foreign.id)
+    assert denied.value.name == "WEBHOOK_DELETE_NO_AUTHORITY"
+
+
+async def test_too_many(open_client: "OpenClient") -> None:
+    async with Sandbox(1, most_webhooks=0) as sandbox:
+        with pytest.raises(InvalidRequestError) as caught:
+            await open_client(base_url=sandbox.url).webhooks.create(10, URL)
+        assert caught.value.name == "WEBHOOK_EXCEED_LIMIT"
+
+
+@pytest.mark.parametrize("fault", [faults.DropBefore(), faults.DropAfter(), faults.NotJson(), faults.Reply()])
+async def test_create_is_never_sent_twice(sandbox: Sandbox, lofty: LoftyClient, fault: faults.Fault) -> None:
+    sandbox.faults.add(CREATE, fault)
+    with pytest.raises(AmbiguousWriteError) as caught:
+        await lofty.webhooks.create(10, URL)
+    assert (caught.value.lead_id, caught.value.sent["callbackUrl"]) == (None, URL)
+    assert routes(sandbox) == [CREATE]
+
+
+@pytest.mark.parametrize("body", ["", {}, [], {"subscribeId": None}])
+async def test_an_answer_that_does_not_name_it(sandbox: Sandbox, lofty: LoftyClient, body: Any) -> None:
+    sandbox.faults.add(CREATE, faults.Reply(200, body))
+    with pytest.raises(AmbiguousWriteError, match="does not name it"):
+        await lofty.webhooks.create(10, URL)
+
+
+class TestEnsure:
+    async def test_the_one_that_exists(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
+        for event, url in ((10, URL + "0"), (11, URL), (10, URL)):
+            sandbox.webhooks.subscriptions.add(event, url)
+        found = await lofty.webhooks.ensure(WebhookEvent.TASK, URL, limit=7)
+        assert (found.event, found.callback_url, found.limit) == (WebhookEvent.TASK, URL, 100)
+        assert routes(sandbox) == [LIST]
+
+    async def test_a_new_one(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
+        made = await lofty.webhooks.ensure(10, URL, limit=7, permission_mode=1)
+        assert (made.limit, made.permission_mode) == (7, PermissionMode.OWNERSHIP)
+        assert await lofty.webhooks.ensure(10, URL) == made
+        assert subscribed(sandbox) == [(10, URL)]
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            faults.DropBefore(),
+            faults.DropAfter(),
+            faults.TruncatedBody(),
+            faults.NotJson(),
+            faults.NotJson(lost=True),
+            faults.Reply(503),
+        ],
+    )
+    async def test_an_answer_that_is_lost(self, sandbox: Sandbox, lofty: LoftyClient, fault: faults.Fault) -> None:
+        sandbox.faults.add(CREATE, fault)
+        made = await lofty.webhooks.ensure(10, URL)
+        assert subscribed(sandbox) == [(10, URL)]
+        assert [one.id for one in sandbox.webhooks.subscriptions.own()] == [made.id]
+
+    async def test_a_list_that_lags_behind(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
+        sandbox.faults.add(CREATE, faults.DropAfter())
+        sandbox.faults.add(LIST, faults.Reply(200, []), times=2)
+        await lofty.webhooks.ensure(10, URL)
+        assert subscribed(sandbox) == [(10, URL)]
+        assert routes(sandbox) == [LIST, CREATE, LIST, LIST]
+
+    async def test_lost_twice_stays_ambiguous(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
+        sandbox.faults.add(CREATE, faults.DropBefore(), times=None)
+        with pytest.raises(AmbiguousWriteError):
+            await lofty.webhooks.ensure(10, URL)
+        assert routes(sandbox).count(CREATE) == 2
+
+    async def test_where_looking_fails_too_it_is_not_created_again(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
+        sandbox.faults.add(CREATE, faults.DropAfter())
+        sandbox.faults.add(LIST, after=1, times=None)
+        with pytest.raises(AmbiguousWriteError):
+            await lofty.webhooks.ensure(10, URL)
+        assert subscribed(sandbox) == [(10, URL)]

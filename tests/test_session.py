@@ -1,0 +1,185 @@
+"""Sends one request once: what goes out, and what is made of the ways in which no answer comes back."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from lofty_async.dispatch import Session
+from lofty_async.errors import ClientClosedError, ConnectionFailed, RequestTimeout
+from lofty_async.sandbox import Sandbox, faults
+from lofty_async.wire import Request, Route
+
+if TYPE_CHECKING:
+    from tests.conftest import Hold
+
+ME = Request(Route("GET", "/v1.0/me"), "/v1.0/me")
+CALENDAR = Route("GET", "/v2.0/calendar")
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@pytest.fixture
+async def session(sandbox: Sandbox) -> AsyncIterator[Session]:
+    own = Session(sandbox.url, "tests/1", None)
+    yield own
+    await own.close()
+
+
+@pytest.fixture
+def authorization(sandbox: Sandbox) -> str:
+    return sandbox.auth.ready()
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    """A server that does with each connection what it is told to; its address."""
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await handler(reader, writer)
+        writer.close()
+
+    async with await asyncio.start_server(connected, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_an_answer_as_it_arrived(session: Session, authorization: str) -> None:
+    reply = await session.send(ME, authorization, 5)
+    assert reply.status == 200
+    assert reply.body.startswith(b'{"id"')
+    assert reply.headers["x-ratelimit-limit"] == "10000"
+
+
+async def test_an_error_is_an_answer_too(session: Session) -> None:
+    assert (await session.send(ME, "token unknown", 5)).status == 401
+
+
+async def test_a_redirect_is_not_followed_with_the_credential(
+    sandbox: Sandbox, session: Session, authorization: str
+) -> None:
+    sandbox.faults.add(kind=faults.Reply(302, "", headers={"Location": "https://elsewhere.test/"}))
+    assert (await session.send(ME, authorization, 5)).status == 302
+    assert len(sandbox.requests) == 1
+
+
+async def test_cookies_are_not_kept(sandbox: Sandbox, session: Session, authorization: str) -> None:
+    sandbox.faults.add(kind=faults.Reply(200, {}, headers={"Set-Cookie": "session=1"}))
+    for _ in range(2):
+        await session.send(ME, authorization, 5)
+    assert all("Cookie" not in request.headers for request in sandbox.requests)
+
+
+async def test_parameters_arrive_as_they_were_meant(sandbox: Sandbox, session: Session, authorization: str) -> None:
+    params: dict[str, str | list[str]] = {
+        "startTime": "2026-03-01T15:00:00+02:00",
+        "sourceType": ["1", "2"],
+        "stage": "New & old=100% #1 ü",
+    }
+    await session.send(Request(CALENDAR, CALENDAR.template, params), authorization, 5)
+    query = sandbox.requests[0].query
+    assert query["startTime"] == "2026-03-01T15:00:00+02:00"
+    assert query.getall("sourceType") == ["1", "2"]
+    assert query["stage"] == "New & old=100% #1 ü"
+
+
+async def test_one_session_serves_another_credential(sandbox: Sandbox, session: Session) -> None:
+    for word in ("token a", "token b", "token a"):
+        await session.send(ME, word, 5)
+    assert [request.headers["Authorization"] for request in sandbox.requests] == ["token a", "token b", "token a"]
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
+@pytest.mark.parametrize("fault", [faults.DropBefore(), faults.DropAfter(), faults.TruncatedBody()])
+async def test_a_broken_connection_may_have_carried_the_request_which_is_sent_once(
+    sandbox: Sandbox, session: Session, authorization: str, method: str, fault: faults.Fault
+) -> None:
+    await session.send(ME, authorization, 5)  # so that the connection is an old one
+    sandbox.faults.add("*tasks/*", fault, times=None)
+    request = Request(Route(method, "/v2.0/tasks/{taskId}"), "/v2.0/tasks/5", None, b"{}" if method == "PUT" else None)
+    with pytest.raises(ConnectionFailed, match="broke") as caught:
+        await session.send(request, authorization, 5)
+    assert caught.value.sent
+    assert caught.value.request == f"{method} /v2.0/tasks/5"
+    assert len(sandbox.requests) == 2
+
+
+async def test_a_refused_connection_carried_nothing(sandbox: Sandbox, session: Session, authorization: str) -> None:
+    await sandbox.close()
+    with pytest.raises(ConnectionFailed, match="no connection") as caught:
+        await session.send(ME, authorization, 5)
+    assert not caught.value.sent
+
+
+async def test_no_connection_in_time_carried_nothing(authorization: str) -> None:
+    with socket.socket() as deaf, ExitStack() as waiting:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(3):  # more than its queue holds, so that the next one waits to be let in
+            caller = waiting.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(deaf.getsockname())
+        session = Session(f"http://127.0.0.1:{deaf.getsockname()[1]}", "tests/1", None)
+        with pytest.raises(RequestTimeout, match="no connection in time") as caught:
+            await session.send(ME, authorization, 0.2)
+        await session.close()
+    assert (caught.value.sent, caught.value.timeout) == (False, 0.2)
+
+
+@pytest.mark.parametrize(
+    "line", [b"HTTP/1.1 abc\r\n\r\n", b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 200 OK\r\n: x\r\n\r\n"]
+)
+async def test_what_is_no_http_holds_no_credential(authorization: str, line: bytes) -> None:
+    async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(line)
+        await writer.drain()
+
+    async with serving(babble) as url:
+        session = Session(url, "tests/1", None)
+        with pytest.raises(ConnectionFailed) as caught:
+            await session.send(ME, authorization, 5)
+        await session.close()
+    assert caught.value.sent
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+async def test_closed_before_and_under_a_request(
+    sandbox: Sandbox, session: Session, authorization: str, hold: "Hold"
+) -> None:
+    sandbox.faults.add(kind=hold)
+    sending = asyncio.create_task(session.send(ME, authorization, 5))
+    await hold.reached()
+    needed = [session.needs_closing]
+    await session.close()
+    needed.append(session.needs_closing)
+    assert needed == [True, False]
+    with pytest.raises(ClientClosedError):
+        await sending
+    with pytest.raises(ClientClosedError):
+        await session.send(ME, authorization, 5)
+
+
+async def test_a_session_that_its_owner_closes_under_a_request(
+    sandbox: Sandbox, authorization: str, hold: "Hold"
+) -> None:
+    sandbox.faults.add(kind=hold)
+    given = aiohttp.ClientSession()
+    sending = asyncio.create_task(Session(sandbox.url, "tests/1", given).send(ME, authorization, 5))
+    await hold.reached()
+    await given.close()
+    with pytest.raises(ConnectionFailed) as caught:
+        await sending
+    assert caught.value.sent
+
+
+async def test_forms_go_out_through_the_same_session(sandbox: Sandbox, session: Session) -> None:
+    form = {"grant_type": "refresh_token", "refresh_token": sandbox.refresh_token}
+    url = f"{sandbox.url}/api/user-web/oauth/token"
+    status, body = await session.post_form(url, form, (sandbox.oauth.client_id, sandbox.oauth.client_secret))
+    assert (status, body["token_type"]) == (200, "Bearer")
+    assert sandbox.requests[0].headers["User-Agent"] == "tests/1"
