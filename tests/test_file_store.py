@@ -1,0 +1,188 @@
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lofty_async.ratelimit import FileStore, stores
+from lofty_async.ratelimit.ledger import Ask, Grant
+from lofty_async.ratelimit.stores import StoreFailed, runtime_directory
+
+LOCKER = """
+import fcntl, sys, time
+file = open(sys.argv[1], "r+")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncGenerator[FileStore, None]:
+    made = FileStore("my-app", directory=tmp_path / "runtime")
+    yield made
+    await made.aclose()
+
+
+async def take(store: FileStore, count: int = 1, *, member: str = "a", holding: int = 0) -> Grant:
+    return await store.take(Ask(member, holding, count, bulk=0, reserve=0.0))
+
+
+async def test_the_file_is_its_users_own_and_tells_no_id(store: FileStore) -> None:
+    await take(store)
+    assert store.path.stat().st_mode & 0o777 == 0o600
+    assert store.path.parent.stat().st_mode & 0o777 == 0o700
+    assert "my-app" not in store.path.name
+    assert b"my-app" not in store.path.read_bytes()
+
+
+async def test_a_file_removed_in_the_middle_is_made_anew(store: FileStore) -> None:
+    before = await take(store)
+    store.path.unlink()
+    after = await take(store, holding=1)
+    assert after.epoch != before.epoch
+    assert json.loads(store.path.read_text())["ledger"]["window"]["in_flight"] == 1 + after.interactive
+
+
+async def test_a_file_moved_away_is_not_written_to_any_more(store: FileStore) -> None:
+    await take(store)
+    moved = store.path.rename(store.path.with_suffix(".old"))
+    text = moved.read_bytes()
+    await take(store)
+    assert (moved.read_bytes(), store.path.exists()) == (text, True)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\0" * 5000, b'{"written_at": 1, "ledger"', b"[1, 2]"])
+async def test_a_file_that_is_no_ledger_is_begun_anew(store: FileStore, content: bytes) -> None:
+    await take(store)
+    store.path.write_bytes(content)
+    assert (await take(store)).interactive == 1
+    assert await store.change(lambda ledger, _now: ledger.members["a"].in_flight) == 1
+
+
+async def test_a_ledger_that_shrinks_leaves_nothing_of_the_longer_one(store: FileStore) -> None:
+    for number in range(60):
+        epoch = (await take(store, 0, member=f"member {number}")).epoch
+    assert store.path.stat().st_size > stores.BLOCK
+    await store.change(lambda ledger, _now: ledger.members.clear())
+    assert (await take(store, 0)).epoch == epoch
+
+
+@pytest.mark.parametrize(("later", "known"), [(1.0, True), (601.0, False), (-100.0, False)])
+async def test_a_stale_file_and_one_from_before_the_host_was_started_are_not_believed(
+    tmp_path: Path, later: float, known: bool
+) -> None:
+    clock = [1000.0]
+    store = FileStore("my-app", directory=tmp_path, clock=lambda: clock[0])
+    before = await take(store)
+    clock[0] += later
+    assert ((await take(store, holding=1)).epoch == before.epoch) is known
+    await store.aclose()
+
+
+async def test_a_symbolic_link_is_refused(store: FileStore, tmp_path: Path) -> None:
+    target = tmp_path / "precious"
+    target.write_text("untouched")
+    store.path.parent.mkdir()
+    store.path.symlink_to(target)
+    with pytest.raises(StoreFailed):
+        await take(store)
+    assert target.read_text() == "untouched"
+
+
+async def test_what_is_no_regular_file_is_refused(store: FileStore) -> None:
+    store.path.parent.mkdir()
+    os.mkfifo(store.path)
+    with pytest.raises(StoreFailed, match="not a regular file"):
+        await take(store)
+
+
+async def test_a_file_of_another_user_is_refused(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    await take(store)
+    await store.aclose()
+    monkeypatch.setattr(os, "geteuid", lambda: store.path.stat().st_uid + 1)
+    with pytest.raises(StoreFailed, match="of this user"):
+        await take(store)
+
+
+async def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreFailed, match="file"):
+        await take(FileStore("my-app", directory=tmp_path / "file" / "below"))
+
+
+async def test_a_lock_that_a_stopped_process_holds_costs_a_fraction_of_a_second(store: FileStore) -> None:
+    await take(store)
+    pipes: dict[str, Any] = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+    locker = await asyncio.create_subprocess_exec(sys.executable, "-c", LOCKER, str(store.path), **pipes)
+    assert locker.stdout
+    assert await locker.stdout.readline() == b"locked\n"
+    locker.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    with pytest.raises(StoreFailed, match="locked by another process"):
+        await take(store)
+    assert time.monotonic() - began < 0.5
+    locker.kill()
+    await locker.communicate()
+    assert (await take(store, holding=1)).epoch
+
+
+async def test_a_lock_is_waited_for_and_the_waiting_can_be_cancelled(store: FileStore, tmp_path: Path) -> None:
+    other = FileStore("my-app", directory=tmp_path / "runtime")
+    async with other._locked():
+        waiting = asyncio.ensure_future(take(store))
+        cancelled = asyncio.ensure_future(take(store))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        cancelled.cancel()
+    assert (await waiting).interactive == 1
+    assert cancelled.cancelled() or await asyncio.wait({cancelled})
+    await other.aclose()
+
+
+async def test_a_forked_process_has_a_lock_of_its_own(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    await take(store)
+    before = store._file
+    assert before is not None
+    inherited = os.dup(before)
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    await take(store, holding=1)
+    assert store._file is not None
+    assert store._file != inherited
+    os.close(inherited)
+
+
+async def test_a_platform_without_locks_has_no_such_store(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "fcntl", None)
+    with pytest.raises(StoreFailed, match="no file locks"):
+        await take(store)
+
+
+async def test_closing_lets_the_file_go(store: FileStore) -> None:
+    await take(store)
+    file = store._file
+    assert file is not None
+    await store.aclose()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(file)
+
+
+def test_the_file_lies_in_the_users_runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert FileStore("my-app").path.parent == tmp_path / "lofty-async"
+
+
+@pytest.mark.parametrize("given", [None, "/nowhere/at/all"])
+def test_without_one_it_lies_in_a_directory_of_the_users_for_temporary_files(
+    given: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    if given:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", given)
+    assert runtime_directory().name == f"lofty-async-{os.getuid()}"

@@ -1,0 +1,145 @@
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+import redis.asyncio
+from attrs import define, field
+
+from lofty_async.ratelimit import RedisStore
+from lofty_async.ratelimit.ledger import Ask, Grant
+from lofty_async.ratelimit.redis import TRIES
+from lofty_async.ratelimit.stores import StoreFailed, application_key
+from lofty_async.wire import BASE_URL
+from tests.redis_server import RedisServer, needs_redis, running_redis
+
+pytestmark = needs_redis
+KEY = application_key("my-app", BASE_URL)
+
+
+@pytest.fixture
+async def server() -> AsyncGenerator[RedisServer, None]:
+    async with running_redis() as running:
+        yield running
+
+
+@pytest.fixture
+async def client(server: RedisServer) -> AsyncGenerator[Any, None]:
+    made: Any = redis.asyncio.Redis(port=server.port)
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+async def store(server: RedisServer) -> AsyncGenerator[RedisStore, None]:
+    made = RedisStore.from_url(server.url, "my-app")
+    yield made
+    await made.aclose()
+
+
+async def take(store: RedisStore, count: int = 1, *, holding: int = 0) -> Grant:
+    return await store.take(Ask("a", holding, count, bulk=0, reserve=0.0))
+
+
+async def test_one_hash_for_an_application_that_tells_no_id_and_expires_by_itself(
+    store: RedisStore, client: Any
+) -> None:
+    await take(store)
+    assert await client.keys() == [KEY.encode()]
+    assert await client.type(KEY) == b"hash"
+    assert 0 < await client.pttl(KEY) <= 600_000
+    assert b"my-app" not in b"".join(await client.hvals(KEY))
+
+
+async def test_scripts_that_the_server_forgot_are_loaded_again(store: RedisStore, client: Any) -> None:
+    before = await take(store)
+    await client.script_flush()
+    assert (await take(store, holding=1)).epoch == before.epoch
+    assert (await client.info("commandstats"))["cmdstat_evalsha"]["calls"] > 0
+
+
+async def test_a_ready_client_is_left_open(client: Any) -> None:
+    store = RedisStore(client, "my-app")
+    await take(store)
+    await store.aclose()
+    assert await client.ping()
+
+
+async def test_a_client_that_decodes_answers_will_do(server: RedisServer, store: RedisStore) -> None:
+    client: Any = redis.asyncio.Redis(port=server.port, decode_responses=True)
+    before = await take(store)
+    assert (await take(RedisStore(client, "my-app"), holding=1)).epoch == before.epoch
+    await client.aclose()
+
+
+@define
+class OtherClient:
+    """Runs scripts, and is of no class that anybody knows; what it says of a missing script is its own."""
+
+    client: Any
+    ran: list[str] = field(factory=list[str])
+
+    async def evalsha(self, sha: str, numkeys: int, /, *keys_and_args: Any) -> Any:
+        raise type("NoScriptError", (Exception,), {})(sha, numkeys, keys_and_args)
+
+    async def eval(self, script: str, numkeys: int, /, *keys_and_args: Any) -> Any:
+        self.ran.append(script)
+        return await self.client.eval(script, numkeys, *keys_and_args)
+
+
+async def test_anything_that_runs_scripts_with_keys_and_arguments_will_do(client: Any) -> None:
+    other = OtherClient(client)
+    assert (await take(RedisStore(other, "my-app"))).interactive == 1
+    assert len(other.ran) == 2
+
+
+async def test_the_time_is_the_servers(store: RedisStore, client: Any) -> None:
+    seen = await store.change(lambda _ledger, now: now)
+    seconds, micros = await client.time()
+    assert 0 <= seconds + micros / 1e6 - seen < 60
+
+
+async def test_a_server_that_was_restarted_empty_begins_a_new_ledger(store: RedisStore, server: RedisServer) -> None:
+    before = await take(store)
+    await server.stop()
+    with pytest.raises(StoreFailed, match=r"^Redis"):
+        await take(store, holding=1)
+    await server.start()
+    after = await take(store, holding=1)
+    assert after.epoch != before.epoch
+    assert await store.change(lambda ledger, _now: ledger.window.in_flight) == 1 + after.interactive
+
+
+async def test_a_server_that_hangs_costs_the_timeout_and_no_more(store: RedisStore, server: RedisServer) -> None:
+    await take(store)
+    server.pause()
+    began = time.monotonic()
+    with pytest.raises(StoreFailed, match=r"within 0\.25 s"):
+        await take(store, holding=1)
+    assert time.monotonic() - began < 0.5
+    server.resume()
+    assert (await take(store, holding=1)).epoch
+
+
+async def test_a_key_that_holds_something_else_is_told_without_its_content(store: RedisStore, client: Any) -> None:
+    await client.set(KEY, "secret")
+    with pytest.raises(StoreFailed, match=r"^Redis: ResponseError$"):
+        await take(store)
+
+
+async def test_a_ledger_that_others_change_all_the_time_is_given_up(store: RedisStore, client: Any) -> None:
+    patient = RedisStore(client, "my-app", timeout=10.0)
+
+    class Rival(OtherClient):
+        async def evalsha(self, sha: str, numkeys: int, /, *keys_and_args: Any) -> Any:
+            if len(keys_and_args) > 1:
+                await client.hset(KEY, "version", f"rival {len(self.ran)}")
+                self.ran.append(sha)
+            return await client.evalsha(sha, numkeys, *keys_and_args)
+
+    await take(patient)
+    rival = Rival(client)
+    with pytest.raises(StoreFailed, match="too many others"):
+        await take(RedisStore(rival, "my-app", timeout=10.0))
+    assert len(rival.ran) == TRIES
+    assert (await take(store, holding=1)).epoch

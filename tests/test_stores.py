@@ -1,0 +1,193 @@
+"""What every store does; the same for each of them."""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lofty_async.errors import InvalidRequestError
+from lofty_async.ratelimit import FileStore, MemoryStore, RedisStore, Store
+from lofty_async.ratelimit.ledger import Ask, Grant, Ledger, Outcome
+from lofty_async.ratelimit.stores import application_key, read_ledger, write_ledger
+from tests.redis_server import needs_redis, running_redis
+
+LIMIT = 100
+Open = Callable[[], Store]
+
+PROCESS = """
+import asyncio, sys
+from lofty_async.ratelimit import FileStore, RedisStore
+from lofty_async.ratelimit.ledger import Ask
+
+async def main(kind, place, name):
+    store = FileStore("app", directory=place) if kind == "file" else RedisStore.from_url(place, "app", timeout=5.0)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    got = 0
+    for _ in range(40):
+        got += (await store.take(Ask(name, got, 1, 0, 0.0))).interactive
+    await store.aclose()
+    print(got)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@asynccontextmanager
+async def memory(_: Path) -> AsyncGenerator[Open, None]:
+    store = MemoryStore()
+    yield lambda: store
+
+
+@asynccontextmanager
+async def file(directory: Path) -> AsyncGenerator[Open, None]:
+    yield lambda: FileStore("app", directory=directory)
+
+
+@asynccontextmanager
+async def redis(_: Path) -> AsyncGenerator[Open, None]:
+    async with running_redis() as server:
+        yield lambda: RedisStore.from_url(server.url, "app", timeout=5.0)
+
+
+@pytest.fixture(params=[memory, file, pytest.param(redis, marks=needs_redis)], ids=["memory", "file", "redis"])
+async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Open, None]:
+    """Opens the same application's store, as each of its processes would."""
+    opened: list[Store] = []
+    async with request.param(tmp_path) as make:
+
+        def opening() -> Store:
+            opened.append(make())
+            return opened[-1]
+
+        yield opening
+        for store in opened:
+            await store.aclose()
+
+
+def ask(member: str, interactive: int = 0, *, holding: int = 0) -> Ask:
+    return Ask(member, holding, interactive, bulk=0, reserve=0.0)
+
+
+def answer(grant: Grant, remaining: int, left: float, member: str = "a") -> Outcome:
+    return Outcome(member, grant.epoch, grant.spend, "answered", limit=LIMIT, remaining=remaining, left=left)
+
+
+async def begin_window(store: Store, left: float = 60.0) -> None:
+    """A whole window of a hundred is now known to have begun, and nobody else spends."""
+
+    def step(ledger: Ledger, now: float) -> None:
+        window = ledger.window
+        window.limit, window.lowest, window.ends_at = LIMIT, LIMIT, now + left
+        window.serial, ledger.serial, window.length, window.trusted = 2, 2, 60.0, True
+
+    await store.change(step)
+
+
+async def test_the_same_questions_have_the_same_answers(open_store: Open) -> None:
+    a, b = open_store(), open_store()
+    first = await a.take(ask("a", 5))
+    assert (first.interactive, (await b.take(ask("b", 5))).interactive) == (1, 0)
+    await a.observe([answer(first, 80, left=50.0)])
+    second = await b.take(ask("b", 30))
+    assert (second.interactive, second.spend.lowest, second.epoch) == (10, 80, first.epoch)
+    released = Outcome("b", second.epoch, second.spend, "released")
+    await b.release([released] * 4)
+    assert (await a.take(ask("a", 30), ended=[])).interactive == 4
+    silent = [Outcome("b", second.epoch, second.spend, "silent")] * 6
+    assert (await b.take(ask("b", 1), ended=silent)).interactive == 1
+
+
+async def test_many_tasks_at_once_are_granted_each_permit_once(open_store: Open) -> None:
+    stores = [open_store() for _ in range(4)]
+    await begin_window(stores[0])
+
+    async def take(number: int) -> int:
+        store, name = stores[number % 4], f"member {number}"
+        grants = [(await store.take(ask(name, 3))).interactive]
+        grants.append((await store.take(ask(name, 3, holding=grants[0]))).interactive)
+        return sum(grants)
+
+    assert sum(await asyncio.gather(*(take(number) for number in range(24)))) == LIMIT
+
+
+async def test_a_step_that_fails_changes_nothing_for_others(open_store: Open) -> None:
+    store = open_store()
+    await begin_window(store)
+
+    def fail(_ledger: Ledger, _now: float) -> None:
+        raise LookupError
+
+    with pytest.raises(Exception, match=r"^$|LookupError"):
+        await store.change(fail)
+    assert (await open_store().take(ask("a", LIMIT))).interactive == LIMIT
+
+
+async def test_a_store_that_was_closed_opens_again_when_it_is_used(open_store: Open) -> None:
+    store = open_store()
+    epoch = (await store.take(ask("a", 1))).epoch
+    await store.aclose()
+    await store.aclose()
+    assert (await store.take(ask("a"))).epoch == epoch
+
+
+@pytest.mark.parametrize("kind", ["file", pytest.param("redis", marks=needs_redis)])
+async def test_real_processes_at_once_are_granted_each_permit_once(kind: str, tmp_path: Path) -> None:
+    async with file(tmp_path) if kind == "file" else redis(tmp_path) as make:
+        store = make()
+        await begin_window(store)
+        place = str(tmp_path) if kind == "file" else str(await _url(store))
+        processes = [await start(kind, place, f"process {number}") for number in range(4)]
+        answers = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
+        await store.aclose()
+    assert sum(int(output) for output, _ in answers) == LIMIT
+
+
+async def start(*arguments: str) -> asyncio.subprocess.Process:
+    """A process that is ready to ask for permits as soon as it is told to."""
+    pipes: dict[str, Any] = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROCESS, *arguments, **pipes)
+    assert process.stdout
+    assert await process.stdout.readline() == b"ready\n"
+    return process
+
+
+async def _url(store: Store) -> str:
+    assert isinstance(store, RedisStore)
+    options = store._client.connection_pool.connection_kwargs  # type: ignore[attr-defined]  # it is redis-py's
+    return f"redis://{options['host']}:{options['port']}/0"
+
+
+def test_an_application_is_named_without_telling_its_id() -> None:
+    key = application_key("my-app", "https://api.lofty.com")
+    assert "my-app" not in key
+    assert key == application_key("my-app", "https://api.lofty.com")
+    assert len({key, application_key("other", "https://api.lofty.com"), application_key("my-app", "http://x")}) == 3
+
+
+def test_an_application_needs_an_id() -> None:
+    with pytest.raises(InvalidRequestError, match="app_id") as caught:
+        FileStore("")
+    assert caught.value.argument == "app_id"
+
+
+@pytest.mark.parametrize(("age", "known"), [(0.0, True), (599.0, True), (601.0, False), (-59.0, True), (-61.0, False)])
+def test_a_ledger_is_known_while_it_is_fresh_and_its_clock_is_the_same(age: float, known: bool) -> None:
+    text = write_ledger(Ledger("e"), 1000.0)
+    assert (read_ledger(text, 1000.0 + age).epoch == "e") is known
+
+
+@pytest.mark.parametrize("behind", [b"", b"   ", b"\0\0", b'"left over"}}'])
+def test_what_stands_behind_a_ledger_is_not_read(behind: bytes) -> None:
+    assert read_ledger(write_ledger(Ledger("e"), 0.0) + behind, 0.0).epoch == "e"
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"written_at": "now"}', b'{"written_at": 0}']
+)
+def test_what_is_no_ledger_makes_a_new_one(text: bytes) -> None:
+    assert read_ledger(text, 0.0).members == {}
