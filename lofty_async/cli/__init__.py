@@ -1,0 +1,24 @@
+"""`lofty-async …`: the command line; needs the extra `cli`.
+
+`app`, `sync`, `read`, `webhooks`, `login`, `serve` and `options` declare the commands and import click alone,
+so that `--help` is fast; all else does the work and is imported when a command runs.
+"""
+
+import sys
+from typing import Final
+
+EXTRA: Final = {"click", "rich"}
+HINT: Final = 'lofty-async: the command line needs its extra: pip install "lofty-async[cli]"\n'
+
+
+def main() -> None:
+    """Runs the command line. Exit codes: 0 done, 1 failed, 2 usage or credentials, 130 interrupted."""
+    try:
+        from .app import app  # noqa: PLC0415 - its absence is what this function is about
+
+        app(prog_name="lofty-async")
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] not in EXTRA:
+            raise
+        sys.stderr.write(HINT)
+        sys.exit(2)

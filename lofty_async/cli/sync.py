@@ -1,0 +1,82 @@
+"""The command that keeps a local copy."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+import click
+
+from .options import LEAD_ID, Places, Target, targeted
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+LINES = click.File(encoding="utf-8-sig")
+DEFAULT_DB = Path("tasks.sqlite")
+
+
+@click.command()
+@click.option("--db", type=FILE, metavar="FILE", help="SQLite file; tasks.sqlite unless --jsonl is given.")
+@click.option("--jsonl", type=FILE, metavar="FILE", help="Text file, one JSON object a line.")
+@click.option("--lead", "leads", type=LEAD_ID, multiple=True, metavar="ID", help="Only this lead; repeatable.")
+@click.option("--leads-file", type=LINES, metavar="FILE", help="Only leads listed here, one id a line.")
+@click.option("--concurrency", type=click.IntRange(1), default=32, show_default=True, help="Leads at a time.")
+@click.option("--resume", is_flag=True, help="Skip what the last, unfinished run has done.")
+@click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript.")
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON object for programs.")
+@targeted
+@click.pass_context
+def sync(
+    context: click.Context,
+    *,
+    db: Path | None,
+    jsonl: Path | None,
+    leads: tuple[int, ...],
+    leads_file: IO[str] | None,
+    concurrency: int,
+    target: Target,
+    resume: bool,
+    string_ids: bool,
+    as_json: bool,
+) -> None:
+    """Read the tasks of all leads, or of some, into a file.
+
+    The SQLite file's table `tasks` is made equal to what the API has: running this again leaves no
+    duplicates and removes what is gone. Leads that fail keep what the file has of them and are named; the
+    exit code is then 1. An interrupted run keeps what it fetched, and --resume goes on from there. The text
+    file grows beside its place, as FILE.partial, and is put there when the run is over.
+    """
+    if resume and jsonl is not None:
+        raise click.UsageError("--resume goes on with an SQLite file; --jsonl is written anew by every run")
+    lead_ids = chosen(leads, leads_file)
+    from .job import Job, Plan  # noqa: PLC0415 - keeps `--help` fast
+
+    plan = Plan(
+        places=Places(db=db if db or jsonl else DEFAULT_DB, jsonl=jsonl),
+        lead_ids=lead_ids,
+        concurrency=concurrency,
+        resume=resume,
+        string_ids=string_ids,
+        as_json=as_json,
+    )
+    context.exit(Job(plan, target).run())
+
+
+def chosen(leads: tuple[int, ...], file: Iterable[str] | None) -> list[int] | None:
+    """The ids of the leads asked for; `None` for all of them.
+
+    Raises: click.UsageError where both ways are used; click.BadParameter naming the line that is no id.
+    """
+    if leads and file is not None:
+        raise click.UsageError("--lead and --leads-file exclude each other")
+    if file is None:
+        return list(leads) or None
+    return [_lead_id(text, number) for number, line in enumerate(file, 1) if (text := _text(line))]
+
+
+def _text(line: str) -> str:
+    return line.partition("#")[0].strip()
+
+
+def _lead_id(text: str, number: int) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise click.BadParameter(f"line {number}: {text!r} is no lead id", param_hint="--leads-file")
+    return int(text)

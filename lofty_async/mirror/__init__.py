@@ -1,0 +1,21 @@
+"""Keeps a local copy of the tasks true: what to read, what changed, where it is kept."""
+
+from .diff import Changes, diff
+from .jsonlines import JsonLines
+from .report import LeadFailure, SyncReport
+from .sinks import TaskSink, Tee
+from .store import TaskStore
+from .sync import TaskSync, sync_tasks
+
+__all__ = [
+    "Changes",
+    "JsonLines",
+    "LeadFailure",
+    "SyncReport",
+    "TaskSink",
+    "TaskStore",
+    "TaskSync",
+    "Tee",
+    "diff",
+    "sync_tasks",
+]

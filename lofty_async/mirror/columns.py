@@ -1,0 +1,83 @@
+from collections.abc import Callable
+from datetime import datetime
+from enum import Enum
+from operator import attrgetter
+from types import NoneType
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
+
+from attrs import fields_dict, frozen
+
+SqlValue = int | str | None
+Row = tuple[SqlValue, ...]
+T = TypeVar("T")
+
+
+def _storable(text: str) -> str:
+    """SQLite holds UTF-8, which has no half of a surrogate pair; text cut by other programs does."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+@frozen
+class Column:
+    """One field of a model as SQLite holds it."""
+
+    name: str
+    sql_type: str
+    encode: Callable[[Any], SqlValue]
+    decode: Callable[[Any], Any]
+
+
+def _column(name: str, annotation: Any) -> Column:
+    """The column of one field.
+
+    Raises: TypeError where the field's type has no column type.
+    """
+    (kind,) = [part for part in get_args(annotation) or (annotation,) if part is not NoneType]
+    if kind is datetime:
+        return Column(name, "TEXT", datetime.isoformat, datetime.fromisoformat)
+    if issubclass(kind, Enum) and issubclass(kind, str):
+        return Column(name, "TEXT", lambda value: _storable(str(value)), kind)
+    if issubclass(kind, int):
+        return Column(name, "INTEGER", int, kind)
+    if issubclass(kind, str):
+        return Column(name, "TEXT", _storable, str)
+    raise TypeError(f"no column type for field {name!r}: {annotation!r}")
+
+
+@frozen
+class Columns(Generic[T]):
+    """How the records of one attrs class lie in a table: one column per field, in the class's order.
+
+    Integers and booleans are INTEGER, all else is TEXT: times in ISO 8601 with offset, enums as their value.
+    """
+
+    model: type[T]
+    all: tuple[Column, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.all)
+
+    def row(self, record: T) -> Row:
+        values = attrgetter(*self.names)(record)
+        return tuple(
+            None if value is None else column.encode(value) for column, value in zip(self.all, values, strict=True)
+        )
+
+    def record(self, row: Row) -> T:
+        return self.model(
+            **{
+                column.name: None if value is None else column.decode(value)
+                for column, value in zip(self.all, row, strict=True)
+            }
+        )
+
+
+def columns_of(model: type[T]) -> Columns[T]:
+    """The columns of an attrs class.
+
+    Raises: TypeError where a field's type has no column type.
+    """
+    kind: type[Any] = model
+    types = get_type_hints(kind)
+    return Columns(model, tuple(_column(name, types[name]) for name in fields_dict(kind)))

@@ -1,0 +1,31 @@
+import click
+import pytest
+
+from lofty_async.cli.sync import chosen
+
+
+def test_without_a_choice_all_leads_are_meant() -> None:
+    assert chosen((), None) is None
+
+
+def test_leads_are_chosen_one_by_one() -> None:
+    assert chosen((7, 5), None) == [7, 5]
+
+
+def test_a_file_lists_one_id_a_line_with_comments_and_blanks() -> None:
+    assert chosen((), ["7\n", "\n", "  5  # hot\n", "# cold\n"]) == [7, 5]
+
+
+def test_an_empty_file_chooses_no_leads_rather_than_all() -> None:
+    assert chosen((), []) == []
+
+
+@pytest.mark.parametrize("line", ["abc", "0", "-3", "1.5", "7 8", "²"])
+def test_a_line_that_is_no_id_is_named(line: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"line 2: .* is no lead id"):
+        chosen((), ["7\n", line])
+
+
+def test_both_ways_at_once_are_refused() -> None:
+    with pytest.raises(click.UsageError, match="exclude each other"):
+        chosen((7,), ["5\n"])

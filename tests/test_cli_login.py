@@ -1,0 +1,400 @@
+"""Logging in from the command line, and what the other commands make of it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener, urlopen
+
+import aiohttp
+import pytest
+from click.testing import CliRunner, Result
+
+from lofty_async import AuthenticationError
+from lofty_async.cli.app import app
+from lofty_async.cli.kept_login import KeptLogin, LoginFiles, token_file
+from lofty_async.cli.redirect import Loopback, loopback
+from lofty_async.dispatch.token_post import token_post
+from lofty_async.sandbox import Sandbox
+from lofty_async.sandbox.faults import Reply
+
+ELSEWHERE = "https://app.example/back"
+AGENT = {"User-Agent": "Mozilla/5.0"}
+BASIC_URL, FORM_URL = "/api/user-web/oauth/token", "/oauth/token"
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox.in_thread(leads=2, tasks_per_lead=2) as running:
+        yield running
+
+
+@pytest.fixture
+def here(sandbox: Sandbox) -> str:
+    """A redirect URI on a free port of this machine, registered for the sandbox's application."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        uri = f"http://127.0.0.1:{free.getsockname()[1]}/back"
+    sandbox.oauth.redirect_uri = uri
+    return uri
+
+
+@pytest.fixture
+def settings(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's settings, in an environment that holds a client but no credential."""
+    for name in [name for name in os.environ if name.startswith("LOFTY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("LOFTY_BASE_URL", sandbox.url)
+    monkeypatch.setenv("LOFTY_CLIENT_ID", sandbox.oauth.client_id)
+    monkeypatch.setenv("LOFTY_CLIENT_SECRET", sandbox.oauth.client_secret)
+    return tmp_path / "lofty-async"
+
+
+@pytest.fixture
+def start(sandbox: Sandbox, settings: Path) -> Iterator[Start]:
+    """Starts `login` against the sandbox; what still runs after the test is killed."""
+    assert not settings.exists()
+    running: list[subprocess.Popen[str]] = []
+
+    def run(redirect_uri: str, *options: object, token_path: str = BASIC_URL) -> subprocess.Popen[str]:
+        arguments = [*pages(sandbox, token_path), "--redirect-uri", redirect_uri, *map(str, options)]
+        pipe = subprocess.PIPE
+        command = [sys.executable, "-m", "lofty_async.cli", "login", *arguments]
+        running.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
+        return running[-1]
+
+    yield run
+    for process in running:
+        with suppress(ProcessLookupError):
+            process.kill()
+        process.communicate(timeout=30)
+
+
+def pages(sandbox: Sandbox, token_path: str = BASIC_URL) -> list[str]:
+    page = f"{sandbox.url}/page/vendor-auth.html"
+    return ["--authorize-page", page, "--token-url", sandbox.url + token_path]
+
+
+def invoke(*arguments: object, **options: Any) -> Result:
+    result = CliRunner().invoke(app, [*map(str, arguments)], **options)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def page_of(run: subprocess.Popen[str]) -> str:
+    """The address that the command prints."""
+    assert run.stdout is not None
+    return run.stdout.readline().strip()
+
+
+def visit(page: str) -> None:
+    urlopen(Request(page, headers=AGENT)).close()  # noqa: S310 - http
+
+
+class Stay(HTTPRedirectHandler):
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Never follows."""
+
+
+def ends_at(page: str) -> str:
+    """Where the page, once the user has decided, sends the browser."""
+    with pytest.raises(HTTPError) as redirect:
+        build_opener(Stay).open(Request(page, headers=AGENT))  # noqa: S310 - http
+    location = redirect.value.headers["Location"]
+    redirect.value.close()
+    return str(location)
+
+
+def ended(run: subprocess.Popen[str], pasted: str | None = None) -> tuple[int, str]:
+    """Exit code, and what was said on stderr."""
+    _, err = run.communicate(pasted, timeout=30)
+    return run.returncode, err
+
+
+def state_in(page: str) -> str:
+    return parse_qs(urlsplit(page).query)["state"][0]
+
+
+def issued(sandbox: Sandbox) -> list[str]:
+    """Every secret that the login has to do with."""
+    return [sandbox.oauth.client_secret, *sandbox.credentials.tokens, *sandbox.oauth.refresh_tokens]
+
+
+class TestLogin:
+    def test_a_browser_on_this_machine_is_opened_and_brings_the_answer(
+        self, sandbox: Sandbox, start: Start, here: str, settings: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        browser = settings.parent / "browser.py"
+        browser.write_text(
+            f"import sys, urllib.request as web\nweb.urlopen(web.Request(sys.argv[1], headers={AGENT})).close()\n"
+        )
+        monkeypatch.setenv("BROWSER", f"{sys.executable} {browser} %s")
+        run = start(here)
+        out, err = run.communicate(timeout=30)
+        kept = settings / "token.json"
+        assert (run.returncode, kept.stat().st_mode & 0o777) == (0, 0o600)
+        assert str(kept) in err
+        assert not [secret for secret in issued(sandbox) if secret in out + err]
+        assert sandbox.oauth.client_secret not in (settings / "token.json.client").read_text()
+        assert invoke("whoami").exit_code == 0
+
+    def test_without_a_secret_pkce_takes_its_place(
+        self, sandbox: Sandbox, start: Start, here: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("LOFTY_CLIENT_SECRET")
+        run = start(here, "--no-browser", token_path=FORM_URL)
+        page = page_of(run)
+        assert "code_challenge=" in page
+        visit(page)
+        assert ended(run)[0] == 0
+        assert sandbox.oauth.issued == 1
+        assert invoke("whoami").exit_code == 0
+
+    def test_an_answer_that_arrives_elsewhere_is_pasted(self, sandbox: Sandbox, start: Start, tmp_path: Path) -> None:
+        sandbox.oauth.redirect_uri = ELSEWHERE
+        run = start(ELSEWHERE, "--no-browser", "--token-file", tmp_path / "mine")
+        page = page_of(run)
+        assert "code_challenge" not in page
+        assert ended(run, ends_at(page) + "\n")[0] == 0
+        assert json.loads((tmp_path / "mine").read_text())["access_token"] in sandbox.credentials.tokens
+
+    def test_what_is_no_answer_is_waited_past(self, start: Start, here: str) -> None:
+        run = start(here, "--no-browser")
+        page = page_of(run)
+        with pytest.raises(HTTPError, match="404") as refusal:
+            visit(here.replace("/back", "/favicon.ico"))
+        refusal.value.close()
+        visit(page)
+        assert ended(run)[0] == 0
+
+    @pytest.mark.parametrize(
+        ("answer", "told"),
+        [
+            ({"code": "c", "state": "another"}, "state"),
+            ({"code": "c"}, "state"),
+            ({}, "single code"),
+            ({"code": "never-issued"}, "invalid_grant"),
+        ],
+    )
+    def test_an_answer_to_another_login_is_refused(
+        self, start: Start, settings: Path, answer: Mapping[str, str], told: str
+    ) -> None:
+        run = start(ELSEWHERE, "--no-browser")
+        state = state_in(page_of(run))
+        query = answer if told == "state" else {"state": state, **answer}
+        code, err = ended(run, f"{ELSEWHERE}?{urlencode(query)}\n")
+        assert (code, list(settings.iterdir())) == (2, [])
+        assert told in err
+
+    def test_a_user_can_refuse(self, sandbox: Sandbox, start: Start, here: str, settings: Path) -> None:
+        sandbox.oauth.deny = True
+        run = start(here, "--no-browser")
+        visit(page_of(run))
+        code, err = ended(run)
+        assert (code, list(settings.iterdir())) == (2, [])
+        assert "refused access" in err
+
+    def test_a_token_endpoint_that_fails_is_an_error_of_the_server(
+        self, sandbox: Sandbox, start: Start, here: str
+    ) -> None:
+        sandbox.faults.add(f"POST {BASIC_URL}", Reply(500, {}))
+        run = start(here, "--no-browser")
+        visit(page_of(run))
+        assert ended(run)[0] == 1
+
+    def test_a_wrong_secret_is_refused_and_never_shown(
+        self, start: Start, here: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LOFTY_CLIENT_SECRET", "secret-of-mine")
+        run = start(here, "--no-browser")
+        visit(page_of(run))
+        code, err = ended(run)
+        assert (code, "secret-of-mine" in err) == (2, False)
+
+    @pytest.mark.parametrize("redirects_here", [True, False])
+    def test_it_can_be_interrupted(self, start: Start, here: str, redirects_here: bool) -> None:
+        run = start(here if redirects_here else ELSEWHERE, "--no-browser")
+        assert page_of(run)
+        if not redirects_here:
+            assert run.stderr is not None
+            while "Paste" not in run.stderr.readline():
+                assert run.poll() is None
+        run.send_signal(signal.SIGINT)
+        assert ended(run)[0] == 130
+
+    def test_nothing_pasted_is_no_answer(self, start: Start) -> None:
+        code, err = ended(start(ELSEWHERE, "--no-browser"), "")
+        assert code == 2
+        assert "pasted" in err
+
+    @pytest.mark.usefixtures("settings")
+    def test_a_port_that_is_taken_is_refused(self, sandbox: Sandbox) -> None:
+        taken = f"http://127.0.0.1:{sandbox.port}/back"
+        result = invoke("login", "--no-browser", "--redirect-uri", taken)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "cannot listen" in result.stderr
+
+    @pytest.mark.usefixtures("settings")
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            ((), "--redirect-uri"),
+            (("--redirect-uri", "http://127.0.0.1:99999/back"), "--redirect-uri"),
+            (("--redirect-uri", "back"), "redirect_uri"),
+            (("--redirect-uri", ELSEWHERE, "--client-id", "a:b"), "client_id"),
+            (("--redirect-uri", ELSEWHERE, "--token-url", "http://lofty.example/token"), "token_url"),
+            (("--redirect-uri", ELSEWHERE, "--token-file", "/dev/null/token.json"), "/dev/null"),
+        ],
+    )
+    def test_what_cannot_be_begun_is_refused_in_one_line(self, options: tuple[str, ...], told: str) -> None:
+        result = invoke("login", "--no-browser", *options)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert told in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("uri", "address"),
+    [
+        ("http://127.0.0.1:8400/back", Loopback("127.0.0.1", 8400)),
+        ("http://localhost:8400", Loopback("localhost", 8400)),
+        ("https://localhost:8400/back", None),
+        ("http://localhost/back", None),
+        ("http://127.0.0.1:0/back", None),
+        ("http://127.0.0.1.example:8400/back", None),
+        ("app.example:/back", None),
+    ],
+)
+def test_an_answer_is_received_only_by_plain_http_on_this_machine(uri: str, address: Loopback | None) -> None:
+    assert loopback(uri) == address
+
+
+@pytest.fixture
+def files(sandbox: Sandbox, settings: Path) -> LoginFiles:
+    """A login that has been kept since before its access token ended."""
+    settings.mkdir()
+    kept = LoginFiles(settings / "token.json")
+    write_token(kept)
+    kept._client_path.write_text(json.dumps(client(sandbox)))
+    return kept
+
+
+def write_token(files: LoginFiles, **changes: object) -> None:
+    token = {"access_token": "ended", "refresh_token": "sandbox-refresh-0", "expires_at": time.time() - 9}
+    files.path.write_text(json.dumps(token | changes))
+    files.path.chmod(0o600)
+
+
+def client(sandbox: Sandbox, **changes: object) -> dict[str, object]:
+    url = sandbox.url + BASIC_URL
+    return {"client_id": sandbox.oauth.client_id, "token_url": url, "has_secret": True} | changes
+
+
+def token_in(files: LoginFiles) -> dict[str, Any]:
+    return dict(json.loads(files.path.read_text()))
+
+
+class TestKeptLogin:
+    def test_it_is_renewed_and_what_came_is_kept(self, sandbox: Sandbox, files: LoginFiles) -> None:
+        sandbox.oauth.rotate = True
+        assert invoke("whoami").exit_code == 0
+        kept = token_in(files)
+        assert kept["access_token"] in sandbox.credentials.tokens
+        assert set(sandbox.oauth.refresh_tokens) == {kept["refresh_token"]}
+        assert invoke("whoami").exit_code == 0
+        assert (token_in(files), sandbox.oauth.issued) == (kept, 1)
+
+    def test_the_environment_comes_first(
+        self, sandbox: Sandbox, files: LoginFiles, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LOFTY_API_KEY", sandbox.api_key)
+        assert invoke("whoami").exit_code == 0
+        assert token_in(files)["access_token"] == "ended"
+
+    @pytest.mark.usefixtures("settings")
+    def test_without_either_the_command_is_named(self) -> None:
+        result = invoke("whoami")
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+        assert "LOFTY_API_KEY" in result.stderr
+        assert "lofty-async login" in result.stderr
+
+    def test_another_file_can_be_named(self, files: LoginFiles, tmp_path: Path) -> None:
+        environment = {"LOFTY_TOKEN_FILE": str(tmp_path / "none.json")}
+        assert files.path.exists()
+        assert invoke("whoami", env=environment).exit_code == 2
+        assert token_file(environment) == tmp_path / "none.json"
+
+    def test_a_login_by_a_secret_needs_it_again(self, files: LoginFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("LOFTY_CLIENT_SECRET")
+        result = invoke("whoami")
+        assert (result.exit_code, token_in(files)["access_token"]) == (2, "ended")
+        assert "LOFTY_CLIENT_SECRET" in result.stderr
+
+    @pytest.mark.parametrize("content", ["", "[]", "7", "{}", '{"client_id": "i", "token_url": 7, "has_secret": true}'])
+    def test_a_file_that_names_no_client_asks_for_a_new_login(self, files: LoginFiles, content: str) -> None:
+        files._client_path.write_text(content)
+        result = invoke("whoami")
+        assert (result.exit_code, "log in again" in result.stderr) == (2, True)
+
+    def test_files_that_cannot_be_used_are_told_in_one_line(self, files: LoginFiles) -> None:
+        files.path.chmod(0o640)
+        assert "chmod 600" in invoke("whoami").stderr
+        files.path.unlink()
+        files.path.mkdir()
+        result = invoke("whoami")
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+
+    def test_a_refused_refresh_token_asks_for_a_new_login(self, files: LoginFiles) -> None:
+        write_token(files, refresh_token="revoked-by-user")
+        result = invoke("whoami")
+        assert (result.exit_code, "revoked-by-user" in result.output) == (2, False)
+        assert "log in again" in result.stderr
+
+    def test_an_address_that_is_none_is_refused(self, files: LoginFiles) -> None:
+        assert files.path.exists()
+        assert invoke("whoami", "--base-url", "").exit_code == 2
+
+
+async def test_logins_side_by_side_renew_one_after_the_other(sandbox: Sandbox, files: LoginFiles) -> None:
+    sandbox.oauth.rotate = True
+    one, other = [await KeptLogin.load(files, os.environ) for _ in range(2)]
+    assert one is not None
+    assert other is not None
+    async with aiohttp.ClientSession() as session:
+        post = token_post(session, timeout=10, user_agent="test")
+        headers = [await one.fetch(post), await other.fetch(post)]
+        assert await one.renew(headers[0], post) not in headers
+    assert set(sandbox.oauth.refresh_tokens) == {token_in(files)["refresh_token"]}
+
+
+@pytest.mark.parametrize("left", ["nothing", "no refresh token"])
+async def test_a_login_whose_file_is_gone_goes_on_with_what_it_has(files: LoginFiles, left: str) -> None:
+    login = await KeptLogin.load(files, os.environ)
+    assert login is not None
+    files.path.unlink()
+    if left != "nothing":
+        write_token(files, refresh_token=None)
+    async with aiohttp.ClientSession() as session:
+        assert await login.fetch(token_post(session, timeout=10, user_agent="test")) != "Bearer ended"
+    assert token_in(files)["refresh_token"] == "sandbox-refresh-0"
+
+
+async def test_a_token_that_cannot_be_kept_is_not_used(files: LoginFiles) -> None:
+    login = await KeptLogin.load(files, os.environ)
+    assert login is not None
+    folder = files.path.parent
+    folder.rename(folder.with_name("moved"))
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(AuthenticationError, match=r"cannot be kept in .*token\.json"):
+            await login.fetch(token_post(session, timeout=10, user_agent="test"))
+    assert login.ready() is None

@@ -1,0 +1,203 @@
+"""What only a process of its own shows: signals, terminals, what is imported."""
+
+import asyncio
+import json
+import os
+import pty
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from lofty_async.sandbox import Sandbox
+from lofty_async.sandbox.faults import Answer
+
+LEADS = 20
+READ_BEFORE = 10
+COMMAND = [sys.executable, "-m", "lofty_async.cli"]
+
+
+class Hold:
+    """Lets no request through until told to, and says when the first came."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self._released = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __call__(self, request: web.Request, answer: Answer) -> web.StreamResponse:  # noqa: ARG002 - a Fault
+        self._loop = asyncio.get_running_loop()
+        self.reached.set()
+        await self._released.wait()
+        return web.Response()
+
+    def release(self) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._released.set)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox.in_thread(leads=LEADS, tasks_per_lead=3) as running:
+        yield running
+
+
+@pytest.fixture
+def hold(sandbox: Sandbox) -> Iterator[Hold]:
+    fault = Hold()
+    sandbox.faults.add("GET /v2.0/tasks", fault, times=None, after=READ_BEFORE)
+    yield fault
+    fault.release()
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    return tmp_path / "tasks.sqlite"
+
+
+def environment(sandbox: Sandbox) -> dict[str, str]:
+    ours = {"LOFTY_API_KEY": sandbox.api_key, "LOFTY_BASE_URL": sandbox.url}
+    return {name: value for name, value in os.environ.items() if not name.startswith("LOFTY_")} | ours
+
+
+def started(sandbox: Sandbox, *arguments: object, **options: object) -> subprocess.Popen[str]:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    return subprocess.Popen([*COMMAND, *map(str, arguments)], env=environment(sandbox), **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def held(db: Path) -> dict[int, int]:
+    with closing(sqlite3.connect(db)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return dict(connection.execute("SELECT id, lead_id FROM tasks"))
+
+
+def truth(sandbox: Sandbox) -> dict[int, int]:
+    return {entry.id: entry.lead_id for entry in sandbox.state.entries.values()}
+
+
+def done(db: Path) -> int:
+    with closing(sqlite3.connect(db)) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM sync").fetchone()
+        return int(count)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_keeps_what_it_fetched(
+    sandbox: Sandbox, hold: Hold, db: Path, number: signal.Signals, code: int
+) -> None:
+    run = started(sandbox, "sync", "--json", "--db", db, "--concurrency", 1)
+    assert hold.reached.wait(30)
+    run.send_signal(number)
+    out, err = run.communicate(timeout=30)
+    assert (run.returncode, err) == (code, "")
+    report = json.loads(out)
+    assert (report["leads"], report["complete"]) == (READ_BEFORE, False)
+    assert len(held(db)) == report["tasks"]
+    assert set(held(db).items()) < set(truth(sandbox).items())
+
+
+def test_an_interrupted_run_can_be_resumed(sandbox: Sandbox, hold: Hold, db: Path) -> None:
+    run = started(sandbox, "sync", "--db", db, "--concurrency", 1)
+    assert hold.reached.wait(30)
+    run.send_signal(signal.SIGINT)
+    out, _ = run.communicate(timeout=30)
+    assert "--resume" in out
+    sandbox.faults.clear()
+    report, _ = started(sandbox, "sync", "--json", "--db", db, "--resume").communicate(timeout=30)
+    assert (json.loads(report)["skipped"], json.loads(report)["leads"]) == (READ_BEFORE, LEADS - READ_BEFORE)
+    assert held(db) == truth(sandbox)
+
+
+def test_an_interrupted_text_file_keeps_what_was_fetched(sandbox: Sandbox, hold: Hold, tmp_path: Path) -> None:
+    text = tmp_path / "tasks.jsonl"
+    run = started(sandbox, "sync", "--jsonl", text, "--concurrency", 1)
+    assert hold.reached.wait(30)
+    run.send_signal(signal.SIGINT)
+    out, _ = run.communicate(timeout=30)
+    lines = text.with_name("tasks.jsonl.partial").read_text(encoding="ascii").splitlines()
+    assert len({json.loads(line)["lead_id"] for line in lines}) == READ_BEFORE
+    assert "tasks.jsonl.partial" in out
+    assert not text.exists()
+
+
+def test_a_killed_run_leaves_a_sound_file_that_the_next_run_completes(sandbox: Sandbox, hold: Hold, db: Path) -> None:
+    run = started(sandbox, "sync", "--db", db, "--concurrency", 4)
+    assert hold.reached.wait(30)
+    while not done(db):
+        assert run.poll() is None
+    run.kill()
+    run.communicate(timeout=30)
+    kept = held(db)
+    assert set(kept.items()) <= set(truth(sandbox).items())
+    sandbox.faults.clear()
+    again = started(sandbox, "sync", "--json", "--db", db, "--resume")
+    report, _ = again.communicate(timeout=30)
+    assert again.returncode == 0
+    assert json.loads(report)["skipped"] == len(set(kept.values()))
+    assert held(db) == truth(sandbox)
+
+
+def test_a_terminal_sees_progress(sandbox: Sandbox, db: Path) -> None:
+    ours, theirs = pty.openpty()
+    run = started(sandbox, "sync", "--json", "--db", db, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    with (
+        suppress(OSError),
+        closing(os.fdopen(ours, "rb", buffering=0)) as terminal,
+    ):  # EIO is a terminal's end
+        while chunk := terminal.read(4096):
+            seen += chunk
+    out, _ = run.communicate(timeout=30)
+    assert run.returncode == 0
+    assert f"{LEADS}/{LEADS} leads".encode() in seen
+    assert json.loads(out)["leads"] == LEADS
+
+
+def test_a_table_fits_the_terminal(sandbox: Sandbox) -> None:
+    ours, theirs = pty.openpty()
+    run = started(sandbox, "whoami", stdout=theirs, stderr=subprocess.PIPE)
+    os.close(theirs)
+    seen = b""
+    with suppress(OSError), closing(os.fdopen(ours, "rb", buffering=0)) as terminal:  # same
+        while chunk := terminal.read(4096):
+            seen += chunk
+    run.communicate(timeout=30)
+    assert run.returncode == 0
+    assert b"email" in seen
+
+
+def test_help_imports_neither_the_client_nor_tables_nor_a_server() -> None:
+    probe = (
+        "import sys; from lofty_async.cli.app import app; app(['--help'], standalone_mode=False);"
+        "print(sorted({'aiohttp', 'asyncio', 'rich', 'attrs'} & sys.modules.keys()))"
+    )
+    finished = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert finished.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_the_extra_one_line_says_how_to_get_it(missing: str, sandbox: Sandbox) -> None:
+    probe = (
+        f"import sys; sys.modules[{missing!r}] = None; sys.argv[1:] = ['whoami'];"
+        "from lofty_async.cli import main; main()"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, env=environment(sandbox), check=False
+    )
+    assert finished.returncode == 2
+    assert finished.stderr == 'lofty-async: the command line needs its extra: pip install "lofty-async[cli]"\n'
+
+
+def test_another_missing_module_is_not_taken_for_the_extra() -> None:
+    probe = "import sys; sys.modules['lofty_async.cli.app'] = None; from lofty_async.cli import main; main()"
+    finished = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+    assert finished.returncode == 1
+    assert "ModuleNotFoundError" in finished.stderr

@@ -1,0 +1,135 @@
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lofty_async.cli.app import app
+from lofty_async.sandbox import Sandbox
+from lofty_async.sandbox.faults import Reply
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    with Sandbox.in_thread(leads=4, tasks_per_lead=5) as running:
+        monkeypatch.setenv("LOFTY_API_KEY", running.api_key)
+        monkeypatch.setenv("LOFTY_BASE_URL", running.url)
+        monkeypatch.delenv("LOFTY_ACCESS_TOKEN", raising=False)
+        yield running
+
+
+def invoke(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, [*map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def answer(*arguments: object) -> Any:
+    result = invoke(*arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_my_tasks(sandbox: Sandbox) -> None:
+    assert {task["id"] for task in answer("tasks", "mine")} == set(sandbox.state.entries)
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_my_tasks_in_a_table() -> None:
+    lines = invoke("tasks", "mine", "--limit", 3).stdout.splitlines()
+    assert len(lines) == 3 + 4
+    assert {"id", "lead_id", "content", "end_at"} <= set(lines[1].replace("┃", " ").split())
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_a_limit_limits() -> None:
+    assert len(answer("tasks", "mine", "--limit", 2)) == 2
+
+
+def test_the_tasks_of_a_lead(sandbox: Sandbox) -> None:
+    lead_id = next(iter(sandbox.state.leads))
+    tasks = answer("tasks", "list", lead_id, "--string-ids")
+    assert {task["id"] for task in tasks} == {str(entry.id) for entry in sandbox.state.entries.of(lead_id)}
+
+
+def test_the_calendar(sandbox: Sandbox) -> None:
+    lead_id = next(iter(sandbox.state.leads))
+    week = ("--start", "2000-01-01", "--end", "2100-01-01", "--time-zone", "UTC")
+    everything = answer("calendar", *week, "--include-finished")
+    open_ones = answer("calendar", *week)
+    of_lead = answer("calendar", *week, "--lead", lead_id)
+    assert len(everything) > len(open_ones) > len(of_lead) > 0
+    assert {entry["lead_id"] for entry in of_lead} == {lead_id}
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_free_slots() -> None:
+    slots = answer("slots", "--start", "2090-01-02T00:00Z", "--end", "2090-01-09T00:00Z", "--limit", 3)
+    assert len(slots) == 3
+    assert all(slot.keys() == {"start_at", "end_at"} for slot in slots)
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_whoami() -> None:
+    assert "email" in answer("whoami")
+    assert "email" in invoke("whoami").stdout
+
+
+def test_a_sandbox_can_be_had_for_the_asking() -> None:
+    assert len(answer("tasks", "mine", "--limit", 7, "--sandbox")) == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("calendar",), "start"),
+        (("calendar", "--start", "2026-03-01"), "--time-zone"),
+        (("calendar", "--start", "soon"), "ISO 8601"),
+        (("calendar", "--start", "2026-03-01", "--time-zone", "Mars"), "Mars"),
+        (("slots", "--start", "2090-01-02T00:00Z"), "--end"),
+        (("tasks", "mine", "--time-zone", "Mars"), "Mars"),
+        (("tasks", "list", "abc"), "abc"),
+        (("tasks", "mine", "--limit", "0"), "0"),
+        (("nonsense",), "nonsense"),
+    ],
+)
+def test_wrong_usage_is_refused_before_anything_is_sent(
+    sandbox: Sandbox, arguments: tuple[str, ...], message: str
+) -> None:
+    result = invoke(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert not sandbox.requests
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_an_error_of_the_server_is_one_line() -> None:
+    result = invoke("tasks", "list", 7)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_failure_in_the_middle_prints_no_half_an_answer(sandbox: Sandbox) -> None:
+    sandbox.faults.add("GET /v2.0/tasks/my-tasks", Reply(403, {"code": 20017, "message": "no"}))
+    result = invoke("tasks", "mine", "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "20017" in result.stderr
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_a_refused_credential_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOFTY_API_KEY", "secret-of-mine")
+    result = invoke("whoami")
+    assert result.exit_code == 2
+    assert "secret-of-mine" not in result.output
+
+
+def test_the_sandbox_command_takes_the_sandboxs_options() -> None:
+    result = invoke("sandbox", "--help")
+    assert result.exit_code == 0
+    assert "--tasks-per-lead" in result.stdout
+
+
+def test_the_version() -> None:
+    assert invoke("--version").stdout.startswith("lofty-async, version ")

@@ -1,0 +1,65 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from lofty_async.cli.options import Places
+from lofty_async.cli.summary import as_object, in_words, tell
+from lofty_async.mirror import LeadFailure, SyncReport
+
+REPORT = SyncReport(
+    leads=1200,
+    tasks=5000,
+    added=20,
+    changed=3,
+    removed=1,
+    requests=1212,
+    waited_s=480.0,
+    seconds=494.5,
+    complete=True,
+)
+FAILED = SyncReport(leads=2, tasks=1, failed=(LeadFailure(2**53 + 1, "gone"),), seconds=1.0, skipped=5)
+DB = Places(db=Path("tasks.sqlite"), jsonl=None)
+JSONL = Places(db=None, jsonl=Path("tasks.jsonl"))
+
+
+def test_a_run_in_words() -> None:
+    assert in_words(REPORT, DB) == [
+        "1,200 leads, 5,000 tasks",
+        "tasks.sqlite: 20 added, 3 changed, 1 removed",
+        "1,212 requests, 0 rejected, 494.5 s, 480.0 s of them waiting for the rate limit",
+    ]
+
+
+def test_a_text_file_in_words() -> None:
+    assert in_words(REPORT, JSONL)[1] == "tasks.jsonl: 5,000 lines"
+
+
+def test_a_run_that_was_cut_short_says_how_to_go_on() -> None:
+    first, second, third = in_words(FAILED, DB)
+    assert first == "Cut short: 2 leads, 1 task, 1 failed, 5 skipped as done before"
+    assert second == "tasks.sqlite: 0 added, 0 changed, 0 removed; go on with --resume"
+    assert third == "0 requests, 0 rejected, 1.0 s"
+
+
+def test_a_text_file_that_was_cut_short_is_where_it_grew() -> None:
+    assert in_words(FAILED, JSONL)[1] == "tasks.jsonl.partial: 1 line"
+
+
+def test_a_run_as_an_object() -> None:
+    report = as_object(FAILED, string_ids=False)
+    assert report["failed"] == 1
+    assert report["failures"] == [{"lead_id": 2**53 + 1, "error": "gone"}]
+    assert {"leads", "tasks", "requests", "rejected", "waited_s", "seconds", "complete"} <= report.keys()
+
+
+def test_ids_can_be_strings() -> None:
+    assert as_object(FAILED, string_ids=True)["failures"][0]["lead_id"] == "9007199254740993"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_failures_are_named_on_standard_error(capsys: pytest.CaptureFixture[str], *, as_json: bool) -> None:
+    tell(FAILED, DB, as_json=as_json, string_ids=False)
+    out, err = capsys.readouterr()
+    assert err == f"lead {2**53 + 1}: gone\n"
+    assert (json.loads(out)["leads"] == 2) if as_json else out.startswith("Cut short: 2 leads")

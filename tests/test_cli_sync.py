@@ -1,0 +1,252 @@
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lofty_async.cli.app import app
+from lofty_async.sandbox import Sandbox
+from lofty_async.sandbox.faults import DropBefore, Reply
+
+TASKS_OF_LEAD = "GET /v2.0/tasks"
+KEYS = {"leads", "tasks", "failed", "requests", "rejected", "waited_s", "seconds"}
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    with Sandbox.in_thread(leads=12, tasks_per_lead=3) as running:
+        monkeypatch.setenv("LOFTY_API_KEY", running.api_key)
+        monkeypatch.setenv("LOFTY_BASE_URL", running.url)
+        monkeypatch.delenv("LOFTY_ACCESS_TOKEN", raising=False)
+        yield running
+
+
+@pytest.fixture
+def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "tasks.sqlite"
+
+
+def invoke(*arguments: object, stdin: str | None = None) -> Result:
+    result = CliRunner().invoke(app, ["sync", *map(str, arguments)], input=stdin)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def report(*arguments: object) -> dict[str, Any]:
+    (line,) = invoke("--json", *arguments).stdout.splitlines()
+    parsed: dict[str, Any] = json.loads(line)
+    return parsed
+
+
+def held(db: Path) -> dict[int, int]:
+    with closing(sqlite3.connect(db)) as connection:
+        return dict(connection.execute("SELECT id, lead_id FROM tasks"))
+
+
+def truth(sandbox: Sandbox) -> dict[int, int]:
+    return {entry.id: entry.lead_id for entry in sandbox.state.entries.values()}
+
+
+def test_all_tasks_of_all_leads_are_kept(sandbox: Sandbox, db: Path) -> None:
+    result = invoke()
+    assert result.exit_code == 0
+    assert held(db) == truth(sandbox)
+    assert result.stdout.splitlines()[0] == f"12 leads, {len(truth(sandbox))} tasks"
+    assert result.stderr == ""
+
+
+def test_a_second_run_leaves_no_duplicates_and_removes_what_is_gone(sandbox: Sandbox, db: Path) -> None:
+    invoke()
+    state = sandbox.state
+    first, second, third, *_ = state.leads
+    gone, changed, *_ = (entry.id for entry in state.entries.of(first))
+    moved = state.entries.of(second)[0].id
+    of_third = len(state.entries.of(third))
+    state.remove(gone)
+    state.change(changed, content="Changed")
+    state.change(moved, lead_id=first)
+    state.remove_lead(third)
+    added = state.add_task(state.add_lead().id, content="Added").id
+    again = report()
+    assert held(db) == truth(sandbox)
+    assert (again["added"] >= 1, again["removed"] >= 1 + of_third) == (True, True)
+    assert added in held(db)
+    assert held(db)[moved] == first
+    with closing(sqlite3.connect(db)) as connection:
+        assert connection.execute("SELECT content FROM tasks WHERE id = ?", (changed,)).fetchone() == ("Changed",)
+
+
+@pytest.mark.usefixtures("sandbox", "db")
+def test_nothing_new_is_nothing_written() -> None:
+    invoke()
+    assert [report()[what] for what in ("added", "changed", "removed")] == [0, 0, 0]
+
+
+def test_the_report_is_one_object(sandbox: Sandbox, db: Path) -> None:
+    run = report()
+    assert run.keys() >= KEYS
+    assert (run["leads"], run["failed"], run["failures"], run["rejected"]) == (12, 0, [], 0)
+    assert run["tasks"] == len(held(db)) == run["added"]
+    assert run["requests"] == len(sandbox.requests)
+    assert run["complete"]
+
+
+def test_leads_that_fail_are_named_and_keep_what_is_held(sandbox: Sandbox, db: Path) -> None:
+    invoke()
+    before = held(db)
+    lead_id = next(iter(sandbox.state.leads))
+    sandbox.state.forbidden_leads.add(lead_id)
+    result = invoke("--json")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"lead {lead_id}: ")
+    run = json.loads(result.stdout)
+    assert (run["leads"], run["failed"], run["failures"][0]["lead_id"]) == (12, 1, lead_id)
+    assert held(db) == before
+
+
+def test_resume_reads_what_failed_and_nothing_else(sandbox: Sandbox, db: Path) -> None:
+    lead_id = next(iter(sandbox.state.leads))
+    sandbox.state.forbidden_leads.add(lead_id)
+    invoke()
+    sandbox.state.forbidden_leads.clear()
+    resumed = report("--resume")
+    assert (resumed["leads"], resumed["skipped"]) == (1, 11)
+    assert held(db) == truth(sandbox)
+    assert report("--resume")["skipped"] == 0
+
+
+def test_a_listing_that_fails_removes_nothing(sandbox: Sandbox, db: Path) -> None:
+    invoke()
+    before = held(db)
+    sandbox.state.remove_lead(next(iter(sandbox.state.leads)))
+    sandbox.faults.add("GET /v1.0/leads", Reply(403, {"code": 20017, "message": "no"}), times=None)
+    result = invoke("--json")
+    assert result.exit_code == 1
+    assert "20017" in result.stderr
+    assert json.loads(result.stdout)["complete"] is False
+    assert held(db) == before
+
+
+def test_leads_can_be_chosen(sandbox: Sandbox, db: Path) -> None:
+    first, second, *_ = sandbox.state.leads
+    assert report("--lead", first, "--lead", second, "--lead", first)["leads"] == 2
+    assert set(held(db).values()) == {first, second}
+
+
+def test_chosen_leads_leave_the_others_alone(sandbox: Sandbox, db: Path) -> None:
+    invoke()
+    assert report("--lead", next(iter(sandbox.state.leads)))["removed"] == 0
+    assert held(db) == truth(sandbox)
+
+
+def test_leads_can_come_from_standard_input(sandbox: Sandbox, db: Path) -> None:
+    lead_id = next(iter(sandbox.state.leads))
+    assert invoke("--leads-file", "-", stdin=f"# one\n{lead_id}\n").exit_code == 0
+    assert set(held(db).values()) == {lead_id}
+
+
+def test_tasks_can_go_to_a_text_file(sandbox: Sandbox, db: Path, tmp_path: Path) -> None:
+    text = tmp_path / "tasks.jsonl"
+    result = invoke("--jsonl", text, "--string-ids")
+    assert result.exit_code == 0
+    lines = [json.loads(line) for line in text.read_text(encoding="ascii").splitlines()]
+    assert {int(line["id"]): int(line["lead_id"]) for line in lines} == truth(sandbox)
+    assert all(isinstance(line["id"], str) for line in lines)
+    assert not db.exists()
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_tasks_can_go_to_both(db: Path, tmp_path: Path) -> None:
+    invoke("--jsonl", tmp_path / "tasks.jsonl", "--db", db)
+    assert len((tmp_path / "tasks.jsonl").read_text(encoding="ascii").splitlines()) == len(held(db))
+
+
+def test_lost_connections_cost_nothing_but_time(sandbox: Sandbox, db: Path) -> None:
+    sandbox.faults.add(TASKS_OF_LEAD, DropBefore(), times=3)
+    assert invoke().exit_code == 0
+    assert held(db) == truth(sandbox)
+
+
+@pytest.mark.usefixtures("db")
+def test_the_base_url_can_be_given(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOFTY_BASE_URL", "http://127.0.0.1:9")
+    assert invoke("--base-url", sandbox.url).exit_code == 0
+
+
+@pytest.mark.usefixtures("db")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--lead", "abc"), "abc"),
+        (("--lead", "0"), "0"),
+        (("--concurrency", "0"), "0"),
+        (("--lead", "1", "--leads-file", "-"), "exclude each other"),
+        (("--sandbox", "--base-url", "http://127.0.0.1:9"), "exclude each other"),
+        (("--resume", "--jsonl", "x"), "--resume"),
+        (("--leads-file", "missing.txt"), "missing.txt"),
+    ],
+)
+def test_wrong_usage_is_refused(arguments: tuple[str, ...], message: str) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stdout == ""
+
+
+def test_without_a_credential_nothing_starts(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOFTY_API_KEY", raising=False)
+    monkeypatch.delenv("LOFTY_ACCESS_TOKEN", raising=False)
+    result = invoke()
+    assert result.exit_code == 2
+    assert "LOFTY_API_KEY" in result.stderr
+    assert not db.exists()
+
+
+@pytest.mark.usefixtures("sandbox", "db")
+@pytest.mark.parametrize("arguments", [(), ("--lead", "7"), ("--json",)])
+def test_a_refused_credential_ends_the_run_and_is_never_shown(
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("LOFTY_API_KEY", "secret-of-mine")
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "secret-of-mine" not in result.output
+
+
+@pytest.mark.parametrize("option", ["--db", "--jsonl"])
+def test_a_file_that_cannot_be_written_is_refused_in_one_line(sandbox: Sandbox, tmp_path: Path, option: str) -> None:
+    result = invoke(option, tmp_path / "no" / "such" / "folder")
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert not sandbox.requests
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_a_file_that_is_no_database_is_left_alone(db: Path) -> None:
+    db.write_text("my shopping list\n" * 100, encoding="ascii")
+    result = invoke()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "not a database" in result.stderr
+    assert db.read_text(encoding="ascii").startswith("my shopping list")
+
+
+def test_a_database_that_breaks_in_the_middle_ends_in_one_line(sandbox: Sandbox, db: Path) -> None:
+    invoke("--lead", next(iter(sandbox.state.leads)))
+    with closing(sqlite3.connect(db)) as connection:
+        connection.execute("CREATE TRIGGER full BEFORE INSERT ON tasks BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    result = invoke("--json")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: disk full\n"
+    assert json.loads(result.stdout)["complete"] is False
+
+
+def test_a_sandbox_can_be_had_for_the_asking(db: Path) -> None:
+    run = report("--sandbox")
+    assert (run["leads"], run["failed"], run["rejected"]) == (200, 0, 0)
+    assert len(set(held(db).values())) == 200

@@ -1,0 +1,87 @@
+from datetime import UTC, datetime, timedelta, timezone
+from enum import Enum
+from typing import Any, cast
+
+import pytest
+from attrs import evolve, fields, frozen
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lofty_async.mirror.columns import columns_of
+from lofty_async.models import AssignedRole, PermissionMode, Task, TaskType, WebhookEvent, WebhookSubscription
+
+TASKS = columns_of(Task)
+IDS = st.integers(-(2**63), 2**63 - 1)
+OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+TIMES = st.datetimes(timezones=OFFSETS)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+BY_TYPE = {int: IDS, bool: st.booleans(), datetime: TIMES, str: TEXTS}
+TASK_RECORDS = st.builds(
+    Task,
+    id=IDS,
+    lead_id=st.none() | IDS,
+    type=st.none() | TEXTS.map(TaskType),
+    assigned_role=st.none() | st.sampled_from(AssignedRole),
+    content=st.none() | TEXTS,
+    end_at=st.none() | TIMES,
+    finished=st.none() | st.booleans(),
+)
+
+
+def test_every_field_has_a_column_in_the_order_of_the_class() -> None:
+    assert TASKS.names == tuple(field.name for field in fields(Task))
+
+
+@pytest.mark.parametrize(
+    ("name", "sql_type"),
+    [
+        ("id", "INTEGER"),
+        ("finished", "INTEGER"),
+        ("content", "TEXT"),
+        ("type", "TEXT"),
+        ("end_at", "TEXT"),
+    ],
+)
+def test_a_column_has_the_type_of_its_field(name: str, sql_type: str) -> None:
+    assert {column.name: column.sql_type for column in TASKS.all}[name] == sql_type
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "stored"),
+    [
+        ("id", 2**53 + 1, 2**53 + 1),
+        ("finished", True, 1),
+        ("finished", None, None),
+        ("type", TaskType.CALL, "Call"),
+        ("type", TaskType("Handwritten Note"), "Handwritten Note"),
+        ("end_at", datetime(2026, 3, 1, 15, tzinfo=UTC), "2026-03-01T15:00:00+00:00"),
+        ("content", "李先生 🏡", "李先生 🏡"),
+        ("content", "cut in the middle of an emoji: \ud83c", "cut in the middle of an emoji: ?"),
+    ],
+)
+def test_values_are_stored_in_plain_forms(field: str, value: object, stored: object) -> None:
+    row = TASKS.row(evolve(Task(id=1), **cast("Any", {field: value})))
+    assert dict(zip(TASKS.names, row, strict=True))[field] == stored
+
+
+@given(TASK_RECORDS)
+def test_a_record_survives_its_row(task: Task) -> None:
+    assert TASKS.record(TASKS.row(task)) == task
+
+
+def test_integer_enums_are_integers() -> None:
+    webhooks = columns_of(WebhookSubscription)
+    record = WebhookSubscription(id=1, event=WebhookEvent.TASK, permission_mode=PermissionMode(7))
+    assert webhooks.record(webhooks.row(record)) == record
+
+
+def test_a_field_without_a_column_type_is_refused_by_name() -> None:
+    class Colour(Enum):
+        RED = (255, 0, 0)
+
+    @frozen
+    class Paint:
+        colour: Colour
+
+    with pytest.raises(TypeError, match="colour"):
+        columns_of(Paint)

@@ -1,0 +1,218 @@
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lofty_async.client import LoftyClient
+from lofty_async.errors import AuthenticationError, PermissionDeniedError
+from lofty_async.mirror import SyncReport, TaskStore, TaskSync, sync_tasks
+from lofty_async.mirror.leads import LeadIds
+from lofty_async.ratelimit import Lane
+from lofty_async.sandbox import Sandbox
+from lofty_async.sandbox.faults import Reply
+
+LISTING = "GET /v1.0/leads"
+TASKS_OF_LEAD = "GET /v2.0/tasks"
+REFUSAL = Reply(403, {"code": 20017, "message": "no"})
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(leads=10, tasks_per_lead=2) as running:
+        yield running
+
+
+@pytest.fixture
+async def lofty(sandbox: Sandbox) -> AsyncIterator[LoftyClient]:
+    async with LoftyClient(sandbox.auth, base_url=sandbox.url) as client:
+        yield client
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[TaskStore]:
+    async with TaskStore(tmp_path / "tasks.sqlite") as opened:
+        yield opened
+
+
+async def homes(store: TaskStore) -> dict[int, int | None]:
+    return {task.id: task.lead_id for task in await store.tasks()}
+
+
+def truth(sandbox: Sandbox) -> dict[int, int]:
+    return {entry.id: entry.lead_id for entry in sandbox.state.entries.values()}
+
+
+def listing_of(*leads: Mapping[str, Any]) -> Reply:
+    about = {"collection": "leads", "limit": 100, "offset": 0, "total": len(leads)}
+    return Reply(200, {"_metadata": about, "leads": list(leads)})
+
+
+async def test_the_store_becomes_equal_to_what_the_api_has(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+) -> None:
+    report = await sync_tasks(lofty, store)
+    assert await homes(store) == truth(sandbox)
+    assert (report.leads, report.tasks, report.added, report.failed) == (
+        10,
+        len(truth(sandbox)),
+        len(truth(sandbox)),
+        (),
+    )
+    assert (report.requests, report.rejected, report.total) == (len(sandbox.requests), 0, 10)
+    assert report.complete
+
+
+async def test_the_report_counts_this_run_alone(lofty: LoftyClient, store: TaskStore) -> None:
+    first = await sync_tasks(lofty, store)
+    second = await sync_tasks(lofty, store)
+    assert first.requests == second.requests
+    assert (second.added, second.changed, second.removed) == (0, 0, 0)
+
+
+async def test_everything_travels_in_the_bulk_lane(lofty: LoftyClient, store: TaskStore) -> None:
+    queued: list[Mapping[Lane, int]] = []
+    await sync_tasks(lofty, store, on_progress=lambda _: queued.append(lofty.rate_limit.queued))
+    assert queued
+    assert not any(lanes.get(Lane.INTERACTIVE) for lanes in queued)
+
+
+async def test_progress_is_told_after_every_lead(lofty: LoftyClient, store: TaskStore) -> None:
+    told: list[SyncReport] = []
+    await sync_tasks(lofty, store, on_progress=told.append)
+    assert [report.leads for report in told] == list(range(1, 11))
+    assert {report.total for report in told} == {10}
+    assert not any(report.complete for report in told)
+
+
+@pytest.mark.parametrize("kind", ["list", "generator", "async generator"])
+async def test_leads_can_be_given_in_any_way(kind: str, sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:
+    chosen = [*list(sandbox.state.leads)[:3], next(iter(sandbox.state.leads))]
+
+    async def asynchronous() -> AsyncIterator[int]:
+        for lead_id in chosen:
+            yield lead_id
+
+    ways: dict[str, LeadIds] = {"list": chosen, "generator": iter(chosen), "async generator": asynchronous()}
+    report = await sync_tasks(lofty, store, ways[kind])
+    assert (report.leads, report.total) == (3, 4 if kind == "list" else None)
+    assert set((await homes(store)).values()) == set(chosen)
+    assert not [request for request in sandbox.requests if request.route == LISTING]
+
+
+async def test_no_leads_given_are_no_leads_read(lofty: LoftyClient, store: TaskStore) -> None:
+    await sync_tasks(lofty, store)
+    report = await sync_tasks(lofty, store, [])
+    assert (report.leads, report.requests, report.removed, report.complete) == (0, 0, 0, True)
+
+
+async def test_tasks_without_a_lead_belong_to_the_lead_they_were_read_under(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+) -> None:
+    lead_id = next(iter(sandbox.state.leads))
+    task = sandbox.state.add_task(lead_id, quirks={"leadId": None})
+    await sync_tasks(lofty, store, [lead_id])
+    assert (await homes(store))[task.id] == lead_id
+
+
+async def test_leads_that_no_longer_exist_go(sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:
+    await sync_tasks(lofty, store)
+    sandbox.state.remove_lead(next(iter(sandbox.state.leads)))
+    assert (await sync_tasks(lofty, store)).removed > 0
+    assert await homes(store) == truth(sandbox)
+
+
+async def test_a_lead_that_fails_is_reported_and_keeps_its_tasks(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+) -> None:
+    await sync_tasks(lofty, store)
+    before = await homes(store)
+    sandbox.faults.add(TASKS_OF_LEAD, REFUSAL, times=2)
+    report = await sync_tasks(lofty, store)
+    assert (report.leads, len(report.failed), report.removed) == (10, 2, 0)
+    assert report.tasks < len(before)
+    assert all("20017" in failure.error for failure in report.failed)
+    assert await homes(store) == before
+    assert await store.start(resume=True) == set(before.values()) - {failure.lead_id for failure in report.failed}
+
+
+async def test_a_listing_that_fails_in_the_middle_removes_nothing_and_keeps_what_came(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+) -> None:
+    for _ in range(100):
+        sandbox.state.add_task(sandbox.state.add_lead().id)
+    await store.start()
+    await sync_tasks(lofty, store, list(sandbox.state.leads)[:1])
+    before = await homes(store)
+    sandbox.state.remove_lead(next(iter(sandbox.state.leads)))
+    sandbox.faults.add(LISTING, REFUSAL, after=1, times=None)
+    with pytest.raises(PermissionDeniedError):
+        await sync_tasks(lofty, store)
+    after = await homes(store)
+    assert before.items() < after.items()
+    assert await store.start(resume=True)
+
+
+async def test_of_a_lead_record_that_cannot_be_read_the_id_will_do(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+) -> None:
+    first, second, *_ = sandbox.state.leads
+    sandbox.faults.add(LISTING, listing_of({"leadId": first, "createTime": "tomorrow"}, {"leadId": second}), times=None)
+    report = await sync_tasks(lofty, store)
+    assert (report.leads, report.failed) == (2, ())
+    assert set((await homes(store)).values()) == {first, second}
+
+
+async def test_a_lead_record_without_an_id_keeps_leads_from_being_removed(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await sync_tasks(lofty, store)
+    before = await homes(store)
+    sandbox.faults.add(LISTING, listing_of({"leadId": next(iter(sandbox.state.leads))}, {"leadId": "?"}), times=None)
+    assert (await sync_tasks(lofty, store)).removed == 0
+    assert await homes(store) == before
+    assert "a lead cannot be read" in caplog.text
+
+
+async def test_a_refused_credential_ends_the_run_at_once(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+) -> None:
+    leads = list(sandbox.state.leads)
+    sandbox.credentials.revoke(sandbox.api_key)
+    with pytest.raises(AuthenticationError):
+        await sync_tasks(lofty, store, leads, concurrency=1)
+    assert len(sandbox.requests) == 1
+
+
+async def test_a_resumed_run_skips_what_is_done(sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:
+    sandbox.faults.add(TASKS_OF_LEAD, REFUSAL, after=7, times=None)
+    await sync_tasks(lofty, store)
+    sandbox.faults.clear()
+    report = await sync_tasks(lofty, store, resume=True)
+    assert (report.leads, report.skipped, report.total) == (3, 7, 10)
+    assert await homes(store) == truth(sandbox)
+    assert (await sync_tasks(lofty, store, resume=True)).skipped == 0
+
+
+async def test_a_new_run_skips_nothing(sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:
+    sandbox.faults.add(TASKS_OF_LEAD, REFUSAL, times=1)
+    await sync_tasks(lofty, store)
+    assert (await sync_tasks(lofty, store)).leads == 10
+
+
+@pytest.mark.parametrize("after", [0, 1, 5, 9])
+async def test_a_cancelled_run_keeps_what_was_fetched(after: int, lofty: LoftyClient, store: TaskStore) -> None:
+    running: asyncio.Task[SyncReport]
+
+    def stop(report: SyncReport) -> None:
+        if report.leads > after:
+            running.cancel()
+
+    sync = TaskSync(lofty, store, concurrency=2, on_progress=stop)
+    running = asyncio.create_task(sync.run())
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not sync.report.complete
+    assert len(await homes(store)) == sync.report.tasks == sync.report.added > 0
+    assert len(await store.start(resume=True)) == sync.report.leads
