@@ -1,0 +1,179 @@
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import lofty_async
+from lofty_async import errors
+
+HOME = Path(lofty_async.__file__).parents[1]
+
+PROMISED = {
+    "LoftyClient",
+    "RetryPolicy",
+    "UNSET",
+    *("ApiKey", "AccessToken", "ClientCredentials", "RefreshToken", "AuthorizationCode", "TokenStore"),
+    *("Lane", "RateLimiter", "FileStore", "RedisStore"),
+    *("Pager", "Page", "BulkRun", "LeadTasks"),
+    *("Task", "CalendarEntry", "MeetingSlot", "Lead", "User", "TaskV1", "AppointmentV1", "WebhookSubscription"),
+    *("TaskType", "AssignedRole", "EntryType", "WebhookEvent", "PermissionMode"),
+    *("parse_webhook", "WebhookReceiver", "Sandbox"),
+    *(
+        name
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.LoftyError) and kind.__module__ == errors.__name__
+    ),
+}
+
+PROGRAM = """
+import asyncio
+from datetime import UTC, datetime
+
+from lofty_async import (
+    UNSET, ApiKey, APIError, AssignedRole, CalendarEntry, InvalidRequestError, Lane, Lead, LeadTasks, LoftyClient,
+    LoftyError, MeetingSlot, Page, Pager, RateLimitedError, RetryPolicy, Task, TaskType, User, __version__,
+)
+
+
+async def main() -> None:
+    async with LoftyClient(ApiKey("key"), retry=RetryPolicy(retries=1), timeout=5, max_wait=None) as lofty:
+        pager: Pager[Task] = lofty.tasks.mine(page_size=100)
+        async for task in pager:
+            content: str | None = task.content
+            end_at: datetime | None = task.end_at
+            kind: TaskType | None = task.type
+            print(content, end_at, kind)
+        async for page in pager.pages():
+            pages: Page[Task] = page
+            total: int | None = pages.total
+            print(total, pages.cursor, len(pages.items))
+        first: Task | None = await pager.first()
+        everything: list[Task] = await pager.collect(limit=5)
+        entries: Pager[CalendarEntry] = lofty.calendar.list(start=datetime.now(UTC))
+        slots: Pager[MeetingSlot] = lofty.calendar.slots(start=datetime.now(UTC), end=datetime.now(UTC))
+        leads: list[Lead] = await lofty.leads.list(stage="New").collect()
+        print(first, everything, entries, slots, leads)
+        bulk = lofty.with_options(lane=Lane.BULK, retries=0, max_wait=9.5)
+        async with bulk.tasks.for_leads((lead.id for lead in leads), concurrency=8) as run:
+            async for result in run:
+                one: LeadTasks = result
+                error: LoftyError | None = one.error
+                found: tuple[Task, ...] = one.tasks
+                print(error, found)
+        task_id: int = await lofty.tasks.create(
+            type="Call", lead_id=1, content="c", assigned_role=AssignedRole.AGENT, end_at=datetime.now(UTC)
+        )
+        await lofty.tasks.update(task_id, content="d", start_at=UNSET)
+        user: User = await lofty.me()
+        print(user.id, __version__)
+        try:
+            await lofty.tasks.delete(task_id)
+        except RateLimitedError as refused:
+            wish: float | None = refused.retry_after
+            print(wish)
+        except InvalidRequestError as wrong:
+            argument: str | None = wrong.argument
+            print(argument)
+        except APIError as answer:
+            code: int | None = answer.code
+            print(code, answer.with_cursor("1").status)
+
+
+asyncio.run(main())
+"""
+
+MISTAKE = """
+from lofty_async import ApiKey, LoftyClient, Task
+
+async def main() -> None:
+    async with LoftyClient(ApiKey("key")) as lofty:
+        task: str = await lofty.tasks.get(1)
+        lofty.tasks.mine("100")
+"""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """This Python in a new process that knows the package, with warnings as errors."""
+    environment = os.environ | {"PYTHONPATH": str(HOME), "PYTHONWARNINGS": "error", "MYPYPATH": str(HOME)}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def loaded_by(program: str) -> set[str]:
+    """The modules that a new Python has loaded once it has run the program."""
+    done = run("-c", f"{program}\nimport sys\nprint(*sys.modules)")
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("program", "unloaded"),
+    [
+        (
+            "import lofty_async",
+            {"aiohttp", "aiohttp.web", "click", "rich", "lofty_async.sandbox", "lofty_async._public"},
+        ),
+        ("from lofty_async import models", {"aiohttp", "click", "rich", "lofty_async.sandbox", "lofty_async._public"}),
+        (
+            "from lofty_async import ApiKey, LoftyClient\nLoftyClient(ApiKey('key'))",
+            {"aiohttp.web", "aiohttp.web_app", "click", "rich", "lofty_async.sandbox", "lofty_async.cli"},
+        ),
+        ("from lofty_async import Sandbox", {"click", "rich", "pytest", "lofty_async.cli"}),
+    ],
+)
+def test_a_program_loads_no_more_than_it_uses(program: str, unloaded: set[str]) -> None:
+    assert not loaded_by(program) & unloaded
+
+
+def test_a_star_brings_every_promised_name() -> None:
+    names: dict[str, object] = {}
+    exec("from lofty_async import *", names)  # noqa: S102 - a star is allowed at a module's top alone
+    assert set(names) >= PROMISED
+    assert {name for name in names if not name.startswith("__")} == set(lofty_async.__all__)
+
+
+def test_every_public_name_is_listed_once_in_order_and_can_be_had() -> None:
+    listed = lofty_async.__all__
+    assert len(listed) == len(set(listed))
+    assert set(listed) <= set(dir(lofty_async))
+    assert "__version__" in dir(lofty_async)
+    assert dir(lofty_async) == sorted(dir(lofty_async))
+    for name in listed:
+        assert getattr(lofty_async, name) is getattr(lofty_async, name)
+
+
+@pytest.mark.parametrize("name", ["Nothing", "list", "_nothing", "errors.LoftyError", "", "not a name"])
+def test_an_unknown_name_is_an_attribute_error(name: str) -> None:
+    assert not hasattr(lofty_async, name)
+    with pytest.raises(AttributeError, match="module 'lofty_async' has no attribute") as caught:
+        getattr(lofty_async, name)
+    assert caught.value.name == name
+
+
+def test_an_unknown_name_cannot_be_imported() -> None:
+    done = run("-c", "from lofty_async import Nothing")
+    assert "ImportError: cannot import name 'Nothing' from 'lofty_async'" in done.stderr
+
+
+def test_a_module_can_be_had_without_importing_it_first() -> None:
+    done = run("-c", "import lofty_async\nprint(lofty_async.errors.LoftyError is lofty_async.LoftyError)")
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def checked(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    source = folder / "program.py"
+    source.write_text(program, encoding="utf-8")
+    return run("-m", "mypy", "--strict", "--config-file=", f"--cache-dir={folder / 'cache'}", str(source))
+
+
+@pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
+def test_a_program_s_types_check_and_its_mistakes_are_found(tmp_path: Path) -> None:
+    good = checked(PROGRAM, tmp_path)
+    assert good.returncode == 0, good.stdout + good.stderr
+    bad = checked(MISTAKE, tmp_path)
+    assert 'expression has type "Task", variable has type "str"' in bad.stdout
+    assert "Too many positional arguments" in bad.stdout
