@@ -63,6 +63,7 @@ class _Listing(Generic[T]):
     at: tuple[str, ...]
     fixed: Params = field(factory=dict[str, "str | list[str]"])
 
+    is_whole = False
     stops_on_repeats = True
     shifts = False
 
@@ -98,6 +99,8 @@ class _Listing(Generic[T]):
 @frozen(kw_only=True)
 class SingleListing(_Listing[T]):
     """A list that comes whole in one answer."""
+
+    is_whole = True
 
     def params(self, cursor: str | None) -> Params:
         if cursor is not None:

@@ -8,7 +8,7 @@ from weakref import WeakSet
 from attrs import evolve, field, frozen
 
 from .checks import refuse, within
-from .reading import END, Fetch, Listing, OnBadRecord, Page, Reading
+from .reading import END, Fetch, Listing, OnBadRecord, Page, Reading, ask
 
 __all__ = ["END", "Items", "Page", "Pager"]
 
@@ -81,12 +81,23 @@ class Pager(Generic[T]):
         """
         if limit is not None and within("limit", limit, 0) == 0:
             return []
+        if self.listing.is_whole and self.cursor is None:
+            return (await self._whole())[:limit]
         collected: list[T] = []
         async for page in self._reading(self.prefetch if limit is None else 0):
             collected += page.items
             if limit is not None and len(collected) >= limit:
                 break
         return collected[:limit]
+
+    async def _whole(self) -> list[T]:
+        """The records of a list that is one answer, without what only pages need."""
+        fetched = await ask(self.listing, self.fetch, None)
+        key = self.listing.key
+        if not fetched.bad and len({key(item) for item in fetched.items}) == len(fetched.items):
+            return fetched.items
+        reading = Reading(self.listing, self.fetch, self.on_bad_record, None, prefetch=0, first=fetched)
+        return [item async for page in reading for item in page.items]
 
     async def aclose(self) -> None:
         """End every reading under way; what was asked for ahead is cancelled, what is on its way is not yielded."""
@@ -102,6 +113,6 @@ class Pager(Generic[T]):
         await self.aclose()
 
     def _reading(self, prefetch: int) -> Reading[T]:
-        reading = Reading(self.listing, self.fetch, self.on_bad_record, self.cursor, prefetch)
+        reading = Reading(self.listing, self.fetch, self.on_bad_record, self.cursor, prefetch=prefetch)
         self._readings.add(reading)
         return reading

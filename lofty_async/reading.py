@@ -61,10 +61,12 @@ class Fetched(Generic[T]):
 class Listing(Protocol[T]):
     """How one list is paged: pure, from cursor to parameters and from body to records.
 
-    `request` names the call. `stops_on_repeats` says that pages without a new record end the list; `shifts` that rows
-    move while it is read, so that all keys are kept and their count is held against the total.
+    `request` names the call. `is_whole` says that one answer holds all there is; `stops_on_repeats` that pages
+    without a new record end the list; `shifts` that rows move while it is read, so that all keys are kept and their
+    count is held against the total.
     """
 
+    is_whole: bool
     stops_on_repeats: bool
     shifts: bool
 
@@ -156,8 +158,16 @@ class Reading(Generic[T]):
     """One pass over a list: an async iterator of pages. Dropping it cancels what it had asked for ahead."""
 
     def __init__(
-        self, listing: Listing[T], fetch: Fetch, on_bad_record: OnBadRecord, cursor: str | None, prefetch: int
+        self,
+        listing: Listing[T],
+        fetch: Fetch,
+        on_bad_record: OnBadRecord,
+        cursor: str | None,
+        *,
+        prefetch: int,
+        first: Fetched[T] | None = None,
     ) -> None:
+        self._first = first
         self._ahead: deque[tuple[str | None, asyncio.Task[Fetched[T]]]] = deque()
         self._listing, self._fetch, self._prefetch = listing, fetch, prefetch
         self._on_bad_record = on_bad_record
@@ -210,10 +220,13 @@ class Reading(Generic[T]):
 
     async def _next_fetched(self, cursor: str | None) -> Fetched[T]:
         try:
+            if self._first:
+                first, self._first = self._first, None
+                return first
             if self._ahead and self._ahead[0][0] == cursor:
                 return await self._ahead.popleft()[1]
             self.cancel()
-            return await _ask(self._listing, self._fetch, cursor)
+            return await ask(self._listing, self._fetch, cursor)
         except BaseException as failure:
             self.cancel()
             if isinstance(failure, LoftyError):
@@ -285,7 +298,7 @@ class Reading(Generic[T]):
         asked = {cursor for cursor, _ in self._ahead}
         for cursor in self._listing.ahead(fetched, self._prefetch):
             if cursor not in asked:
-                task = asyncio.get_running_loop().create_task(_ask(self._listing, self._fetch, cursor))
+                task = asyncio.get_running_loop().create_task(ask(self._listing, self._fetch, cursor))
                 task.add_done_callback(_hear)
                 self._ahead.append((cursor, task))
 
@@ -294,7 +307,7 @@ def _bad_key(bad: BadRecord) -> Hashable:
     return "bad", bad.error.record_id if bad.error.record_id is not None else cut(repr(bad.record))
 
 
-async def _ask(listing: Listing[T], fetch: Fetch, cursor: str | None) -> Fetched[T]:
+async def ask(listing: Listing[T], fetch: Fetch, cursor: str | None) -> Fetched[T]:
     # Not a method: a page fetched ahead must not keep alive the reading whose end cancels it.
     return listing.read(cursor, await fetch(listing.params(cursor)))
 

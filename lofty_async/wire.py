@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Final, cast
 
 from attrs import evolve, field, frozen
@@ -99,11 +100,13 @@ def _number(text: str | None, most: float) -> float | None:
     return value if value <= most else None
 
 
+@lru_cache(maxsize=1024)  # the same few texts come with every answer
 def _count(text: str | None) -> int | None:
     value = _number(text, _MOST_REQUESTS)
     return int(value) if value is not None and value.is_integer() else None
 
 
+@lru_cache(maxsize=64)  # answers of one second share it, and reading one costs more than the rest of the headers
 def _date(text: str | None) -> float | None:
     try:
         moment = parsedate_to_datetime(text) if text else None

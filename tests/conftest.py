@@ -10,9 +10,15 @@ import jsonschema
 import pytest
 from aiohttp import web
 from attrs import define, field, frozen
+from hypothesis import settings
 
 from lofty_async import LoftyClient, RetryPolicy
 from lofty_async.sandbox import RequestRecord, Sandbox, faults
+
+# A busy machine is no bug, so no example has a deadline.
+settings.register_profile("thorough", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=20)
+settings.load_profile("thorough")
 
 OpenClient = Callable[..., LoftyClient]
 

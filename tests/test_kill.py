@@ -14,7 +14,7 @@ from lofty_async import FileStore, LoftyClient, RateLimiter, RedisStore, Store
 from lofty_async.sandbox import Sandbox
 from tests.redis_server import needs_redis, running_redis
 
-LIMIT, WINDOW, HELD = 80, 5.0, 8
+LIMIT, WINDOW, HELD = 80, 6.0, 8
 
 VICTIM = f"""
 import asyncio, sys
@@ -71,7 +71,8 @@ async def victim(place: Place, sandbox: Sandbox) -> AsyncGenerator[asyncio.subpr
 
 async def test_a_killed_process_costs_its_permits_until_the_window_ends(place: Place) -> None:
     async with (
-        Sandbox(1, 1, limit=LIMIT, window=WINDOW, reset_style="epoch_ms") as sandbox,
+        # The victim's first request begins the window, and answers tell its end to the millisecond.
+        Sandbox(1, 1, limit=LIMIT, window=WINDOW, reset_style="ms_left", aligned=False) as sandbox,
         RateLimiter(store=place.open()) as limiter,
         LoftyClient(sandbox.auth, base_url=sandbox.url, limiter=limiter) as lofty,
     ):
@@ -84,7 +85,8 @@ async def test_a_killed_process_costs_its_permits_until_the_window_ends(place: P
         await at_once(lofty, LIMIT - HELD - 1)
         assert time.monotonic() < end
         await at_once(lofty, LIMIT)
-        assert end <= time.monotonic() < end + WINDOW / 2
+        # Later answers may have told the end a little earlier.
+        assert end - 0.5 < time.monotonic() < end + WINDOW / 2
         assert (sandbox.served, sandbox.rejected) == (LIMIT - HELD + LIMIT, 0)
 
 
