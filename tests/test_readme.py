@@ -73,6 +73,7 @@ async def test_the_web_app_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_the_programs_type_check(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
     for number, program in enumerate(PROGRAMS):
         (tmp_path / f"program_{number}.py").write_text(program, encoding="utf-8")
     process = await create_subprocess_exec(

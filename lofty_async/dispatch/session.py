@@ -52,7 +52,10 @@ class Session:
         session = await self._session()
         try:
             return await self._exchange(session, request, authorization, timeout)
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, AttributeError) as error:
+            # Some versions of aiohttp stumble over the missing connector of a session closed under them.
+            if isinstance(error, AttributeError) and not session.closed:
+                raise
             failure = _failure(error, request.label, timeout)
         # Raised out here, without a cause: some of aiohttp's errors hold the request's headers, credentials included.
         raise ClientClosedError("the client was closed", request=request.label) if self.closed else failure
