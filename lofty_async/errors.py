@@ -8,8 +8,6 @@ BODY_CHARACTERS = 200
 
 # Each field says `kw_only` for itself: on a class, attrs before 25.4 takes it for inherited fields too.
 
-# Each field says `kw_only` for itself: on a class, attrs before 25.4 takes it for inherited fields too.
-
 
 def cut(text: str) -> str:
     """At most 200 characters of a server's text: enough to recognise it, not enough to flood a log."""

@@ -1,19 +1,17 @@
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from aiohttp import web
-from attrs import define, field, frozen
+from attrs import define, field
 from hypothesis import settings
 
 from lofty_async import LoftyClient, RetryPolicy
-from lofty_async.sandbox import RequestRecord, Sandbox, faults
+from lofty_async.sandbox import Sandbox, faults
+from tests.description import Description
 
 # A busy machine is no bug, so no example has a deadline.
 settings.register_profile("thorough", deadline=None)
@@ -23,74 +21,6 @@ settings.load_profile("thorough")
 OpenClient = Callable[..., LoftyClient]
 
 AT_ONCE = RetryPolicy(first_wait=0)
-DESCRIPTION = (Path(__file__).parents[1] / "../shared/contract/openapi.json").resolve()
-
-
-def tolerant(schema: Any) -> Any:
-    """The schema with every field nullable: the vendor marks none, and any may be null."""
-    if isinstance(schema, list):
-        return [tolerant(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    loose = {name: tolerant(part) for name, part in schema.items() if name not in ("enum", "example")}
-    if isinstance(loose.get("type"), str):
-        loose["type"] = [loose["type"], "null"]
-    return loose
-
-
-def from_text(text: str) -> Any:
-    """The value that a query parameter stands for."""
-    return json.loads(text) if text in ("true", "false") or text.isdecimal() else text
-
-
-@frozen
-class Description:
-    """The vendor's description, to hold requests and answers against."""
-
-    strict: Mapping[str, Any]
-    loose: Mapping[str, Any]
-
-    @property
-    def routes(self) -> set[str]:
-        paths = self.strict["paths"]
-        return {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
-
-    def check_request(self, request: RequestRecord) -> None:
-        """Known parameters of the right type, all that are required, and a body where there is to be one."""
-        call = self._call(self.strict, request.route)
-        parameters = {one["name"]: one for one in call.get("parameters", ()) if one["in"] == "query"}
-        required = {name for name, one in parameters.items() if one.get("required")}
-        assert required <= request.query.keys() <= parameters.keys()
-        for name, text in request.query.items():
-            schema = parameters[name]["schema"]
-            jsonschema.validate(text if schema["type"] == "string" else from_text(text), schema)
-        assert request.headers.keys() >= {"Authorization", "Content-Type"}
-        assert bool(request.body) == ("requestBody" in call)
-        if request.body:
-            schema = self._resolved(self._schema(self.strict, call["requestBody"]))
-            if request.method == "PUT":  # one schema serves create and update, but an update is partial
-                schema.pop("required", None)
-            jsonschema.validate(request.json(), schema)
-            assert request.json().keys() <= schema["properties"].keys()
-
-    def check(self, route: str, body: Any) -> None:
-        """A good answer's body; `None` for an empty one."""
-        answer = self._call(self.loose, route)["responses"]["200"]
-        if "content" in answer:
-            jsonschema.validate(body, self._schema(self.loose, answer))
-        else:
-            assert body is None, f"{route} answers with an empty body"
-
-    def _call(self, document: Mapping[str, Any], route: str) -> Any:
-        method, path = route.split()
-        return document["paths"][path][method.lower()]
-
-    def _schema(self, document: Mapping[str, Any], holder: Mapping[str, Any]) -> Any:
-        return next(iter(holder["content"].values()))["schema"] | {"components": document["components"]}
-
-    def _resolved(self, schema: Any) -> dict[str, Any]:
-        name = schema["$ref"].rpartition("/")[2]
-        return dict(self.strict["components"]["schemas"][name]) | {"components": schema["components"]}
 
 
 @define
@@ -208,7 +138,7 @@ def outcomes(sandbox: Sandbox) -> Callable[[], list[tuple[str, int | None]]]:
 
 @pytest.fixture(scope="session")
 def description() -> Description:
-    if not DESCRIPTION.is_file():
+    found = Description.load()
+    if found is None:
         pytest.skip("the vendor's description is not there")
-    document = json.loads(DESCRIPTION.read_text())
-    return Description(document, tolerant(document))
+    return found

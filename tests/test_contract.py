@@ -12,7 +12,8 @@ from lofty_async import EntryType, LoftyClient, TaskType, WebhookEvent
 from lofty_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from tests.conftest import Description, Spy
+    from tests.conftest import Spy
+    from tests.description import Description
 
 
 @frozen

@@ -1,17 +1,15 @@
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
-import jsonschema
 import pytest
 from attrs import define, field, frozen
 
 from lofty_async.sandbox import Sandbox
+from tests.description import Description
 
-DESCRIPTION = Path(__file__).resolve().parents[3] / "shared/contract/openapi.json"
 NOON = 1_780_315_200.0  # 2026-06-01T12:00:00Z, a Monday
 
 
@@ -23,38 +21,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-def tolerant(schema: Any) -> Any:
-    """The schema with every field nullable: the vendor marks none, and any may be null."""
-    if isinstance(schema, list):
-        return [tolerant(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    loose = {name: tolerant(part) for name, part in schema.items() if name not in ("enum", "example")}
-    if isinstance(loose.get("type"), str):
-        loose["type"] = [loose["type"], "null"]
-    return loose
-
-
-@frozen
-class Description:
-    """The vendor's description, to hold answers against."""
-
-    document: Mapping[str, Any]
-
-    @classmethod
-    def load(cls) -> Self:
-        return cls(tolerant(json.loads(DESCRIPTION.read_text())))
-
-    def check(self, route: str, body: Any) -> None:
-        method, path = route.split()
-        content = self.document["paths"][path][method.lower()]["responses"]["200"].get("content")
-        if content is None:
-            assert body is None, f"{route} answers with an empty body"
-            return
-        schema = next(iter(content.values()))["schema"] | {"components": self.document["components"]}
-        jsonschema.validate(body, schema)
 
 
 @frozen
@@ -116,9 +82,8 @@ def headers(sandbox: Sandbox) -> dict[str, str]:
 
 @asynccontextmanager
 async def api_of(sandbox: Sandbox) -> AsyncIterator[Api]:
-    description = Description.load() if DESCRIPTION.is_file() else None
     async with sandbox, aiohttp.ClientSession(headers=headers(sandbox)) as session:
-        yield Api(sandbox, session, description)
+        yield Api(sandbox, session, Description.load())
 
 
 @pytest.fixture
