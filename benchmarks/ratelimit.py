@@ -225,13 +225,13 @@ def draw(rows: list[Row], path: Path) -> None:
     ]
     figure, axes = plt.subplots(len(shown), 1, sharex=True, figsize=(8, 1.6 * len(shown)), layout="constrained")
     for axis, row in zip(axes, shown, strict=True):
-        axis.hist(row.sent_at, bins=range(0, 560, 2), color="#2a6f97")
+        axis.hist(row.sent_at, bins=range(0, 560, 2), histtype="stepfilled", color="#2a6f97")
         for end in range(14, 560, 60):
             axis.axvline(end, color="#bbbbbb", linewidth=0.8, zorder=0)
         axis.set_title(f"{row.way}: {row.seconds:.0f} s, {row.refused} refused", fontsize=9, loc="left")
         axis.set_ylabel("accepted / 2 s", fontsize=8)
     axes[-1].set_xlabel("seconds; a line where the server's window ends")
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
 
 
 async def _real_rows(window: float) -> list[Row]:
