@@ -55,9 +55,17 @@ class Gate:
 
 
 class TestSettings:
-    @pytest.mark.parametrize("secret", ["", "x" * 15, "a-secret/with-a-slash-in-it", None])
-    def test_a_secret_is_long_and_one_segment(self, secret: Any) -> None:
-        with pytest.raises(InvalidRequestError, match="at least 16 characters") as caught:
+    @pytest.mark.parametrize(("secret", "warns"), [("x" * 15, True), ("x" * 16, False)])
+    def test_a_secret_that_can_be_guessed_is_warned_of(
+        self, caplog: pytest.LogCaptureFixture, secret: str, *, warns: bool
+    ) -> None:
+        WebhookReceiver(secret=secret)
+        assert ("can be guessed" in caplog.text) is warns
+        assert secret not in caplog.text
+
+    @pytest.mark.parametrize("secret", ["", "a-secret/with-a-slash-in-it", None, 7])
+    def test_a_secret_is_one_segment(self, secret: Any) -> None:
+        with pytest.raises(InvalidRequestError, match="without a slash") as caught:
             WebhookReceiver(secret=secret)
         assert caught.value.argument == "secret"
         assert str(secret or "?") not in str(caught.value)

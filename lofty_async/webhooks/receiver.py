@@ -32,13 +32,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SHORTEST_SECRET = 16
+UNGUESSABLE = 16  # characters: what is shorter can be found by trying
 
 
 def _check_secret(_: object, attribute: "Attribute[str]", secret: object) -> None:
-    if not isinstance(secret, str) or len(secret) < SHORTEST_SECRET or "/" in secret:
-        wanted = f"at least {SHORTEST_SECRET} characters without a slash, as secrets.token_urlsafe() makes them"
+    if not isinstance(secret, str) or not secret or "/" in secret:
+        wanted = "a text without a slash, such as secrets.token_urlsafe() makes"
         raise InvalidRequestError(f"the secret must be {wanted}", argument=attribute.name)
+    if len(secret) < UNGUESSABLE:
+        logger.warning("the webhook secret has fewer than %d characters and can be guessed", UNGUESSABLE)
 
 
 def _check_positive(_: object, attribute: "Attribute[int]", number: int) -> None:
@@ -55,9 +57,9 @@ def _check_seconds(_: object, attribute: "Attribute[float]", seconds: float) -> 
 class WebhookReceiver:
     """Takes in webhooks for aiohttp.web or any ASGI server, and hands them to `on_batch` or to `notices()`.
 
-    Lofty signs nothing, so the last segment of the callback's path is the `secret`: at least 16 characters,
-    none of them a slash. Servers write paths to their access logs; turn that off, or leave this path out of
-    it.
+    Lofty signs nothing, so the last segment of the callback's path is the `secret`: no slash in it, and 16
+    characters or more, lest a warning is logged. Servers write paths to their access logs; turn that off, or leave
+    this path out of it.
 
     A webhook is answered before the work on it begins. Up to `queue_size` batches wait for one of `workers`
     tasks that await `on_batch`, whose exceptions are logged and end nothing. Bodies over `max_body` bytes
