@@ -144,9 +144,13 @@ def make_store(kind: str) -> FileStore | RedisStore | None:
 
 
 async def worker(url: str, key: str, kind: str, calls: int) -> None:
-    """One process of the real run."""
+    """One process of the real run: prints when each call was done, and how long the longest waited for its turn."""
+    done: list[float] = []
+    waits = [0.0]
     async with (
-        RateLimiter(store=make_store(kind)) as shared,
+        RateLimiter(
+            store=make_store(kind), on_wait=lambda waited: waits.append(waited.seconds), wait_threshold=0
+        ) as shared,
         LoftyClient(ApiKey(key), base_url=url, limiter=shared, lane=Lane.INTERACTIVE) as lofty,
     ):
         left = iter(range(calls))
@@ -154,8 +158,10 @@ async def worker(url: str, key: str, kind: str, calls: int) -> None:
         async def work() -> None:
             for _ in left:
                 await lofty.me()
+                done.append(time.monotonic())
 
         await together(*(work() for _ in range(25)))
+    print(json.dumps({"done": done, "longest_wait": max(waits)}))
 
 
 @asynccontextmanager
@@ -196,12 +202,22 @@ async def over_sockets(way: str, kind: str, *, processes: int, window: float) ->
     with Sandbox.in_thread(leads=0, limit=limit, window=window, reset_style="epoch_ms") as sandbox:
         began = time.perf_counter()
         command = [sys.executable, "-m", "benchmarks.ratelimit", "--worker", sandbox.url, sandbox.auth.key, kind]
-        started = [await asyncio.create_subprocess_exec(*command, str(calls // processes)) for _ in range(processes)]
-        for process in started:
-            await process.wait()
+        started = [
+            await asyncio.create_subprocess_exec(*command, str(calls // processes), stdout=asyncio.subprocess.PIPE)
+            for _ in range(processes)
+        ]
+        told = [json.loads((await process.communicate())[0]) for process in started]
         seconds = time.perf_counter() - began
         best = (calls // limit - 1) * window
-        return Row(way, seconds, seconds / best, sandbox.rejected, 0.0, [calls // processes] * processes, [])
+        longest = max(one["longest_wait"] for one in told)
+        return Row(way, seconds, seconds / best, sandbox.rejected, longest, _shares_of_first_half(told), [])
+
+
+def _shares_of_first_half(told: list[dict[str, Any]]) -> list[int]:
+    """How many of the first half of all calls each process got: in the end, each gets all of its own."""
+    moments = sorted(moment for one in told for moment in one["done"])
+    half = moments[len(moments) // 2]
+    return [sum(moment < half for moment in one["done"]) for one in told]
 
 
 async def real(window: float) -> AsyncIterator[Row]:
