@@ -16,6 +16,7 @@ from lofty_async.bulk import BulkProgress, BulkRun, LeadTasks, as_value
 from lofty_async.errors import ClientClosedError, InvalidRequestError, NotFoundError, ServerError
 from lofty_async.models import Task
 from lofty_async.sandbox import Sandbox
+from tests.leaks import others, settled
 from tests.virtual import now, run
 
 Wait = Callable[[int], float]
@@ -84,16 +85,6 @@ async def broken(ids: Iterable[int], failure: BaseException) -> AsyncIterator[in
     for lead_id in ids:
         yield lead_id
     raise failure
-
-
-def others() -> set[asyncio.Task[Any]]:
-    return asyncio.all_tasks() - {task for task in [asyncio.current_task()] if task}
-
-
-async def settled() -> None:
-    gc.collect()
-    for _ in range(4):
-        await asyncio.sleep(0)
 
 
 @pytest.fixture(autouse=True)

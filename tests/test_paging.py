@@ -26,6 +26,7 @@ from lofty_async.paging import END, Page, Pager
 from lofty_async.reading import Listing, OnBadRecord
 from lofty_async.sandbox import Sandbox
 from lofty_async.wire import Params
+from tests.leaks import others, settled
 from tests.virtual import now, run
 
 MINE = "GET /v2.0/tasks/my-tasks"
@@ -126,17 +127,6 @@ def size(params: dict[str, str]) -> int:
 
 def ids(items: Iterable[Any]) -> list[int]:
     return [int(item.id) for item in items]
-
-
-def others() -> set[asyncio.Task[Any]]:
-    return asyncio.all_tasks() - {task for task in [asyncio.current_task()] if task}
-
-
-async def settled() -> None:
-    """Let what was cancelled end."""
-    gc.collect()
-    for _ in range(3):
-        await asyncio.sleep(0)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,8 @@ from lofty_async import LoftyClient
 from lofty_async.paging import Pager
 from lofty_async.reading import Listing
 from lofty_async.sandbox import Sandbox
-from tests.test_paging import Server, after_id, ids, numbered, offset, others, settled
+from tests.leaks import others, settled
+from tests.test_paging import Server, after_id, ids, numbered, offset
 from tests.virtual import run
 
 ROWS = list(range(1, 12))
