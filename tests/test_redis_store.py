@@ -1,3 +1,4 @@
+import sys
 import time
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -143,3 +144,9 @@ async def test_a_ledger_that_others_change_all_the_time_is_given_up(store: Redis
         await take(RedisStore(rival, "my-app", timeout=10.0))
     assert len(rival.ran) == TRIES
     assert (await take(store, holding=1)).epoch
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    with pytest.raises(ModuleNotFoundError, match=r"lofty-async\[redis\]"):
+        RedisStore.from_url("redis://127.0.0.1", "app")

@@ -87,7 +87,10 @@ class RedisStore(Store):
     @classmethod
     def from_url(cls, url: str, app_id: str, *, base_url: str = BASE_URL, timeout: float = TIMEOUT) -> "RedisStore":
         """A store with a client of its own; needs the extra `redis`."""
-        import redis.asyncio  # noqa: PLC0415 - an extra
+        try:
+            import redis.asyncio  # noqa: PLC0415 - an extra
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError('RedisStore.from_url needs redis: pip install "lofty-async[redis]"') from error
 
         client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType] - untyped options
         store = cls(client, app_id, base_url=base_url, timeout=timeout)
