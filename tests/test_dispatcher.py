@@ -413,6 +413,15 @@ class TestCredential:
         assert seen(sandbox, "POST /oauth/token") == 2
 
 
+async def closed_during_a_call(lofty: LoftyClient, hold: "Hold") -> tuple["asyncio.Task[None]", object]:
+    """The closing of a client in the middle of a call, and what that call came to."""
+    call = asyncio.create_task(lofty.me())
+    await hold.reached()
+    closing = asyncio.create_task(lofty.close())
+    (outcome,) = await asyncio.gather(call, return_exceptions=True)
+    return closing, outcome
+
+
 class TestClosing:
     @pytest.fixture
     def auth(self, sandbox: Sandbox) -> ClientCredentials:
@@ -423,12 +432,8 @@ class TestClosing:
         self, sandbox: Sandbox, auth: ClientCredentials, open_client: "OpenClient", hold: "Hold"
     ) -> None:
         sandbox.faults.add("POST /oauth/token", hold)
-        lofty = open_client(auth)
-        call = asyncio.create_task(lofty.me())
-        await hold.reached()
-        closing = asyncio.create_task(lofty.close())
-        results = await asyncio.gather(call, return_exceptions=True)
-        assert "closed" in str(results[0])
+        closing, outcome = await closed_during_a_call(open_client(auth), hold)
+        assert "closed" in str(outcome)
         assert not closing.done()
         hold.gate.set()
         await closing
@@ -452,10 +457,7 @@ class TestClosing:
     ) -> None:
         sandbox.faults.add("POST /oauth/token", hold)
         lofty = open_client(auth)
-        call = asyncio.create_task(lofty.me())
-        await hold.reached()
-        closing = asyncio.create_task(lofty.close())
-        await asyncio.gather(call, return_exceptions=True)
+        closing, _ = await closed_during_a_call(lofty, hold)
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing

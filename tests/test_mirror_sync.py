@@ -216,3 +216,16 @@ async def test_a_cancelled_run_keeps_what_was_fetched(after: int, lofty: LoftyCl
     assert not sync.report.complete
     assert len(await homes(store)) == sync.report.tasks == sync.report.added > 0
     assert len(await store.start(resume=True)) == sync.report.leads
+
+
+async def test_two_and_a_half_windows_of_leads_take_three_windows_and_no_refusal(store: TaskStore) -> None:
+    window = 4.0  # for the minute of the real one
+    async with (
+        Sandbox(leads=250, tasks_per_lead=1, limit=100, window=window, reset_style="ms_left") as sandbox,
+        LoftyClient(sandbox.auth, base_url=sandbox.url) as lofty,
+    ):
+        report = await sync_tasks(lofty, store)
+        moments = [request.at for request in sandbox.requests]
+    assert (report.leads, report.requests, report.rejected, report.failed) == (250, 253, 0, ())
+    # Two windows' ends lie between the first request and the last, and no third.
+    assert 2 * window - 1 < moments[-1] - moments[0] < 3 * window

@@ -266,8 +266,7 @@ class RateLimiter:
     def _tell(on_wait: Callable[[Waited], None], event: Waited) -> None:
         try:
             on_wait(event)
-        except Exception:
-            # The listener is the user's; its mistake must not cost the others their turn.
+        except Exception:  # the listener is the user's: its mistake must not cost the others their turn
             log.exception("on_wait failed")
 
     def _next_waiter(self, now: float) -> Waiter[Permit] | None:

@@ -61,7 +61,7 @@ async def serve(sandbox: Sandbox, announce: Announce = _announce) -> None:
             announce(f"API key: {sandbox.api_key}")
             await stopped.wait()
     finally:
-        with suppress(NotImplementedError):
+        with suppress(NotImplementedError):  # Windows, as above
             for number in SIGNALS:
                 loop.remove_signal_handler(number)
 
