@@ -34,7 +34,9 @@ def ends(*calls: tuple[float | None, float], close_at: float | None = None) -> l
         if close_at is not None:
             asyncio.get_running_loop().call_later(close_at, watch.end_all)
         found = await asyncio.gather(*(watched(watch, seconds, asyncio.sleep(takes)) for seconds, takes in calls))
-        assert (watch.calls, watch._timer) == ({}, None)
+        assert watch.calls == {}
+        await asyncio.sleep(max((seconds or 0) for seconds, _ in calls) + 1)
+        assert watch._timer is None
         return found
 
     return run(main())
@@ -91,6 +93,29 @@ def test_a_cancellation_by_somebody_else_stays_one(end: Callable[[Watch], None])
         return task.cancelled() and not watch.calls
 
     assert run(main())
+
+
+def test_calls_that_follow_each_other_share_a_timer() -> None:
+    async def main() -> list[asyncio.TimerHandle | None]:
+        watch, timers = Watch(), list[asyncio.TimerHandle | None]()
+        for _ in range(3):
+            await watched(watch, 30, asyncio.sleep(1))
+            timers.append(watch._timer)
+        return timers
+
+    first, *others = run(main())
+    assert first
+    assert others == [first] * 2
+
+
+def test_closing_leaves_no_timer() -> None:
+    async def main() -> asyncio.TimerHandle | None:
+        watch = Watch()
+        await watched(watch, 30, asyncio.sleep(1))
+        watch.end_all()
+        return watch._timer
+
+    assert run(main()) is None
 
 
 def test_the_call_may_go_on_after_its_deadline() -> None:

@@ -1,7 +1,7 @@
 """Ends calls from outside: those whose deadline has passed, and all of them when their client closes.
 
 One timer watches every call. A timer, a timeout scope or a task for each would cost more than the rest of a call's
-bookkeeping together.
+bookkeeping together; for the same reason the timer outlives a call that ends early, until it finds nothing to watch.
 """
 
 import asyncio
@@ -53,6 +53,7 @@ class Watch:
     calls: dict[Watched, None] = field(factory=dict[Watched, None])
     _timer: asyncio.TimerHandle | None = None
     _loop: asyncio.AbstractEventLoop | None = None
+    _looks_at: float = inf
 
     def begin(self) -> Watched:
         """Watch the running task's call; `finish` it whatever happens."""
@@ -63,31 +64,34 @@ class Watch:
         return call
 
     def finish(self, call: Watched) -> None:
-        self.calls.pop(call, None)
-        if not self.calls and self._timer:
-            self._timer.cancel()
-            self._timer = None
+        del self.calls[call]
 
     def end_within(self, call: Watched, seconds: float) -> None:
         """Give the call a deadline; `call.deadline = inf` takes it off."""
         loop = call.task.get_loop()
         call.deadline = loop.time() + seconds
-        if self._timer is None or self._loop is not loop or call.deadline < self._timer.when() - TICK:
+        if call.deadline < self._looks_at - TICK or loop is not self._loop:
             self._arm(loop, call.deadline)
 
     def end_all(self) -> None:
         """The client closes."""
+        self._disarm()
         for call in list(self.calls):
             call.end(Closed)
 
-    def _arm(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
+    def _arm(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        self._disarm()
+        self._loop, self._looks_at = loop, due + TICK / 2
+        self._timer = loop.call_at(self._looks_at, self._look)
+
+    def _disarm(self) -> None:
         if self._timer:
             self._timer.cancel()
-        self._loop, self._timer = loop, loop.call_at(at + TICK / 2, self._look)
+        self._timer, self._looks_at = None, inf
 
     def _look(self) -> None:
         """End what is overdue, and come back for what is due next."""
-        self._timer = None
+        self._disarm()
         if self._loop is None:
             return
         now = self._loop.time()
