@@ -79,6 +79,24 @@ def test_the_snapshot_tells_how_things_stand() -> None:
     assert run(main()) == RateLimit(LIMIT, 0, 60.0, {Lane.INTERACTIVE: 1, Lane.BULK: 1}, 0)
 
 
+def test_a_turn_that_has_come_is_given_without_waiting() -> None:
+    async def main() -> list[Permit | None]:
+        calls = Calls(exhausted())
+        early = calls.shared.acquire_now()
+        await asyncio.sleep(60)
+        permit, after_a_wait = calls.shared.acquire_now("route", lane=Lane.BULK), calls.shared.acquire_now()
+        for _ in range(LIMIT):
+            await calls.ask("person")
+        return [early, permit, after_a_wait, calls.shared.acquire_now()]
+
+    early, permit, after_a_wait, while_others_wait = run(main())
+    assert early is while_others_wait is None
+    assert permit is not None
+    assert (permit.route, permit.lane, permit.waited) == ("route", Lane.BULK, 0.0)
+    assert after_a_wait is not None
+    assert after_a_wait.number == permit.number + 1
+
+
 @pytest.mark.parametrize("lane", Lane)
 def test_first_come_first_served_in_a_lane(lane: Lane) -> None:
     async def main() -> list[str]:

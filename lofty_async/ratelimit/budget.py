@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 from math import inf
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from lofty_async.wire import RateState
 
@@ -20,7 +20,7 @@ from .window import Spend, Window
 log = logging.getLogger("lofty_async.ratelimit")
 
 
-@frozen
+@define
 class Charge:
     """What one permit is counted in: the application's window, and its route's where that has a limit of its own."""
 
@@ -45,21 +45,29 @@ class Budget:
     routes: Routes = field(factory=Routes)
     pace: Pace = field(factory=Pace)
     resets: ResetReader = field(factory=ResetReader)
+    _latest: dict[str, tuple[object, ...]] = field(factory=dict[str, "tuple[object, ...]"])
 
     def is_free(self, now: float, *, leaves_reserve: bool, lane: Lane = Lane.INTERACTIVE) -> bool:  # noqa: ARG002 - for a shared budget
         """Whether one more request may go now, as far as it does not depend on its route."""
-        window = self.window
-        if window.free(now) < 1 or window.in_flight >= self.max_burst or self.pace.ready_at(now) > now:
+        window, pace = self.window, self.pace
+        if window.in_flight >= self.max_burst or window.free(now) < 1:
             return False
-        return self._spare > (window.reserve(now, self.reserve) if leaves_reserve else 0)
+        if pace.per_second is not None and pace.ready_at(now) > now:
+            return False
+        if leaves_reserve or self.floor:
+            return self._spare > (window.reserve(now, self.reserve) if leaves_reserve else 0)
+        return True
 
     def is_open(self, route: str, now: float) -> bool:
-        return self.routes.ready_at(route, now) <= now
+        routes = self.routes
+        return not (routes.pauses or routes.windows) or routes.ready_at(route, now) <= now
 
     def take(self, route: str, now: float, lane: Lane = Lane.INTERACTIVE) -> Charge:  # noqa: ARG002 - for a shared budget
         """Count one request as in flight; ask `is_free` and `is_open` first."""
         self.pace.note(now)
-        return Charge(route, now, self.window.take(now), self.routes.take(route, now))
+        routes = self.routes
+        own = routes.take(route, now) if routes.pauses or routes.windows else None
+        return Charge(route, now, self.window.take(now), own)
 
     def release(self, charge: Charge) -> None:
         """Take back a request that never left."""
@@ -77,6 +85,9 @@ class Budget:
 
     def settle(self, charge: Charge, state: RateState, *, refused: bool, now: float, wall: float) -> None:
         """Learn from an answer."""
+        if not refused and self._is_like_the_latest(charge, state, now):
+            self.window.answered_alike(charge.spend, state.remaining or 0)
+            return
         if refused:
             self.window.refused(charge.spend)
         end = self.resets.end_of_window(state, now, wall)
@@ -85,6 +96,18 @@ class Budget:
             self._hold_back(charge, state, told=told, now=now)
         else:
             self._resume(charge, now)
+
+    def _is_like_the_latest(self, charge: Charge, state: RateState, now: float) -> bool:
+        """Whether an answer tells nothing but another Remaining, as most do in a burst."""
+        window, routes = self.window, self.routes
+        return (
+            self._latest.get(charge.route) == _figures(charge, state)
+            and charge.spend.serial == window.serial
+            and state.limit == window.limit
+            and state.remaining is not None
+            and (window.ends_at is None or now < window.ends_at)
+            and not (routes.pauses or routes.windows)
+        )
 
     async def aclose(self) -> None:
         """Let go of what the budget holds open."""
@@ -133,7 +156,10 @@ class Budget:
         if limit != application:
             log.info("the application's rate limit is %d requests per window (was %s)", limit, application)
             self.routes.cede(self.window, limit)
-        self.window.answered(charge.spend, limit, remaining, end, now)
+        is_current = self.window.answered(charge.spend, limit, remaining, end, now)
+        self._latest.pop(charge.route, None)
+        if is_current and None not in (state.limit, state.reset, state.server_time):
+            self._latest[charge.route] = _figures(charge, state)
         return True
 
     def _learn_nothing(self, charge: Charge, *, refused: bool, now: float) -> None:
@@ -168,3 +194,8 @@ class Budget:
         if pause and self.window.limit is None and now - pause.began >= WINDOW_LIKE:
             self.pace = Pace()
             self.window.guess(pause.accepted, now)
+
+
+def _figures(charge: Charge, state: RateState) -> tuple[object, ...]:
+    """What an answer tells of the window it was counted in, besides its Remaining."""
+    return charge.spend.serial, state.limit, state.reset, state.server_time

@@ -46,10 +46,10 @@ class Queue(Generic[Permit]):
     """The waiters of one lane, by route: adding, removing and finding the first take no longer for more waiters."""
 
     _routes: dict[str, OrderedDict[int, Waiter[Permit]]] = field(factory=dict[str, OrderedDict[int, Waiter[Permit]]])
-    _size: int = 0
+    size: int = field(default=0, init=False)
 
     def __len__(self) -> int:
-        return self._size
+        return self.size
 
     def add(self, waiter: Waiter[Permit]) -> None:
         """Queue it behind the others, or where its number says that it was before."""
@@ -58,7 +58,7 @@ class Queue(Generic[Permit]):
         # Only others that returned can be before it, and those are few.
         before = list(takewhile(lambda number: number < waiter.number, route)) if returns else []
         route[waiter.number] = waiter
-        self._size += 1
+        self.size += 1
         for number in [waiter.number, *reversed(before)] if returns else []:
             route.move_to_end(number, last=False)
 
@@ -67,7 +67,7 @@ class Queue(Generic[Permit]):
         route = self._routes.get(waiter.route)
         if route and route.get(waiter.number) is waiter:
             del route[waiter.number]
-            self._size -= 1
+            self.size -= 1
             if not route:
                 del self._routes[waiter.route]
 
@@ -86,7 +86,7 @@ class Queue(Generic[Permit]):
     def drain(self) -> list[Waiter[Permit]]:
         """Everyone who waits, taken out."""
         waiters = [waiter for route in self._routes.values() for waiter in route.values()]
-        self._routes, self._size = {}, 0
+        self._routes, self.size = {}, 0
         return waiters
 
 

@@ -25,6 +25,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from itertools import count
 from math import inf
 from types import TracebackType
 from typing import Final, Self
@@ -128,11 +129,12 @@ class RateLimiter:
         self._budget = Budget(reserve, floor, max_burst)
         if store:
             self._budget = SharedBudget(reserve, floor, max_burst, store=store, clock=clock, on_change=self._pump)
-        self._queues: dict[Lane, Queue[Permit]] = {lane: Queue() for lane in Lane}
+        self._interactive, self._bulk = Queue[Permit](), Queue[Permit]()
+        self._queues = {Lane.INTERACTIVE: self._interactive, Lane.BULK: self._bulk}
         self._deadlines: Deadlines[Permit] = Deadlines()
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._number = 0
+        self._numbers = count(1)
         self._since_bulk = 0
 
     async def __aenter__(self) -> Self:
@@ -161,16 +163,28 @@ class RateLimiter:
         Raises: RateLimitWaitTooLong at once where the wait is going to be longer than `max_wait` seconds, and after
             `max_wait` where it proves to be. ClientClosedError where the limiter is closed meanwhile.
         """
+        permit = self.acquire_now(route, lane=lane, returning=returning)
+        if permit is not None:
+            return permit
         now = self._clock()
-        loop = self._adopt_loop()
-        number = returning.number if returning else self._next_number()
-        if not self._waiting() and self._may_go(lane, now) and self._budget.is_open(route, now):
-            return self._grant(number, lane, route, 0.0, now)
         if max_wait is not None:
             predicted = self._budget.predict(0 if returning else self._ahead(lane), route, now)
             if predicted > max_wait:
                 raise _too_long(predicted, max_wait, lane)
-        return await self._queue(Waiter(number, lane, route, now, loop.create_future(), max_wait))
+        number = returning.number if returning else next(self._numbers)
+        future = asyncio.get_running_loop().create_future()
+        return await self._queue(Waiter(number, lane, route, now, future, max_wait))
+
+    def acquire_now(
+        self, route: str = "", *, lane: Lane = Lane.INTERACTIVE, returning: Permit | None = None
+    ) -> Permit | None:
+        """What `acquire` gives to a call that need not wait; `None` where it has to."""
+        now = self._clock()
+        if asyncio.get_running_loop() is not self._loop:
+            self._adopt_loop()
+        if self._waiting() or not self._may_go(lane, now) or not self._budget.is_open(route, now):
+            return None
+        return self._grant(returning.number if returning else next(self._numbers), lane, route, 0.0, now)
 
     @property
     def snapshot(self) -> RateLimit:
@@ -190,21 +204,17 @@ class RateLimiter:
         return self._budget.predict(self._ahead(lane), route, self._clock())
 
     def _ahead(self, lane: Lane) -> int:
-        return self._waiting() if lane is Lane.BULK else len(self._queues[Lane.INTERACTIVE])
+        return self._waiting() if lane is Lane.BULK else self._interactive.size
 
     def _waiting(self) -> int:
-        return sum(len(queue) for queue in self._queues.values())
-
-    def _next_number(self) -> int:
-        self._number += 1
-        return self._number
+        return self._interactive.size + self._bulk.size
 
     def _may_go(self, lane: Lane, now: float) -> bool:
         leaves_reserve = lane is Lane.BULK and not self._is_turn_of_bulk()
         return self._budget.is_free(now, leaves_reserve=leaves_reserve, lane=lane)
 
     def _is_turn_of_bulk(self) -> bool:
-        return self._since_bulk >= BULK_SHARE and len(self._queues[Lane.BULK]) > 0
+        return self._since_bulk >= BULK_SHARE and self._bulk.size > 0
 
     def _grant(self, number: int, lane: Lane, route: str, waited: float, now: float) -> Permit:
         self._since_bulk = self._since_bulk + 1 if lane is Lane.INTERACTIVE else 0
@@ -253,8 +263,8 @@ class RateLimiter:
     def _want(self, now: float) -> None:
         """Tell a shared budget how many calls wait that could go."""
         if isinstance(self._budget, SharedBudget):
-            queues = (self._queues[lane] for lane in (Lane.INTERACTIVE, Lane.BULK))
-            self._budget.want(*(queue.count(lambda route: self._budget.is_open(route, now)) for queue in queues))
+            counts = (queue.count(lambda route: self._budget.is_open(route, now)) for queue in self._queues.values())
+            self._budget.want(*counts)
 
     def _serve(self, waiter: Waiter[Permit], now: float) -> None:
         waited = now - waiter.since
@@ -297,19 +307,16 @@ class RateLimiter:
 
     def _next_look(self, now: float) -> float:
         routes = [route for queue in self._queues.values() for route in queue.routes()]
-        look = self._budget.next_look(now, routes, leaves_reserve=len(self._queues[Lane.BULK]) > 0)
+        look = self._budget.next_look(now, routes, leaves_reserve=self._bulk.size > 0)
         return min(look, self._deadlines.next())
 
-    def _adopt_loop(self) -> asyncio.AbstractEventLoop:
+    def _adopt_loop(self) -> None:
         """Leave what waited in another loop; its futures can be told nothing if that is gone."""
-        loop, before = asyncio.get_running_loop(), self._loop
-        if loop is not before:
-            left = self._drain()
-            self._loop = loop
-            if before and not before.is_closed():
-                error = RuntimeError("the rate limiter is used in another event loop now")
-                before.call_soon_threadsafe(_fail_all, left, error)
-        return loop
+        left, before = self._drain(), self._loop
+        self._loop = asyncio.get_running_loop()
+        if before and not before.is_closed():
+            error = RuntimeError("the rate limiter is used in another event loop now")
+            before.call_soon_threadsafe(_fail_all, left, error)
 
     def _drain(self) -> list[Waiter[Permit]]:
         """Everyone who waits, taken out."""

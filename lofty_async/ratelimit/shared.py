@@ -44,7 +44,7 @@ class Ticket:
     epoch: str
 
 
-@frozen
+@define
 class SharedCharge(Charge):
     """A charge that the store knows of; without a ticket it was made while the store was away."""
 

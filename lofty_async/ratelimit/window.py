@@ -6,7 +6,7 @@ Times are seconds of one monotonic clock. Ends of windows are upper bounds (see 
 from math import inf
 from typing import Final
 
-from attrs import define, frozen
+from attrs import define
 
 from .resets import WINDOW
 
@@ -24,7 +24,7 @@ WATCH: Final = 2.0  # seconds of a window after which others that spend would ha
 TAPER: Final = 8  # one part of the rest in flight at once, in company: others do not see it yet
 
 
-@frozen
+@define
 class Spend:
     """What a permit remembers of the window it was granted in, and how that stood then."""
 
@@ -100,27 +100,33 @@ class Window:
 
     def free(self, now: float) -> int:
         """How many may be sent now, whoever asks."""
-        self.roll(now)
-        if now < self.held_until:
+        if self.ends_at is not None and now >= self.ends_at:
+            self.roll(now)
+        spare = self.spare
+        if spare <= 0 or now < self.held_until:
             return 0
         fresh = self._most_in_flight(now) - (self.in_flight - self.carried)
-        return int(max(0, min(self.spare, fresh)))
+        return spare if fresh >= spare else max(0, int(fresh))
 
     @property
     def remaining(self) -> int:
         """What the server would tell if it were asked now, before what is in flight."""
-        return max(0, self.lowest - (self.untold - self.covered))
+        return max(0, self.lowest - self.untold + self.covered)
 
     @property
     def spare(self) -> int:
         """What the window still has once everything in flight has landed."""
-        return UNBOUNDED if self.limit is None else self.remaining - self.in_flight
+        if self.limit is None:
+            return UNBOUNDED
+        remaining = self.lowest - self.untold + self.covered
+        return remaining - self.in_flight if remaining > 0 else -self.in_flight
 
     def _most_in_flight(self, now: float) -> float:
         """Few while it is not known how things stand, a part of the rest in company, else no bound."""
         if self.seen:
-            alone = self.watched and not (self.company or self.company_before)
-            return inf if alone else max(1, self.lowest // TAPER)
+            if self.watched and not (self.company or self.company_before):
+                return inf
+            return self.lowest // TAPER or 1
         if self.limit is None and self.blind:
             return BLIND_BURST
         if self.limit is not None and self.trusted and not self.company_before:
@@ -189,8 +195,11 @@ class Window:
         self._land(spend)
         self.untold += 1
 
-    def answered(self, spend: Spend, limit: int, remaining: int, end: float | None, now: float) -> None:
-        """Learn from an answer's figures; `end` is the upper bound that its reset header gives."""
+    def answered(self, spend: Spend, limit: int, remaining: int, end: float | None, now: float) -> bool:
+        """Learn from an answer's figures; `end` is the upper bound that its reset header gives.
+
+        Returns whether they are this window's.
+        """
         self.roll(now)
         self._land(spend)
         if end is not None:
@@ -198,13 +207,25 @@ class Window:
             end += self.bias
         if end is not None and self._is_same_end(end, self.previous_end):
             self._hear_from_window_before(spend, remaining, end, now)
-            return
+            return False
         if self._is_of_newer_window(spend, remaining, end):
             self._begin(end)
             self.sent += 1
         if spend.serial == self.serial:
             self.covered = max(self.covered, spend.untold)
         self._see(limit, min(remaining, limit), end, now)
+        return True
+
+    def answered_alike(self, spend: Spend, remaining: int) -> None:
+        """Learn from an answer that tells this window's limit and end like one before: the same as `answered` does."""
+        self.in_flight -= 1
+        # After every answer of a burst: `min` and `max` would take as long as the rest of it.
+        if spend.untold > self.covered:  # noqa: PLR1730 - see above
+            self.covered = spend.untold
+        if remaining < self.lowest:  # noqa: PLR1730 - see above
+            self.lowest = remaining
+        if self.limit is not None and self.limit - remaining - self.head_start > self.sent:
+            self.company = True
 
     def _is_same_end(self, one: float, other: float) -> bool:
         # Windows follow each other a length apart, so ends that differ by less than half of one are the same.
