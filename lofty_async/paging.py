@@ -2,13 +2,13 @@
 
 from collections import deque
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 from weakref import WeakSet
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field
 
 from .checks import refuse, within
-from .reading import END, Fetch, Listing, OnBadRecord, Page, Reading, ask
+from .reading import END, Fetch, Fetched, Listing, OnBadRecord, Page, Reading
 
 __all__ = ["END", "Items", "Page", "Pager"]
 
@@ -34,7 +34,7 @@ class Items(Generic[T]):
         return self._items.popleft()
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Pager(Generic[T]):
     """A list that is asked for when it is read, as often as it is read.
 
@@ -48,7 +48,7 @@ class Pager(Generic[T]):
     on_bad_record: OnBadRecord = "raise"
     prefetch: int = 1
     cursor: str | None = None
-    _readings: "WeakSet[Reading[T]]" = field(factory=WeakSet["Reading[Any]"], init=False, repr=False)
+    _readings: "WeakSet[Reading[T]] | None" = field(default=None, init=False, repr=False)
 
     def __aiter__(self) -> Items[T]:
         return Items(self._reading(self.prefetch))
@@ -82,7 +82,9 @@ class Pager(Generic[T]):
         if limit is not None and within("limit", limit, 0) == 0:
             return []
         if self.listing.is_whole and self.cursor is None:
-            return (await self._whole())[:limit]
+            fetched = self.listing.read(None, await self.fetch(self.listing.params(None)))
+            items = fetched.items if self._is_plain(fetched) else await self._checked(fetched)
+            return items if limit is None else items[:limit]
         collected: list[T] = []
         async for page in self._reading(self.prefetch if limit is None else 0):
             collected += page.items
@@ -90,18 +92,18 @@ class Pager(Generic[T]):
                 break
         return collected[:limit]
 
-    async def _whole(self) -> list[T]:
-        """The records of a list that is one answer, without what only pages need."""
-        fetched = await ask(self.listing, self.fetch, None)
-        key = self.listing.key
-        if not fetched.bad and len({key(item) for item in fetched.items}) == len(fetched.items):
-            return fetched.items
+    def _is_plain(self, fetched: Fetched[T]) -> bool:
+        """Whether nothing is bad and nothing comes twice in a list that is one answer."""
+        items = fetched.items
+        return not fetched.bad and (len(items) < 2 or len(set(map(self.listing.key, items))) == len(items))
+
+    async def _checked(self, fetched: Fetched[T]) -> list[T]:
         reading = Reading(self.listing, self.fetch, self.on_bad_record, None, prefetch=0, first=fetched)
         return [item async for page in reading for item in page.items]
 
     async def aclose(self) -> None:
         """End every reading under way; what was asked for ahead is cancelled, what is on its way is not yielded."""
-        for reading in list(self._readings):
+        for reading in list(self._readings or ()):
             reading.close()
 
     async def __aenter__(self) -> Self:
@@ -114,5 +116,7 @@ class Pager(Generic[T]):
 
     def _reading(self, prefetch: int) -> Reading[T]:
         reading = Reading(self.listing, self.fetch, self.on_bad_record, self.cursor, prefetch=prefetch)
+        if self._readings is None:
+            self._readings = WeakSet()
         self._readings.add(reading)
         return reading

@@ -44,7 +44,7 @@ class Page(Generic[T]):
         return len(self.items)
 
 
-@frozen
+@define
 class Fetched(Generic[T]):
     """One answer, read: `next` is the cursor of what follows, `None` at the end.
 

@@ -5,14 +5,17 @@ from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final, cast
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
+from multidict import istr
 
 from . import _json, errors
 
-Params = Mapping[str, "str | list[str]"]
+Params = Mapping[str, "str | tuple[str, ...]"]
 
+NO_PARAMS: Final[Params] = MappingProxyType({})
 BASE_URL: Final = "https://api.lofty.com"
 
 
@@ -34,21 +37,21 @@ class Route:
         object.__setattr__(self, "label", f"{self.method} {self.template}")
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Request:
     """One request, ready to be sent as often as needed; `target` is the path with the ids filled in."""
 
     route: Route
     target: str
-    params: Params | None = None
+    params: Params = NO_PARAMS
     body: bytes | None = None
 
     @property
     def label(self) -> str:
-        return f"{self.route.method} {self.target}"
+        return self.route.label if self.target == self.route.template else f"{self.route.method} {self.target}"
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Reply:
     """One answer as it arrived."""
 
@@ -57,7 +60,7 @@ class Reply:
     body: bytes
 
 
-@frozen
+@define
 class RateState:
     """What one answer says of the budget; each part `None` where it was missing or makes no sense.
 
@@ -74,6 +77,13 @@ class RateState:
 SILENT: Final = RateState()
 
 
+# Of multidict's own kind, which its headers are asked for without folding the case each time.
+_DATE: Final = istr("Date")
+_LIMIT: Final = istr("X-RateLimit-Limit")
+_REMAINING: Final = istr("X-RateLimit-Remaining")
+_RESET: Final = istr("X-RateLimit-Reset")
+_RETRY_AFTER: Final = istr("Retry-After")
+
 # Beyond these a header makes no sense: windows are a minute, and milliseconds since 1970 have thirteen digits.
 _MOST_REQUESTS: Final = 1e9
 _LATEST_RESET: Final = 1e14
@@ -83,13 +93,14 @@ _NUMBER: Final = re.compile(r"\d{1,15}(\.\d{1,9})?", re.ASCII)
 
 def read_rate(headers: Mapping[str, str]) -> RateState:
     """The budget as the headers tell it; a limit without a remaining (or the reverse) is kept as it is."""
-    date = headers.get("Date")
+    get = headers.get
+    date, retry_after = get(_DATE), get(_RETRY_AFTER)
     return RateState(
-        limit=_count(headers.get("X-RateLimit-Limit")) or None,
-        remaining=_count(headers.get("X-RateLimit-Remaining")),
-        reset=_number(headers.get("X-RateLimit-Reset"), _LATEST_RESET),
-        server_time=_date(date),
-        retry_after=_retry_after(headers.get("Retry-After"), date),
+        _count(get(_LIMIT)) or None,
+        _count(get(_REMAINING)),
+        _reset(get(_RESET)),
+        _date(date),
+        None if retry_after is None else _retry_after(retry_after, date),
     )
 
 
@@ -104,6 +115,11 @@ def _number(text: str | None, most: float) -> float | None:
 def _count(text: str | None) -> int | None:
     value = _number(text, _MOST_REQUESTS)
     return int(value) if value is not None and value.is_integer() else None
+
+
+@lru_cache(maxsize=64)
+def _reset(text: str | None) -> float | None:
+    return _number(text, _LATEST_RESET)
 
 
 @lru_cache(maxsize=64)  # answers of one second share it, and reading one costs more than the rest of the headers

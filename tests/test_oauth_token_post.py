@@ -61,6 +61,15 @@ async def test_a_form_and_its_headers_arrive(serve: Serve, session: aiohttp.Clie
     assert "Authorization" not in without
 
 
+async def test_a_form_is_one_in_a_session_that_sends_json(serve: Serve) -> None:
+    async def token(request: web.BaseRequest) -> web.Response:
+        return web.json_response(dict(await request.post()))
+
+    url = await serve(token)
+    async with aiohttp.ClientSession(headers={"Content-Type": "application/json"}) as session:
+        assert await token_post(session, timeout=5.0, user_agent="tests/1")(url, FORM, None) == (200, FORM)
+
+
 @pytest.mark.parametrize(
     ("status", "text", "body"),
     [

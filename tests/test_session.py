@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from lofty_async.dispatch import Session
+from lofty_async.dispatch.session import MOST_URLS
 from lofty_async.errors import ClientClosedError, ConnectionFailed, RequestTimeout
 from lofty_async.sandbox import Sandbox, faults
 from lofty_async.wire import Request, Route
@@ -75,9 +77,9 @@ async def test_cookies_are_not_kept(sandbox: Sandbox, session: Session, authoriz
 
 
 async def test_parameters_arrive_as_they_were_meant(sandbox: Sandbox, session: Session, authorization: str) -> None:
-    params: dict[str, str | list[str]] = {
+    params: dict[str, str | tuple[str, ...]] = {
         "startTime": "2026-03-01T15:00:00+02:00",
-        "sourceType": ["1", "2"],
+        "sourceType": ("1", "2"),
         "stage": "New & old=100% #1 ü",
     }
     await session.send(Request(CALENDAR, CALENDAR.template, params), authorization, 5)
@@ -85,6 +87,34 @@ async def test_parameters_arrive_as_they_were_meant(sandbox: Sandbox, session: S
     assert query["startTime"] == "2026-03-01T15:00:00+02:00"
     assert query.getall("sourceType") == ["1", "2"]
     assert query["stage"] == "New & old=100% #1 ü"
+
+
+async def test_another_question_goes_to_another_address(sandbox: Sandbox, session: Session, authorization: str) -> None:
+    asked: list[dict[str, str | tuple[str, ...]]] = [{"limit": "1"}, {}, {"limit": "2"}, {"limit": "1"}]
+    for params in asked:
+        await session.send(Request(CALENDAR, CALENDAR.template, params), authorization, 5)
+    assert [dict(request.query) for request in sandbox.requests] == asked
+
+
+async def test_addresses_kept_for_those_who_ask_the_same_again_are_bounded(session: Session) -> None:
+    def address(number: int) -> URL:
+        return session._url(Request(CALENDAR, CALENDAR.template, {"limit": str(number)}))
+
+    assert address(0) is address(0)
+    assert [address(number).query["limit"] for number in range(MOST_URLS + 9)] == [*map(str, range(MOST_URLS + 9))]
+    assert len(session._urls) <= MOST_URLS
+
+
+async def test_the_same_headers_leave_in_a_session_of_its_own_and_in_one_handed_in(
+    sandbox: Sandbox, session: Session, authorization: str
+) -> None:
+    async with aiohttp.ClientSession() as given:
+        for each in (session, Session(sandbox.url, "tests/1", given)):
+            await each.send(ME, authorization, 5)
+    own, others = (dict(request.headers) for request in sandbox.requests)
+    assert own == others
+    assert own["Content-Type"] == own["Accept"] == "application/json"
+    assert (own["User-Agent"], own["Authorization"]) == ("tests/1", authorization)
 
 
 async def test_one_session_serves_another_credential(sandbox: Sandbox, session: Session) -> None:
@@ -100,7 +130,8 @@ async def test_a_broken_connection_may_have_carried_the_request_which_is_sent_on
 ) -> None:
     await session.send(ME, authorization, 5)  # so that the connection is an old one
     sandbox.faults.add("*tasks/*", fault, times=None)
-    request = Request(Route(method, "/v2.0/tasks/{taskId}"), "/v2.0/tasks/5", None, b"{}" if method == "PUT" else None)
+    body = b"{}" if method == "PUT" else None
+    request = Request(Route(method, "/v2.0/tasks/{taskId}"), "/v2.0/tasks/5", body=body)
     with pytest.raises(ConnectionFailed, match="broke") as caught:
         await session.send(request, authorization, 5)
     assert caught.value.sent

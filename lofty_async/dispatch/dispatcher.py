@@ -7,7 +7,7 @@ from contextlib import suppress
 from math import inf
 from typing import Any, Final, TypeVar
 
-from attrs import define, evolve, field, frozen
+from attrs import evolve, field, frozen
 
 from lofty_async import _json, errors
 from lofty_async.auth import Auth
@@ -43,13 +43,10 @@ class Stats:
     waited: float = 0.0
 
 
-@define(eq=False)
 class Journey:
     """What has become of one call so far."""
 
-    request: Request
-    options: Options
-    watched: Watched
+    # The class's, not each instance's: most calls end well at once and never change them.
     attempts: int = 0
     failures: int = 0
     refusals: int = 0
@@ -59,6 +56,9 @@ class Journey:
     renewed: bool = False
     refused: Permit | None = None
     last: errors.CallError | None = None
+
+    def __init__(self, request: Request, options: Options, watched: Watched) -> None:
+        self.request, self.options, self.watched = request, options, watched
 
     def wait_left(self) -> float | None:
         most = self.options.max_wait
@@ -103,10 +103,14 @@ class Dispatcher:
         """
         journey = Journey(request, options, self._watch.begin())
         try:
-            return await self._answer(journey)
+            while (answer := await self._once(journey)) is AGAIN:
+                pass
         except asyncio.CancelledError:
             if not journey.watched.was_ended_by(Closed):
                 raise
+        else:
+            self._budget.earn()
+            return answer
         finally:
             self._watch.finish(journey.watched)
         raise journey.told(_closed_during(journey))
@@ -122,33 +126,40 @@ class Dispatcher:
         finally:
             await self.session.close()
 
-    async def _answer(self, journey: Journey) -> Any:
-        while True:
-            answer = await self._once(journey)
-            if answer is not AGAIN:
-                self._budget.earn()
-                return answer
-
     async def _once(self, journey: Journey) -> Any:
         """One attempt: what it brought, or `AGAIN`."""
-        permit = await self._admit(journey)
-        authorization = await self._authorise(permit, journey)
+        permit = self._admitted(journey) or await self._admit(journey)
+        authorization = self.auth.ready()
+        if authorization is None:
+            authorization = await self._authorise(permit, journey)
         began = self._clock()
         try:
             reply = await self._send(permit, authorization, journey)
         except (errors.ConnectionFailed, errors.RequestTimeout) as error:
             journey.spent += self._clock() - began
             return await self._decide(journey, error, Failure(arrived=error.sent, passing=True))
-        journey.spent += self._clock() - began
-        if is_refusal(reply.status, reply.body):
-            return self._turned_away(journey, permit, reply)
+        refused = is_refusal(reply.status, reply.body)
+        permit.settle(read_rate(reply.headers), refused=refused)
         if reply.status < 300:
-            return await self._read(journey, reply)
+            try:
+                return read_result(reply, journey.request.label)
+            except errors.DecodeError as error:
+                journey.spent += self._clock() - began
+                # A proxy's page or half an answer: the next one may be whole.
+                return await self._decide(journey, error, Failure(arrived=True, passing=True))
+        journey.spent += self._clock() - began
+        if refused:
+            return self._turned_away(journey, permit, reply)
         return await self._judge(journey, reply, authorization)
 
-    async def _admit(self, journey: Journey) -> Permit:
+    def _admitted(self, journey: Journey) -> Permit | None:
+        """The permit of a call whose turn it is now."""
         if self.session.closed:
             raise errors.ClientClosedError("the client was closed", request=journey.request.label)
+        route, lane = journey.request.route.label, journey.options.lane
+        return self.limiter.acquire_now(route, lane=lane, returning=journey.refused)
+
+    async def _admit(self, journey: Journey) -> Permit:
         self._begin_waiting()
         try:
             permit = await self.limiter.acquire(
@@ -175,9 +186,6 @@ class Dispatcher:
             self._waited += self._clock() - self._waiting_since
 
     async def _authorise(self, permit: Permit, journey: Journey) -> str:
-        authorization = self.auth.ready()
-        if authorization is not None:
-            return authorization
         try:
             return await self.auth.fetch(self.session.post_form)
         except errors.CallError as error:
@@ -188,35 +196,21 @@ class Dispatcher:
             raise
 
     async def _send(self, permit: Permit, authorization: str, journey: Journey) -> Reply:
-        """Send once; the permit ends here, whatever happens."""
+        """Send once; where no answer comes, the permit ends here."""
         journey.attempts += 1
         self._requests += 1
-        try:
-            reply = await self._within_timeout(journey, authorization)
-        except (errors.ConnectionFailed, errors.RequestTimeout) as error:
-            if not error.sent:
-                permit.release()
-            raise
-        except errors.InvalidRequestError:
-            permit.release()
-            raise
-        else:
-            permit.settle(read_rate(reply.headers), refused=is_refusal(reply.status, reply.body))
-            return reply
-        finally:
-            # Lost or cancelled on its way: the server may have counted it. A permit that has ended stays ended.
-            permit.settle()
-
-    async def _within_timeout(self, journey: Journey, authorization: str) -> Reply:
         seconds = journey.options.timeout
-        if seconds is None:
-            return await self.session.send(journey.request, authorization, None)
-        self._watch.end_within(journey.watched, seconds)
+        if seconds is not None:
+            self._watch.end_within(journey.watched, seconds)
         try:
             return await self.session.send(journey.request, authorization, seconds)
         except asyncio.CancelledError:
+            permit.settle()
             if not journey.watched.was_ended_by(DeadlinePassed):
                 raise
+        except BaseException as failure:
+            _end_unanswered(permit, failure)
+            raise
         finally:
             journey.watched.deadline = inf
         raise errors.RequestTimeout(f"no answer within {seconds:g} s", timeout=seconds)
@@ -302,3 +296,12 @@ def _closed_during(journey: Journey) -> errors.ClientClosedError:
 def _is_gone(error: errors.APIError) -> bool:
     # The calendar says "bad parameter" of an entry that is not there (contract, section 4).
     return isinstance(error, errors.NotFoundError) or error.code == 20012
+
+
+def _end_unanswered(permit: Permit, failure: BaseException) -> None:
+    """What was lost on its way the server may have counted."""
+    unsent = isinstance(failure, errors.ConnectionFailed | errors.RequestTimeout) and not failure.sent
+    if unsent or isinstance(failure, errors.InvalidRequestError):
+        permit.release()
+    else:
+        permit.settle()

@@ -13,6 +13,7 @@ from lofty_async.wire import Reply, Request
 
 from .token_post import token_post
 
+MOST_URLS: Final = 256  # kept for those who ask the same again
 CONNECTING: Final = 0.5  # of the timeout, at most: what runs out then was never sent, and may be sent again
 
 
@@ -30,7 +31,7 @@ class Session:
         self._opened: AsyncGenerator[aiohttp.ClientSession, None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._headers: tuple[str, CIMultiDict[str]] | None = None
-        self._urls: dict[str, URL] = {}
+        self._urls: dict[tuple[object, ...], URL] = {}
         self._timeouts: dict[float | None, aiohttp.ClientTimeout] = {}
         self.closed = False
 
@@ -49,9 +50,19 @@ class Session:
         Raises: ConnectionFailed or RequestTimeout, each saying whether the request may have reached the server;
         ClientClosedError where the session was closed under it.
         """
-        session = await self._session()
+        session = self._ready() or await self._session()
         try:
-            return await self._exchange(session, request, authorization, timeout)
+            # No `async with`: a body that is read, or that breaks, lets go of its connection by itself.
+            response = await session.request(
+                request.route.method,
+                self._url(request),
+                data=request.body,
+                headers=self._headers_with(authorization),
+                timeout=self._timeout(timeout),
+                allow_redirects=False,
+                raise_for_status=False,
+            )
+            return Reply(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, OSError, AttributeError) as error:
             # Some versions of aiohttp stumble over the missing connector of a session closed under them.
             if isinstance(error, AttributeError) and not session.closed:
@@ -59,21 +70,6 @@ class Session:
             failure = _failure(error, request.label, timeout)
         # Raised out here, without a cause: some of aiohttp's errors hold the request's headers, credentials included.
         raise ClientClosedError("the client was closed", request=request.label) if self.closed else failure
-
-    async def _exchange(
-        self, session: aiohttp.ClientSession, request: Request, authorization: str, seconds: float | None
-    ) -> Reply:
-        async with session.request(
-            request.route.method,
-            self._url(request),
-            params=request.params,
-            data=request.body,
-            headers=self._merged(authorization),
-            timeout=self._timeout(seconds),
-            allow_redirects=False,
-            raise_for_status=False,
-        ) as response:
-            return Reply(response.status, response.headers, await response.read())
 
     async def post_form(self, url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[int, Any]:
         """Post to a token endpoint, outside the API's budget."""
@@ -84,6 +80,12 @@ class Session:
         opened, self._opened = self._opened, None
         await _end(opened, self._loop)
 
+    def _ready(self) -> aiohttp.ClientSession | None:
+        """Its own session, if it is open in this loop."""
+        own = self._own
+        usable = own and not self.closed and self._loop is asyncio.get_running_loop() and not own.closed
+        return own if usable else None
+
     async def _session(self) -> aiohttp.ClientSession:
         if self.closed:
             raise ClientClosedError("the client was closed")
@@ -93,7 +95,7 @@ class Session:
             return self._given
         if self._own is None or self._own.closed or self._loop is not loop:
             left = self._opened, self._loop
-            self._loop, self._opened = loop, _opened()
+            self._loop, self._opened = loop, _opened(self._constant_headers)
             self._own = await anext(self._opened)
             await _end(*left)
         return self._own
@@ -111,25 +113,30 @@ class Session:
         self._loop = loop
 
     def _url(self, request: Request) -> URL:
-        if request.target != request.route.template:
-            return self._base.with_path(self._base.path.rstrip("/") + request.target, encoded=True)
-        url = self._urls.get(request.target)
+        key = (request.target, *request.params.items())
+        url = self._urls.get(key)
         if url is None:
-            url = self._urls[request.target] = URL(str(self._base).rstrip("/") + request.target, encoded=True)
+            path = self._base.path.rstrip("/") + request.target
+            url = self._base.with_path(path, encoded=True).with_query(request.params)
+            if len(self._urls) >= MOST_URLS:
+                self._urls.clear()
+            self._urls[key] = url
         return url
 
-    def _merged(self, authorization: str) -> CIMultiDict[str]:
+    @property
+    def _constant_headers(self) -> dict[str, str]:
+        return {
+            # On every call, body or not: without it some answer 400/20001, some 415 (contract, section 1).
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "User-Agent": self._user_agent,
+        }
+
+    def _headers_with(self, authorization: str) -> CIMultiDict[str]:
+        """What a request adds to what its session sends anyway."""
         if self._headers is None or self._headers[0] != authorization:
-            headers = CIMultiDict(
-                {
-                    # On every call, body or not: without it some answer 400/20001, some 415 (contract, section 1).
-                    "Content-Type": "application/json",
-                    "Accept": "application/json",
-                    "User-Agent": self._user_agent,
-                    "Authorization": authorization,
-                }
-            )
-            self._headers = authorization, headers
+            constant = self._constant_headers if self._given else {}
+            self._headers = authorization, CIMultiDict(constant, Authorization=authorization)
         return self._headers[1]
 
     def _timeout(self, seconds: float | None) -> aiohttp.ClientTimeout:
@@ -142,12 +149,13 @@ class Session:
         return timeout
 
 
-async def _opened() -> AsyncGenerator[aiohttp.ClientSession, None]:
+async def _opened(headers: Mapping[str, str]) -> AsyncGenerator[aiohttp.ClientSession, None]:
     """An open session, closed with the generator: event loops close those that are left to them."""
     # No bound on the pool: how many requests are in flight is the limiter's business, and a smaller pool would queue
     # a second time, unseen.
     connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    jar = aiohttp.DummyCookieJar()
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=jar, headers=headers) as session:
         # aiohttp would send GET, PUT and DELETE a second time by itself, without a permit, and the answer to a DELETE
         # that had landed would be "not found". It has no public word for that.
         setattr(session, "_retry_connection", False)  # noqa: B010 - the attribute is private

@@ -23,7 +23,11 @@ def token_post(session: aiohttp.ClientSession, *, timeout: float, user_agent: st
     holds secrets.
     """
     limit = aiohttp.ClientTimeout(total=timeout)
-    headers = {"User-Agent": user_agent, "Accept": "application/json"}
+    headers = {
+        "Accept": "application/json",
+        "Content-Type": "application/x-www-form-urlencoded",  # whatever the session sends else
+        "User-Agent": user_agent,
+    }
 
     async def send(url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[int, Any]:
         named = headers | {"Authorization": basic_header(*basic)} if basic else headers

@@ -70,7 +70,7 @@ class Calendar:
         """
         if start is None and end is None:
             raise checks.refuse("start", "or end must be given")
-        fixed: dict[str, str | list[str]] = {
+        fixed: dict[str, str | tuple[str, ...]] = {
             "includeFinished": str(include_finished).lower(),
             "sort": "startTime",
             "desc": str(newest_first).lower(),
@@ -81,7 +81,7 @@ class Calendar:
             checks.ordered(start, end)
         fixed |= {} if lead_id is None else {"leadId": str(checks.number_id("lead_id", lead_id))}
         fixed |= {} if time_zone is None else {"timeZoneCode": checks.text("time_zone", time_zone)}
-        types = [str(checks.within("source_types", number, 0)) for number in source_types or ()]
+        types = tuple(str(checks.within("source_types", number, 0)) for number in source_types or ())
         fixed |= {"sourceType": types} if types else {}
         listing = NumberedListing(
             kind=CalendarEntry,

@@ -1,7 +1,8 @@
 """What every endpoint module is made of: a way to call, and the client's options for lists."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -14,7 +15,7 @@ from lofty_async.listings import part
 from lofty_async.paging import Pager
 from lofty_async.ratelimit import Lane
 from lofty_async.reading import Listing, OnBadRecord
-from lofty_async.wire import Params, Request, Route
+from lofty_async.wire import NO_PARAMS, Params, Request, Route
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ class Caller:
         self,
         route: Route,
         *names: int | str,
-        params: Params | None = None,
+        params: Params = NO_PARAMS,
         body: Mapping[str, Any] | None = None,
     ) -> Any:
         """One call; `names` fill the places in the route's path. Its answer's decoded body."""
@@ -50,14 +51,14 @@ class Caller:
     def pager(
         self, route: Route, listing: Listing[T], on_bad_record: OnBadRecord | None, *, prefetch: int = 1
     ) -> Pager[T]:
-        async def fetch(params: Params) -> Any:
-            return await self.dispatcher.call(Request(route, route.template, params or None), self.options)
+        return Pager(listing, partial(self._fetch, route), on_bad_record or self.on_bad_record, prefetch)
 
-        return Pager(listing, fetch, on_bad_record or self.on_bad_record, prefetch)
+    def _fetch(self, route: Route, params: Params) -> Awaitable[Any]:
+        return self.dispatcher.call(Request(route, route.template, params), self.options)
 
 
 def request(
-    route: Route, *names: int | str, params: Params | None = None, body: Mapping[str, Any] | None = None
+    route: Route, *names: int | str, params: Params = NO_PARAMS, body: Mapping[str, Any] | None = None
 ) -> Request:
     parts = iter(names)
     pieces = (
