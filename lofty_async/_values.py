@@ -117,26 +117,28 @@ def _flag(value: object) -> bool | None:
     raise ValueError("expected a boolean")
 
 
-class Kept(dict[Any, Any]):
-    """Values already read, by what they were read from; looking one up is what checks it.
+class Kept:
+    """Values already read, by what they were read from; finding one is what checks it.
 
     Emptied when full: what is still in use comes back at once, and nothing has to be counted on the way.
     """
 
-    __slots__ = ("read",)
+    __slots__ = ("read", "values")
 
     def __init__(self, read: Read, known: Iterable[Any] = ()) -> None:
-        super().__init__({None: None, "": None} | {value: value for value in known})
+        # A plain dict, whose look-up CPython specialises; it does not for a subclass with `__missing__`.
+        self.values: dict[Any, Any] = {None: None, "": None} | {value: value for value in known}
         self.read = read
 
-    def __missing__(self, value: Any) -> Any:
+    def learn(self, value: Any) -> Any:
+        """Read a value that is not there yet."""
         result = self.read(value)
         # Texts only: 1, 1.0 and True are one key.
         if value.__class__ is str and len(value) <= _KEPT_CHARACTERS:
-            if len(self) >= _KEPT_VALUES:
-                self.clear()
-                self[None] = self[""] = None
-            self[value] = result
+            if len(self.values) >= _KEPT_VALUES:
+                self.values.clear()
+                self.values[None] = self.values[""] = None
+            self.values[value] = result
         return result
 
 
@@ -144,17 +146,14 @@ class Kept(dict[Any, Any]):
 class Reading:
     """How a value is read: by `read` always, or by the expression `fast`, which gives the same.
 
-    `fast` is a template: `{value}` is the value, `{read}` and `{kept}` are what is here, `{known}` is the start of
-    an expression that knows the result for some texts, and `again` says that the values were probably read before.
+    `fast` is a template: `{value}` is the value, `{read}` is what is here, `{known}` is the start of an expression
+    that knows the result for some texts. Where there are `kept` values they come first: always without a `fast`, else
+    only for records that were probably read before.
     """
 
     read: Read
-    fast: str
+    fast: str = ""
     kept: Kept | None = None
-
-    @classmethod
-    def keeping(cls, read: Read, known: Iterable[Any] = ()) -> "Reading":
-        return cls(read, "{kept}[{value}]", Kept(read, known))
 
 
 _OTHERWISE = " else None if {value} is None else {read}({value})"
@@ -164,19 +163,19 @@ _TEXT = Reading(_text, "({value} or None) if {value}.__class__ is str" + _OTHERW
 _TEXT_IDENTIFIER = Reading(_text_identifier, _TEXT.fast)
 _FLAG = Reading(_flag, "{value} if {value} is True or {value} is False" + _OTHERWISE)
 # A time is kept only where the page is read again: looking up and keeping one costs more than reading it once.
-_TIME = Reading(
+TIME = Reading(
     parse_time,
-    "None if {value} is None else {kept}[{value}] if again else "
-    f"({{known}}{USUAL_TIME}) if {IS_USUAL_TIME} else {{read}}({{value}})",
+    f"None if {{value}} is None else ({{known}}{USUAL_TIME}) if {IS_USUAL_TIME} else {{read}}({{value}})",
     Kept(parse_time),
 )
-_REPEATED_TEXT = Reading.keeping(_text)
+_REPEATED_TEXT = Reading(_text, kept=Kept(_text))
 
 
 @cache
 def _open_enum(kind: type[Enum]) -> Reading:
     if not issubclass(kind, int):
-        return Reading.keeping(_optional(kind, _text), kind)
+        read = _optional(kind, _text)
+        return Reading(read, kept=Kept(read, kind))
     member = lru_cache(maxsize=_KEPT_VALUES)(kind)
     return Reading(_optional(member, _count), "{read}({value})")
 
@@ -236,4 +235,4 @@ def reading_of(name: str, annotation: Any, read_model: Callable[[type], Read]) -
         return _REPEATED_TEXT
     if is_id(name):
         return {int: _IDENTIFIER, str: _TEXT_IDENTIFIER}[kind]
-    return {int: _COUNT, str: _TEXT, bool: _FLAG, datetime: _TIME}[kind]
+    return {int: _COUNT, str: _TEXT, bool: _FLAG, datetime: TIME}[kind]

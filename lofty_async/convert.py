@@ -14,12 +14,12 @@ from operator import itemgetter
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
-from attrs import frozen
+from attrs import define, frozen
 from cattrs import Converter
 
 from . import models
 from ._json import dumps, loads
-from ._values import MisfitError, Reading, as_list, is_id, read_at, reading_of
+from ._values import TIME, MisfitError, Reading, as_list, is_id, read_at, reading_of
 from .errors import DecodeError
 from .times import USUAL_TIME_NAMES, epoch_ms, format_time
 
@@ -66,7 +66,7 @@ class BadRecord:
     record: Any
 
 
-@frozen
+@define
 class Structured(Generic[T]):
     """What a list of records holds: the good ones as models, the bad ones with their errors."""
 
@@ -92,15 +92,18 @@ def structure_list(kind: type[T], records: Any, *, path: str, request: str) -> S
     Raises:
         DecodeError: The value is not a list. Bad records do not raise; they are in the result.
     """
+    items: list[T] = []
     if records is None:
-        return Structured([])
+        return Structured(items)
     try:
         wire_records = as_list(records)
     except MisfitError as misfit:
         raise misfit.as_decode_error(path, request) from None
-    items, bad = list[T](), list[BadRecord]()
     shape = _shape(kind)
-    for position, unfit in shape.read_all(wire_records, items, again=shape.is_read_again(wire_records)):
+    if shape.has_read(wire_records, items):
+        return Structured(items)
+    bad: list[BadRecord] = []
+    for position, unfit in shape.read_on(wire_records, items):
         index = position + len(bad)
         error = unfit.as_decode_error(f"{path}[{index}]", request)
         bad.append(BadRecord(position, error, wire_records[index]))
@@ -209,18 +212,31 @@ def _draft_of(kind: type) -> type:
     )
 
 
-def _assignment(index: int, part: _Part, values: list[str], known: str) -> str:
-    names = {"read": f"read{index}", "kept": f"kept{index}", "known": known}
-    expressions = [part.reading.fast.format(value=value, **names) for value in values]
-    result = expressions[0] if len(values) == 1 else " or ".join(f"({each})" for each in expressions)
-    if not part.required:
-        return f"        model.{part.name} = {result}\n"
-    return (
-        f"        required = {result}\n"
-        "        if required is None:\n"
-        "            raise ValueError\n"
-        f"        model.{part.name} = required\n"
-    )
+def _lines(index: int, part: _Part, values: list[str], known: str) -> Iterator[str]:
+    """The source that reads one field."""
+    target = f"model.{part.name}"
+    first, *others = values
+    yield from _reading_lines(index, part, target, first, known)
+    for other in others:
+        yield f"if {target} is None:"
+        yield from map("    {}".format, _reading_lines(index, part, target, other, ""))
+    if part.required:
+        yield f"if {target} is None:"
+        yield "    raise ValueError"
+
+
+def _reading_lines(index: int, part: _Part, target: str, value: str, known: str) -> Iterator[str]:
+    fast = f"{target} = " + part.reading.fast.format(value=value, read=f"read{index}", known=known)
+    kept = ["try:", f"    {target} = kept{index}[{value}]", "except KeyError:", f"    {target} = learn{index}({value})"]
+    if part.reading.kept is None:
+        yield fast
+    elif not part.reading.fast:
+        yield from kept
+    else:
+        yield "if again:"
+        yield from map("    {}".format, kept)
+        yield "else:"
+        yield f"    {fast}"
 
 
 def _known(part: _Part, values: list[str], before: _Part, values_before: list[str]) -> str:
@@ -237,14 +253,17 @@ def _source(parts: tuple[_Part, ...], names: Iterable[str]) -> str:
     numbers = iter(range(sum(len(part.wire_names) for part in parts)))
     values = [[f"value{next(numbers)}" for _ in part.wire_names] for part in parts]
     known = ["", *map(_known, parts[1:], values[1:], parts, values)]
+    lines = chain.from_iterable(map(_lines, range(len(parts)), parts, values, known))
     return (
-        # As arguments the names are local, which is faster.
-        f"def fill(records, append, again, {', '.join(f'{name}={name}' for name in names)}):\n"
-        f"    for {', '.join(chain.from_iterable(values))} in map(pick, records):\n"
-        "        model = draft()\n"
-        + "".join(map(_assignment, range(len(parts)), parts, values, known))
-        + "        model.__class__ = kind\n"
-        "        append(model)\n"
+        # Names of an outer function are found faster than a module's.
+        f"def made({', '.join(names)}):\n"
+        "    def fill(records, append, again):\n"
+        f"        for {', '.join(chain.from_iterable(values))} in map(pick, records):\n"
+        "            model = draft()\n"
+        + "".join(f"            {line}\n" for line in lines)
+        + "            model.__class__ = kind\n"
+        "            append(model)\n"
+        "    return fill\n"
     )
 
 
@@ -255,20 +274,15 @@ def _compile_fill(kind: type, parts: tuple[_Part, ...], wire_names: tuple[str, .
     """The function that appends a model per record, and raises at the first that is out of the ordinary."""
     # The decoder's own key objects, where it keeps them as orjson does: found faster, by identity.
     keys = loads(dumps(dict.fromkeys(wire_names)))
-    namespace: dict[str, Any] = USUAL_TIME_NAMES | {"draft": _draft_of(kind), "kind": kind, "pick": itemgetter(*keys)}
+    names: dict[str, Any] = USUAL_TIME_NAMES | {"draft": _draft_of(kind), "kind": kind, "pick": itemgetter(*keys)}
     for index, part in enumerate(parts):
-        namespace |= {f"read{index}": part.reading.read, f"kept{index}": part.reading.kept}
-    code = compile(_source(parts, namespace), f"<reader of {kind.__name__}>", "exec")
-    exec(code, namespace)  # noqa: S102 - made of our own field names alone, never of data
-    fill: _Fill = namespace["fill"]
+        names[f"read{index}"] = part.reading.read
+        if part.reading.kept:
+            names |= {f"kept{index}": part.reading.kept.values, f"learn{index}": part.reading.kept.learn}
+    namespace: dict[str, Any] = {}
+    exec(compile(_source(parts, names), f"<reader of {kind.__name__}>", "exec"), namespace)  # noqa: S102 - made of our own field names alone, never of data
+    fill: _Fill = namespace["made"](**names)
     return fill
-
-
-def _first_texts(records: list[Any]) -> tuple[str, ...]:
-    if not (records and isinstance(records[0], dict)):
-        return ()
-    first = cast(dict[str, Any], records[0])
-    return tuple(value for value in first.values() if isinstance(value, str))
 
 
 class _Shape(Generic[T]):
@@ -280,7 +294,10 @@ class _Shape(Generic[T]):
         wire_names = tuple(chain.from_iterable(part.wire_names for part in self.parts))
         self._nothing = dict.fromkeys(wire_names)
         self._fill = _compile_fill(kind, self.parts, wire_names)
-        self._latest_start = 0
+        times = [part.wire_names[0] for part in self.parts if part.reading is TIME]
+        self._time, self._later_time, *_ = [*times, "", ""]
+        self._latest_times = 0
+        self._lacks_keys = False
 
     def __call__(self, record: Any, _: object) -> T:
         """What cattrs calls."""
@@ -288,26 +305,30 @@ class _Shape(Generic[T]):
 
     def read(self, record: Any) -> T:
         items: list[T] = []
-        for _, misfit in self.read_all([record], items, again=False):
+        for _, misfit in self.read_on([record], items):
             raise misfit
         return items[0]
 
-    def is_read_again(self, records: list[Any]) -> bool:
-        """Whether the list starts with the same texts as the latest, as a page does that is polled; a hint only."""
-        latest_start, self._latest_start = self._latest_start, hash(_first_texts(records))
-        return latest_start == self._latest_start
+    def has_read(self, records: list[Any], items: list[T]) -> bool:
+        """Append the records to `items`, up to the first that is out of the ordinary; whether there was none."""
+        full = map(self._complete, records) if self._lacks_keys else records
+        try:
+            self._fill(full, items.append, self._is_read_again(records))
+        except (KeyError, TypeError, ValueError):
+            return False
+        if self._lacks_keys:
+            self._lacks_keys = any(self._nothing.keys() - record.keys() for record in records[:1])
+        return True
 
-    def read_all(self, records: list[Any], items: list[T], *, again: bool) -> Iterator[tuple[int, MisfitError]]:
-        """Append the good records to `items`; yield each bad one with the number of items before it.
-
-        With `again` the records are expected to hold times that were read before.
-        """
-        rest, bad = iter(records), 0
+    def read_on(self, records: list[Any], items: list[T]) -> Iterator[tuple[int, MisfitError]]:
+        """Append the good records behind those read; yield each bad one with the number of items before it."""
+        rest, bad = iter(records[len(items) :]), 0
         while True:
             try:
-                return self._fill(rest, items.append, again)
+                return self._fill(rest, items.append, False)
             except KeyError:
                 # What leaves keys out does so in most of its records: from here on all are filled up.
+                self._lacks_keys = True
                 rest = map(self._complete, chain([records[len(items) + bad]], rest))
             except (TypeError, ValueError):
                 try:
@@ -316,11 +337,21 @@ class _Shape(Generic[T]):
                     bad += 1
                     yield len(items), misfit
 
+    def _is_read_again(self, records: list[Any]) -> bool:
+        """Whether the first times are those of the latest list, as on a page that is polled; a hint only."""
+        try:
+            first = records[0].get
+            times = hash((first(self._time), first(self._later_time)))
+        except (AttributeError, IndexError, TypeError):
+            return False
+        before, self._latest_times = self._latest_times, times
+        return times == before
+
     def read_in_detail(self, record: Any) -> T:
         """The same model by the ordinary way, or a misfit that says where the record is wrong."""
         if not isinstance(record, dict):
             raise MisfitError("expected an object", record)
-        wire = cast(dict[str, Any], record)
+        wire = cast("dict[str, Any]", record)
         try:
             return self.kind(**{part.name: part.read(wire) for part in self.parts})
         except MisfitError as misfit:
@@ -339,7 +370,14 @@ class _Shape(Generic[T]):
 
 
 def _shape(kind: type[T]) -> _Shape[T]:
-    return cast(_Shape[T], _converter.get_structure_hook(kind))
+    shape: Any = _shapes.get(kind)
+    if shape is None:
+        shape = _shapes[kind] = _converter.get_structure_hook(kind)
+    known: _Shape[T] = shape
+    return known
+
+
+_shapes: dict[type, Any] = {}  # cattrs' own way to a hook takes ten times as long
 
 
 _converter.register_structure_hook_factory(attrs.has, _Shape)

@@ -108,7 +108,7 @@ def outcome(read: Any, record: Any) -> Any:
 def kept_values(name: str) -> dict[Any, Any]:
     kept = next(part.reading.kept for part in convert._shape(Task).parts if part.name == name)
     assert kept is not None
-    return kept
+    return kept.values
 
 
 def task(**fields: Any) -> Task:
@@ -405,6 +405,14 @@ def test_a_list_is_its_records_one_by_one(wire: list[Any]) -> None:
             bad.append((len(good), str(error), repr(record)))
     assert result.items == good
     assert [(one.position, str(one.error), repr(one.record)) for one in result.bad] == bad
+
+
+def test_lists_that_leave_keys_out_and_lists_that_do_not_may_alternate() -> None:
+    full, bare = to_wire(Task, Task(id=1, content="Call")), {"id": 2}
+    expected = [Task(id=1, content="Call"), Task(id=2)]
+    for first, second in [(full, bare), (bare, full), (bare, bare), (full, full), (full, full), (bare, full)]:
+        read = structure_list(Task, [first, second], path="tasks", request="").items
+        assert read == [expected[first is bare], expected[second is bare]]
 
 
 @pytest.mark.parametrize("records", [None, []])
