@@ -1,4 +1,4 @@
-"""Every public name, in one place."""
+"""Every public name, as type checkers see them; a program never imports this, but each name when it is first used."""
 
 from .auth import AccessToken, ApiKey, Auth
 from .bulk import BulkProgress, BulkRun, LeadTasks
@@ -61,6 +61,7 @@ from .ratelimit import (
     Store,
     Waited,
 )
+from .sandbox import Sandbox
 from .webhooks import WebhookBatch, WebhookNotice, WebhookReceiver, follow_tasks, parse_webhook
 
 __all__ = [
@@ -111,6 +112,7 @@ __all__ = [
     "RefreshToken",
     "RequestTimeout",
     "RetryPolicy",
+    "Sandbox",
     "ServerError",
     "Stats",
     "Store",

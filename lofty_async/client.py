@@ -1,5 +1,8 @@
 """What a user opens: one credential, one session, one limiter, and the endpoint modules."""
 
+# Annotations name what these packages load on first use: evaluated here, they would load it.
+from __future__ import annotations
+
 import os
 import warnings
 from collections.abc import Mapping
@@ -12,16 +15,11 @@ from typing import Any, Final, Self
 import aiohttp
 from attrs import evolve
 
-from . import checks
+from . import checks, dispatch, endpoints, oauth, ratelimit
 from .__about__ import __version__
 from .auth import Auth
 from .checks import UNSET, Unset
-from .dispatch import Dispatcher, Options, RetryPolicy, Session, Stats
-from .endpoints import V1, AppointmentsV1, Calendar, Caller, Leads, Tasks, TasksV1, Webhooks
-from .models import User
-from .oauth.environment import from_environment
-from .ratelimit import Lane, RateLimit, RateLimiter
-from .reading import OnBadRecord
+from .ratelimit import Lane
 from .wire import BASE_URL, Route
 
 ME: Final = Route("GET", "/v1.0/me")
@@ -47,30 +45,30 @@ class LoftyClient:
         auth: Auth,
         *,
         base_url: str = BASE_URL,
-        limiter: RateLimiter | None = None,
-        retry: RetryPolicy | None = None,
+        limiter: ratelimit.RateLimiter | None = None,
+        retry: dispatch.RetryPolicy | None = None,
         timeout: float | None = 30.0,
         max_wait: float | None = None,
         session: aiohttp.ClientSession | None = None,
         user_agent: str = USER_AGENT,
         lane: Lane = Lane.INTERACTIVE,
-        on_bad_record: OnBadRecord = "raise",
+        on_bad_record: endpoints.OnBadRecord = "raise",
         plain_callbacks: bool = False,
     ) -> None:
         if not isinstance(auth, Auth):
             raise checks.refuse("auth", f"must be a credential such as ApiKey(…), not {type(auth).__name__}")
-        options = Options(
+        options = dispatch.Options(
             timeout=_seconds("timeout", timeout, above=True),
             max_wait=_seconds("max_wait", max_wait),
-            retry=retry or RetryPolicy(),
+            retry=retry or dispatch.RetryPolicy(),
             lane=checks.lane("lane", lane),
         )
-        dispatcher = Dispatcher(
+        dispatcher = dispatch.Dispatcher(
             auth,
-            Session(str(base_url), checks.header("user_agent", user_agent), session),
-            limiter or RateLimiter(),
+            dispatch.Session(str(base_url), checks.header("user_agent", user_agent), session),
+            limiter or ratelimit.RateLimiter(),
         )
-        self._caller = Caller(dispatcher, options, checks.bad_record_policy(on_bad_record), plain_callbacks)
+        self._caller = endpoints.Caller(dispatcher, options, checks.bad_record_policy(on_bad_record), plain_callbacks)
         self._guard = _Guard(dispatcher.session, *_place_outside(currentframe()))
 
     @classmethod
@@ -82,7 +80,7 @@ class LoftyClient:
         values = os.environ if environ is None else environ
         if values.get("LOFTY_BASE_URL"):
             options.setdefault("base_url", values["LOFTY_BASE_URL"])
-        return cls(from_environment(values), **options)
+        return cls(oauth.from_environment(values), **options)
 
     def with_options(
         self,
@@ -91,7 +89,7 @@ class LoftyClient:
         retries: int | Unset = UNSET,
         max_wait: float | Unset | None = UNSET,
         lane: Lane | str | Unset = UNSET,
-        on_bad_record: OnBadRecord | Unset = UNSET,
+        on_bad_record: endpoints.OnBadRecord | Unset = UNSET,
     ) -> Self:
         """A copy with other options that shares session, limiter and credential; closing either closes both."""
         options = self._caller.options
@@ -113,41 +111,41 @@ class LoftyClient:
         return copy
 
     @cached_property
-    def tasks(self) -> Tasks:
+    def tasks(self) -> endpoints.Tasks:
         """Tasks of leads and of the caller."""
-        return Tasks(self._caller)
+        return endpoints.Tasks(self._caller)
 
     @cached_property
-    def calendar(self) -> Calendar:
+    def calendar(self) -> endpoints.Calendar:
         """Tasks and appointments in a range of time, and free slots."""
-        return Calendar(self._caller)
+        return endpoints.Calendar(self._caller)
 
     @cached_property
-    def leads(self) -> Leads:
+    def leads(self) -> endpoints.Leads:
         """Leads."""
-        return Leads(self._caller)
+        return endpoints.Leads(self._caller)
 
     @cached_property
-    def webhooks(self) -> Webhooks:
+    def webhooks(self) -> endpoints.Webhooks:
         """Webhook subscriptions."""
-        return Webhooks(self._caller)
+        return endpoints.Webhooks(self._caller)
 
     @cached_property
-    def v1(self) -> V1:
+    def v1(self) -> endpoints.V1:
         """The legacy calls."""
-        return V1(TasksV1(self._caller), AppointmentsV1(self._caller))
+        return endpoints.V1(endpoints.TasksV1(self._caller), endpoints.AppointmentsV1(self._caller))
 
-    async def me(self) -> User:
+    async def me(self) -> endpoints.User:
         """The team member whose credential this is."""
-        return await self._caller.read(User, (), ME)
+        return await self._caller.read(endpoints.User, (), ME)
 
     @property
-    def rate_limit(self) -> RateLimit:
+    def rate_limit(self) -> ratelimit.RateLimit:
         """The application's budget now."""
         return self._caller.dispatcher.limiter.snapshot
 
     @property
-    def stats(self) -> Stats:
+    def stats(self) -> dispatch.Stats:
         """What this client and its copies have done so far."""
         return self._caller.dispatcher.stats
 
@@ -174,7 +172,7 @@ class LoftyClient:
 class _Guard:
     """Warns when the last copy of a client that opened a session is dropped without being closed."""
 
-    def __init__(self, session: Session, file: str, line: int) -> None:
+    def __init__(self, session: dispatch.Session, file: str, line: int) -> None:
         self._session, self._file, self._line = session, file, line
 
     def __del__(self) -> None:

@@ -1,13 +1,16 @@
+import ast
 import os
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 import lofty_async
-from lofty_async import errors
+from lofty_async import _public, errors
 
 HOME = Path(lofty_async.__file__).parents[1]
 
@@ -86,7 +89,7 @@ asyncio.run(main())
 """
 
 MISTAKE = """
-from lofty_async import ApiKey, LoftyClient, Task
+from lofty_async import ApiKey, LoftyClient, Nothing, Task
 
 async def main() -> None:
     async with LoftyClient(ApiKey("key")) as lofty:
@@ -122,6 +125,19 @@ def loaded_by(program: str) -> set[str]:
             "from lofty_async import ApiKey, LoftyClient\nLoftyClient(ApiKey('key'))",
             {"aiohttp.web", "aiohttp.web_app", "click", "rich", "lofty_async.sandbox", "lofty_async.cli"},
         ),
+        (
+            "from lofty_async import LoftyClient",
+            {
+                *("lofty_async.convert", "lofty_async.reading", "lofty_async.paging", "lofty_async.bulk"),
+                *("lofty_async.dispatch.retry", "lofty_async.endpoints.caller", "lofty_async.models", "backoff"),
+                *("lofty_async.oauth.credentials", "lofty_async.ratelimit.redis", "lofty_async.webhooks"),
+            },
+        ),
+        (
+            "from lofty_async import ApiKey, LoftyClient\nLoftyClient(ApiKey('key')).tasks",
+            {"lofty_async.endpoints.v1", "lofty_async.oauth.tokens", "lofty_async.webhooks"},
+        ),
+        ("from lofty_async import parse_webhook", {"aiohttp", "lofty_async.convert", "lofty_async.webhooks.receiver"}),
         ("from lofty_async import Sandbox", {"click", "rich", "pytest", "lofty_async.cli"}),
     ],
 )
@@ -133,17 +149,33 @@ def test_a_star_brings_every_promised_name() -> None:
     names: dict[str, object] = {}
     exec("from lofty_async import *", names)  # noqa: S102 - a star is allowed at a module's top alone
     assert set(names) >= PROMISED
-    assert {name for name in names if not name.startswith("__")} == set(lofty_async.__all__)
+    assert {name for name in names if not name.startswith("__")} == set(_public.__all__)
 
 
-def test_every_public_name_is_listed_once_in_order_and_can_be_had() -> None:
-    listed = lofty_async.__all__
+def test_every_public_name_is_listed_once_and_is_what_type_checkers_take_it_for() -> None:
+    listed = _public.__all__
     assert len(listed) == len(set(listed))
     assert set(listed) <= set(dir(lofty_async))
     assert "__version__" in dir(lofty_async)
     assert dir(lofty_async) == sorted(dir(lofty_async))
     for name in listed:
-        assert getattr(lofty_async, name) is getattr(lofty_async, name)
+        assert getattr(lofty_async, name) is getattr(_public, name)
+
+
+def imported_for_checkers(file: str) -> set[tuple[str, str]]:
+    """Each name that a package shows to type checkers, with the module that it comes from."""
+    checked = next(node for node in ast.parse(Path(file).read_text(encoding="utf-8")).body if isinstance(node, ast.If))
+    imports = [node for node in checked.body if isinstance(node, ast.ImportFrom)]
+    return {("." * node.level + (node.module or ""), alias.name) for node in imports for alias in node.names}
+
+
+@pytest.mark.parametrize("place", ["dispatch", "endpoints", "oauth", "ratelimit", "webhooks"])
+def test_a_package_offers_what_it_shows_to_type_checkers(place: str) -> None:
+    package = import_module(f"lofty_async.{place}")
+    shown = imported_for_checkers(str(package.__file__))
+    assert {name for _, name in shown} == set(package.__all__) <= set(dir(package))
+    for home, name in shown:
+        assert getattr(package, name) is getattr(import_module(home, package.__name__), name)
 
 
 @pytest.mark.parametrize("name", ["Nothing", "list", "_nothing", "errors.LoftyError", "", "not a name"])
@@ -164,6 +196,12 @@ def test_a_module_can_be_had_without_importing_it_first() -> None:
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
+def test_the_annotations_of_the_client_can_be_evaluated() -> None:
+    hints = get_type_hints(lofty_async.LoftyClient.__init__)
+    assert hints["limiter"] == lofty_async.RateLimiter | None
+    assert get_type_hints(lofty_async.LoftyClient.me) == {"return": lofty_async.User}
+
+
 def checked(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     source = folder / "program.py"
     source.write_text(program, encoding="utf-8")
@@ -177,3 +215,4 @@ def test_a_program_s_types_check_and_its_mistakes_are_found(tmp_path: Path) -> N
     bad = checked(MISTAKE, tmp_path)
     assert 'expression has type "Task", variable has type "str"' in bad.stdout
     assert "Too many positional arguments" in bad.stdout
+    assert 'Module "lofty_async" has no attribute "Nothing"' in bad.stdout

@@ -1,18 +1,33 @@
 """Who may send now."""
 
-from .lanes import Lane
-from .limiter import Permit, RateLimit, RateLimiter, Waited
-from .redis import RedisStore
-from .stores import FileStore, MemoryStore, Store
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "FileStore",
-    "Lane",
-    "MemoryStore",
-    "Permit",
-    "RateLimit",
-    "RateLimiter",
-    "RedisStore",
-    "Store",
-    "Waited",
-]
+from lofty_async._lazy import lazily
+
+if TYPE_CHECKING:
+    from .lanes import Lane
+    from .limiter import Permit, RateLimit, RateLimiter, Waited
+    from .redis import RedisStore
+    from .stores import FileStore, MemoryStore, Store
+
+    __all__ = [
+        "FileStore",
+        "Lane",
+        "MemoryStore",
+        "Permit",
+        "RateLimit",
+        "RateLimiter",
+        "RedisStore",
+        "Store",
+        "Waited",
+    ]
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            ".lanes": ("Lane",),
+            ".limiter": ("Permit", "RateLimit", "RateLimiter", "Waited"),
+            ".redis": ("RedisStore",),
+            ".stores": ("FileStore", "MemoryStore", "Store"),
+        },
+    )
