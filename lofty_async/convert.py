@@ -93,21 +93,21 @@ def structure_list(kind: type[T], records: Any, *, path: str, request: str) -> S
         DecodeError: The value is not a list. Bad records do not raise; they are in the result.
     """
     items: list[T] = []
-    if records is None:
+    shape = _shape(kind)
+    if records.__class__ is list and shape.has_read(records, items):
         return Structured(items)
+    return Structured(items, tuple(_bad_among(shape, records, items, path, request)))
+
+
+def _bad_among(shape: "_Shape[T]", records: Any, items: list[T], path: str, request: str) -> Iterator[BadRecord]:
+    """The bad records; the good ones behind those in `items` are appended there."""
     try:
-        wire_records = as_list(records)
+        wire_records = [] if records is None else as_list(records)
     except MisfitError as misfit:
         raise misfit.as_decode_error(path, request) from None
-    shape = _shape(kind)
-    if shape.has_read(wire_records, items):
-        return Structured(items)
-    bad: list[BadRecord] = []
-    for position, unfit in shape.read_on(wire_records, items):
-        index = position + len(bad)
-        error = unfit.as_decode_error(f"{path}[{index}]", request)
-        bad.append(BadRecord(position, error, wire_records[index]))
-    return Structured(items, tuple(bad))
+    for bad, (position, unfit) in enumerate(shape.read_on(wire_records, items)):
+        index = position + bad
+        yield BadRecord(position, unfit.as_decode_error(f"{path}[{index}]", request), wire_records[index])
 
 
 def unstructure(model: Any, *, ids_as_strings: bool = False) -> dict[str, Any]:

@@ -27,7 +27,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LEAD_TIME: Final = timedelta(seconds=2)  # a range has to start later than the server's now
 
 
-def part(body: Any, *path: str, request: str) -> Any:
+def part(body: Any, path: tuple[str, ...], request: str) -> Any:
     """The value at a path of names in an answer; missing and null are `None`."""
     for name in path:
         if body is None:
@@ -84,7 +84,7 @@ class _Listing(Generic[T]):
         """The records in an answer; a list that is missing, null or the vendor's other nothing, `""`, is empty."""
         if body is None:
             raise DecodeError("the answer is empty", request=self.request)
-        records: Any = part(body, *self.at, request=self.request)
+        records: Any = part(body, self.at, self.request)
         if records.__class__ is list:
             return records
         if records in (None, ""):
@@ -154,9 +154,9 @@ class NumberedListing(_Listing[T]):
     def read(self, cursor: str | None, body: Any) -> Fetched[T]:
         records = self._records(body)
         around = self.at[:-1]
-        total = _count(part(body, *around, "total", request=self.request))
+        total = _count(part(body, (*around, "total"), self.request))
         # The server may send smaller pages than it was asked for, and not say so.
-        size = _count(part(body, *around, "pageSize", request=self.request)) or len(records)
+        size = _count(part(body, (*around, "pageSize"), self.request)) or len(records)
         reached = (_number(cursor) + 1) * size
         more = len(records) >= size if total is None else reached < total
         return self._fetched(records, str(_number(cursor) + 1) if more and records else None, total)
@@ -244,7 +244,7 @@ class OffsetListing(_Listing[T]):
 
     def _told(self, body: Any, name: str) -> Any:
         """What the answer says about itself; the vendor's description and its server name the place differently."""
-        values = (part(body, place, name, request=self.request) for place in ("_metadata", "get_metadata"))
+        values = (part(body, (place, name), self.request) for place in ("_metadata", "get_metadata"))
         return next((value for value in values if value is not None), None)
 
 
@@ -279,7 +279,7 @@ class SlotListing(_Listing[MeetingSlot]):
     def read(self, cursor: str | None, body: Any) -> Fetched[MeetingSlot]:
         records = self._records(body)
         fetched = self._fetched(records, None)
-        total = _count(part(body, *self.at[:-1], "total", request=self.request)) or 0
+        total = _count(part(body, (*self.at[:-1], "total"), self.request)) or 0
         start, end = self._range(cursor)
         if records and (len(records) >= max(2, self.limit) or len(records) < total):
             following = _past(fetched, start)

@@ -128,7 +128,10 @@ class Dispatcher:
 
     async def _once(self, journey: Journey) -> Any:
         """One attempt: what it brought, or `AGAIN`."""
-        permit = self._admitted(journey) or await self._admit(journey)
+        if self.session.closed:
+            raise errors.ClientClosedError("the client was closed", request=journey.request.label)
+        route, lane = journey.request.route.label, journey.options.lane
+        permit = self.limiter.acquire_now(route, lane=lane, returning=journey.refused) or await self._admit(journey)
         authorization = self.auth.ready()
         if authorization is None:
             authorization = await self._authorise(permit, journey)
@@ -151,13 +154,6 @@ class Dispatcher:
         if refused:
             return self._turned_away(journey, permit, reply)
         return await self._judge(journey, reply, authorization)
-
-    def _admitted(self, journey: Journey) -> Permit | None:
-        """The permit of a call whose turn it is now."""
-        if self.session.closed:
-            raise errors.ClientClosedError("the client was closed", request=journey.request.label)
-        route, lane = journey.request.route.label, journey.options.lane
-        return self.limiter.acquire_now(route, lane=lane, returning=journey.refused)
 
     async def _admit(self, journey: Journey) -> Permit:
         self._begin_waiting()

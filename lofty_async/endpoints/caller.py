@@ -46,7 +46,7 @@ class Caller:
         """One call whose answer holds one record."""
         body = await self.send(route, *names)
         label = request(route, *names).label
-        return structure(kind, part(body, *at, request=label), path=".".join(at), request=label)
+        return structure(kind, part(body, at, label), path=".".join(at), request=label)
 
     def pager(
         self, route: Route, listing: Listing[T], on_bad_record: OnBadRecord | None, *, prefetch: int = 1

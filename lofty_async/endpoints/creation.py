@@ -25,7 +25,7 @@ async def created(caller: Caller, route: Route, wire: Mapping[str, Any], at: tup
     Raises: AmbiguousWriteError also where the answer is good but for the id: the record exists, unnamed.
     """
     return await create_and_read(
-        caller, route, wire, lambda body: _id(part(body, *at, request=route.label), kind, ".".join(at), route.label)
+        caller, route, wire, lambda body: _id(part(body, at, route.label), kind, ".".join(at), route.label)
     )
 
 
