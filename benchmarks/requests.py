@@ -13,9 +13,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import datetime
-from functools import partial
 from importlib.util import find_spec
-from itertools import product
+from itertools import count, product, repeat
 from typing import Any
 
 import aiohttp
@@ -49,16 +48,17 @@ class Load:
     """What is asked for, and how."""
 
     name: str
-    lead_id: int
+    lead_ids: Iterator[int]
     width: int
     requests: int
     counted: int = 0
 
 
 LOADS = [
-    Load("GET of one task, 10 at once", LEAD_WITH_ONE, 10, 60, counted=50),
-    Load("GET of 100 tasks, one at a time", LEAD_WITH_PAGE, 1, 10),
-    Load("GET of 100 tasks, 10 at once", LEAD_WITH_PAGE, 10, 10, counted=10),
+    Load("GET of one task, 10 at once", repeat(LEAD_WITH_ONE), 10, 60, counted=50),
+    Load("GET of one task, of another lead each time, 10 at once", count(1000), 10, 60, counted=50),
+    Load("GET of 100 tasks, one at a time", repeat(LEAD_WITH_PAGE), 1, 10),
+    Load("GET of 100 tasks, 10 at once", repeat(LEAD_WITH_PAGE), 10, 10, counted=10),
 ]
 COUNTED = [load for load in LOADS if load.counted]
 
@@ -147,7 +147,7 @@ async def opened(url: str) -> AsyncGenerator[dict[str, Get]]:
 
 
 def calling(get: Get, load: Load) -> Callable[[], Awaitable[Any]]:
-    return partial(get, load.lead_id)
+    return lambda: get(next(load.lead_ids))
 
 
 async def cpu(get: Get, load: Load) -> float:
