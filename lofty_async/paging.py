@@ -44,7 +44,7 @@ class Pager(Generic[T]):
     """
 
     listing: Listing[T]
-    fetch: Fetch
+    fetch: Fetch = field(repr=False)
     on_bad_record: OnBadRecord = "raise"
     prefetch: int = 1
     cursor: str | None = None
