@@ -386,6 +386,12 @@ class TestCredential:
             await lofty.me()
         assert (lofty.rate_limit.in_flight, lofty.stats.requests, len(sandbox.requests)) == (0, 0, 0)
 
+    async def test_one_that_breaks_costs_no_budget(self, sandbox: Sandbox, open_client: "OpenClient") -> None:
+        lofty = open_client(Renewable([]))
+        with pytest.raises(IndexError):
+            await lofty.me()
+        assert (lofty.rate_limit.in_flight, lofty.stats.requests, len(sandbox.requests)) == (0, 0, 0)
+
     async def test_a_call_made_while_an_exception_is_handled_counts_like_any_other(
         self, sandbox: Sandbox, open_client: "OpenClient"
     ) -> None:

@@ -132,9 +132,7 @@ class Dispatcher:
             raise errors.ClientClosedError("the client was closed", request=journey.request.label)
         route, lane = journey.request.route.label, journey.options.lane
         permit = self.limiter.acquire_now(route, lane=lane, returning=journey.refused) or await self._admit(journey)
-        authorization = self.auth.ready()
-        if authorization is None:
-            authorization = await self._authorise(permit, journey)
+        authorization = self._ready(permit) or await self._authorise(permit, journey)
         began = self._clock()
         try:
             reply = await self._send(permit, authorization, journey)
@@ -180,6 +178,13 @@ class Dispatcher:
         self._waiting -= 1
         if not self._waiting:
             self._waited += self._clock() - self._waiting_since
+
+    def _ready(self, permit: Permit) -> str | None:
+        try:
+            return self.auth.ready()
+        except BaseException:  # a credential may be the user's own
+            permit.release()
+            raise
 
     async def _authorise(self, permit: Permit, journey: Journey) -> str:
         try:

@@ -217,7 +217,7 @@ class Window:
         return True
 
     def answered_alike(self, spend: Spend, remaining: int) -> None:
-        """Learn from an answer that tells this window's limit and end like one before: the same as `answered` does."""
+        """Learn what `answered` would from one that tells this window's limit and end as one before it did."""
         self.in_flight -= 1
         # After every answer of a burst: `min` and `max` would take as long as the rest of it.
         if spend.untold > self.covered:  # noqa: PLR1730 - see above
