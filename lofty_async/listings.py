@@ -1,6 +1,7 @@
 """How each list of the API is paged: pure, from cursor to parameters and from body to records and the next cursor.
 
-A listing is made for one call and never changed. It is not frozen, as that makes it three times as slow to make.
+A listing knows how pages are asked for, not of whom. It is never changed; it is not frozen, as those that are made for
+one call would take three times as long to make.
 """
 
 from collections.abc import Callable, Hashable, Iterable
@@ -8,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar, cast
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, frozen
 
 from .checks import refuse
 from .convert import structure_list
@@ -16,7 +17,7 @@ from .errors import DecodeError, cut
 from .models import MeetingSlot
 from .reading import Fetched
 from .times import epoch_ms, format_time
-from .wire import Params
+from .wire import NO_PARAMS, Params
 
 T = TypeVar("T")
 
@@ -63,7 +64,6 @@ class _Listing(Generic[T]):
     kind: type[T]
     request: str
     at: tuple[str, ...]
-    fixed: Params = field(factory=dict[str, "str | tuple[str, ...]"])
 
     is_whole = False
     stops_on_repeats = True
@@ -105,7 +105,7 @@ class SingleListing(_Listing[T]):
     def params(self, cursor: str | None) -> Params:
         if cursor is not None:
             raise _foreign_cursor()
-        return self.fixed
+        return NO_PARAMS
 
     def read(self, cursor: str | None, body: Any) -> Fetched[T]:  # noqa: ARG002 - same
         return self._fetched(self._records(body), None)
@@ -119,7 +119,7 @@ class AfterIdListing(_Listing[T]):
 
     def params(self, cursor: str | None) -> Params:
         # A page of one could hold nothing but the cursor's own record, again and again.
-        return {**self.fixed, "currentId": str(_number(cursor)), "limit": str(max(2, self.page_size))}
+        return {"currentId": str(_number(cursor)), "limit": str(max(2, self.page_size))}
 
     def read(self, cursor: str | None, body: Any) -> Fetched[T]:  # noqa: ARG002 - the body tells the next one
         records = self._records(body)
@@ -149,7 +149,7 @@ class NumberedListing(_Listing[T]):
     shifts = True
 
     def params(self, cursor: str | None) -> Params:
-        return {**self.fixed, "page": str(_number(cursor)), "pageSize": str(self.page_size)}
+        return {"page": str(_number(cursor)), "pageSize": str(self.page_size)}
 
     def read(self, cursor: str | None, body: Any) -> Fetched[T]:
         records = self._records(body)
@@ -208,7 +208,7 @@ class OffsetListing(_Listing[T]):
     def params(self, cursor: str | None) -> Params:
         place = Place.of(cursor)
         where = {"scrollId": place.scroll} if place.scroll else {"offset": str(place.reached)}
-        return {**self.fixed, "limit": str(self.page_size), **where}
+        return {"limit": str(self.page_size), **where}
 
     def read(self, cursor: str | None, body: Any) -> Fetched[T]:
         place = Place.of(cursor)
@@ -268,7 +268,6 @@ class SlotListing(_Listing[MeetingSlot]):
         start, end = self._range(cursor)
         zone = self.start.tzinfo
         return {
-            **self.fixed,
             "startTime": format_time((max(start, self.now() + LEAD_TIME) if cursor else start).astimezone(zone)),
             "endTime": format_time(end.astimezone(zone)),
             "limit": str(max(2, self.limit)),

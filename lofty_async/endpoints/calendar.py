@@ -70,27 +70,26 @@ class Calendar:
         """
         if start is None and end is None:
             raise checks.refuse("start", "or end must be given")
-        fixed: dict[str, str | tuple[str, ...]] = {
+        asked: dict[str, str | tuple[str, ...]] = {
             "includeFinished": str(include_finished).lower(),
             "sort": "startTime",
             "desc": str(newest_first).lower(),
         }
-        fixed |= {} if start is None else {"startTime": format_time(checks.moment("start", start))}
-        fixed |= {} if end is None else {"endTime": format_time(checks.moment("end", end))}
+        asked |= {} if start is None else {"startTime": format_time(checks.moment("start", start))}
+        asked |= {} if end is None else {"endTime": format_time(checks.moment("end", end))}
         if start is not None and end is not None:
             checks.ordered(start, end)
-        fixed |= {} if lead_id is None else {"leadId": str(checks.number_id("lead_id", lead_id))}
-        fixed |= {} if time_zone is None else {"timeZoneCode": checks.text("time_zone", time_zone)}
+        asked |= {} if lead_id is None else {"leadId": str(checks.number_id("lead_id", lead_id))}
+        asked |= {} if time_zone is None else {"timeZoneCode": checks.text("time_zone", time_zone)}
         types = tuple(str(checks.within("source_types", number, 0)) for number in source_types or ())
-        fixed |= {"sourceType": types} if types else {}
+        asked |= {"sourceType": types} if types else {}
         listing = NumberedListing(
             kind=CalendarEntry,
             request=LIST.label,
             at=("data", "items"),
-            fixed=fixed,
             page_size=checks.within("page_size", page_size, 1, 500),
         )
-        return self._caller.pager(LIST, listing, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
+        return self._caller.pager(LIST, listing, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
 
     def slots(
         self,
@@ -111,15 +110,15 @@ class Calendar:
         """
         checks.later("start", checks.moment("start", start), self._now())
         checks.ordered(start, checks.moment("end", end))
+        asked = {} if time_zone is None else {"timeZoneCode": checks.text("time_zone", time_zone)}
         listing = SlotListing(
             request=SLOTS.label,
-            fixed={} if time_zone is None else {"timeZoneCode": checks.text("time_zone", time_zone)},
             start=start,
             end=end,
             limit=checks.within("limit", limit, 1),
             now=self._now,
         )
-        return self._caller.pager(SLOTS, listing, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
+        return self._caller.pager(SLOTS, listing, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
 
     async def create(
         self,

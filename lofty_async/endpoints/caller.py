@@ -49,11 +49,19 @@ class Caller:
         return structure(kind, part(body, at, label), path=".".join(at), request=label)
 
     def pager(
-        self, route: Route, listing: Listing[T], on_bad_record: OnBadRecord | None, *, prefetch: int = 1
+        self,
+        route: Route,
+        listing: Listing[T],
+        asked: Params,
+        on_bad_record: OnBadRecord | None,
+        *,
+        prefetch: int = 1,
     ) -> Pager[T]:
-        return Pager(listing, partial(self._fetch, route), on_bad_record or self.on_bad_record, prefetch)
+        """A list of what is `asked` for, the same on every page."""
+        return Pager(listing, partial(self._fetch, route, asked), on_bad_record or self.on_bad_record, prefetch)
 
-    def _fetch(self, route: Route, params: Params) -> Awaitable[Any]:
+    def _fetch(self, route: Route, asked: Params, page: Params) -> Awaitable[Any]:
+        params = {**asked, **page} if page else asked
         return self.dispatcher.call(Request(route, route.template, params), self.options)
 
 

@@ -63,15 +63,15 @@ class Leads:
 
         Raises: InvalidRequestError where an argument is out of its range or a filter is unknown.
         """
+        asked = checks.wire_names({name: _filter(name, value) for name, value in filters.items()})
         listing = OffsetListing(
             kind=Lead,
             request=LIST.label,
             at=("leads",),
-            fixed=checks.wire_names({name: _filter(name, value) for name, value in filters.items()}),
             page_size=checks.within("page_size", page_size, 1, 100),
             scroll=scroll,
         )
-        return self._caller.pager(LIST, listing, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
+        return self._caller.pager(LIST, listing, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
 
 
 def _filter(name: str, value: Any) -> str:

@@ -29,6 +29,8 @@ DELETE: Final = Route("DELETE", "/v2.0/tasks/{taskId}", gone_is_done=True)
 FINISH: Final = Route("POST", "/v2.0/tasks/{taskId}/finish")
 UNFINISH: Final = Route("POST", "/v2.0/tasks/{taskId}/unfinish")
 
+TASKS_OF_LEAD: Final = SingleListing(kind=Task, request=LIST.label, at=("tasks",))
+
 
 @frozen(eq=False)
 class Tasks:
@@ -41,9 +43,8 @@ class Tasks:
 
         Raises: InvalidRequestError where `lead_id` is no id.
         """
-        fixed = {"leadId": str(checks.number_id("lead_id", lead_id))}
-        listing = SingleListing(kind=Task, request=LIST.label, at=("tasks",), fixed=fixed)
-        return self._caller.pager(LIST, listing, on_bad_record)
+        asked = {"leadId": str(checks.number_id("lead_id", lead_id))}
+        return self._caller.pager(LIST, TASKS_OF_LEAD, asked, on_bad_record)
 
     def mine(
         self,
@@ -61,11 +62,11 @@ class Tasks:
 
         Raises: InvalidRequestError where an argument is out of its range.
         """
-        fixed = {} if user_id is None else {"userId": str(checks.number_id("user_id", user_id))}
-        fixed |= {} if time_zone is None else {"timeZoneCode": checks.text("time_zone", time_zone)}
+        asked = {} if user_id is None else {"userId": str(checks.number_id("user_id", user_id))}
+        asked |= {} if time_zone is None else {"timeZoneCode": checks.text("time_zone", time_zone)}
         size = checks.within("page_size", page_size, 1, 100)
-        listing = AfterIdListing(kind=Task, request=MINE.label, at=("tasks",), fixed=fixed, page_size=size)
-        return self._caller.pager(MINE, listing, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
+        listing = AfterIdListing(kind=Task, request=MINE.label, at=("tasks",), page_size=size)
+        return self._caller.pager(MINE, listing, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
 
     async def get(self, id: int) -> Task:
         """One task or appointment, by the id that both share.

@@ -25,6 +25,9 @@ UPDATE: Final = Route("PUT", "/v1.0/tasks/{taskId}")
 DELETE: Final = Route("DELETE", "/v1.0/tasks/{taskId}", gone_is_done=True)
 APPOINTMENTS: Final = Route("GET", "/v1.0/appts")
 
+TASKS_OF_LEAD: Final = SingleListing(kind=TaskV1, request=LIST.label, at=("taskList",))
+APPOINTMENTS_OF_LEAD: Final = SingleListing(kind=AppointmentV1, request=APPOINTMENTS.label, at=())
+
 
 @frozen(eq=False)
 class TasksV1:
@@ -34,9 +37,8 @@ class TasksV1:
 
     def list(self, lead_id: int, *, on_bad_record: OnBadRecord | None = None) -> Pager[TaskV1]:
         """All tasks of a lead. Prefer `client.tasks.list`, which also has appointments and starts."""
-        fixed = {"leadId": str(checks.number_id("lead_id", lead_id))}
-        listing = SingleListing(kind=TaskV1, request=LIST.label, at=("taskList",), fixed=fixed)
-        return self._caller.pager(LIST, listing, on_bad_record)
+        asked = {"leadId": str(checks.number_id("lead_id", lead_id))}
+        return self._caller.pager(LIST, TASKS_OF_LEAD, asked, on_bad_record)
 
     async def get(self, id: int) -> TaskV1:
         """One task. Prefer `client.tasks.get`.
@@ -110,9 +112,8 @@ class AppointmentsV1:
 
     def list(self, lead_id: int, *, on_bad_record: OnBadRecord | None = None) -> Pager[AppointmentV1]:
         """All appointments of a lead. Prefer `client.tasks.list` or `client.calendar.list(lead_id=…)`."""
-        fixed = {"leadId": str(checks.number_id("lead_id", lead_id))}
-        listing = SingleListing(kind=AppointmentV1, request=APPOINTMENTS.label, at=(), fixed=fixed)
-        return self._caller.pager(APPOINTMENTS, listing, on_bad_record)
+        asked = {"leadId": str(checks.number_id("lead_id", lead_id))}
+        return self._caller.pager(APPOINTMENTS, APPOINTMENTS_OF_LEAD, asked, on_bad_record)
 
 
 @frozen(eq=False)

@@ -11,7 +11,7 @@ from lofty_async.listings import SingleListing
 from lofty_async.models import PermissionMode, WebhookEvent, WebhookSubscription
 from lofty_async.paging import Pager
 from lofty_async.reading import OnBadRecord
-from lofty_async.wire import Route
+from lofty_async.wire import NO_PARAMS, Route
 
 from .caller import Caller
 from .creation import create_and_read, landed
@@ -19,6 +19,8 @@ from .creation import create_and_read, landed
 LIST: Final = Route("GET", "/v1.0/webhooks")
 CREATE: Final = Route("POST", "/v1.0/webhook", repeatable=False)
 DELETE: Final = Route("DELETE", "/v1.0/webhook/{subscribeId}", gone_is_done=True)
+
+SUBSCRIPTIONS: Final = SingleListing(kind=WebhookSubscription, request=LIST.label, at=())
 
 
 @frozen(eq=False)
@@ -29,8 +31,7 @@ class Webhooks:
 
     def list(self, *, on_bad_record: OnBadRecord | None = None) -> Pager[WebhookSubscription]:
         """The subscriptions of this application."""
-        listing = SingleListing(kind=WebhookSubscription, request=LIST.label, at=())
-        return self._caller.pager(LIST, listing, on_bad_record)
+        return self._caller.pager(LIST, SUBSCRIPTIONS, NO_PARAMS, on_bad_record)
 
     async def create(
         self,
