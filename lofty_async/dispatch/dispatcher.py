@@ -226,13 +226,6 @@ class Dispatcher:
             raise journey.told(error)
         return AGAIN
 
-    async def _read(self, journey: Journey, reply: Reply) -> Any:
-        try:
-            return read_result(reply, journey.request.label)
-        except errors.DecodeError as error:
-            # A proxy's page or half an answer: the next one may be whole.
-            return await self._decide(journey, error, Failure(arrived=True, passing=True))
-
     async def _judge(self, journey: Journey, reply: Reply, authorization: str) -> Any:
         """An answer that is an error: renew, accept, try again, or raise."""
         error = read_error(reply, journey.request.label)

@@ -82,22 +82,20 @@ class Watch:
     def _arm(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         self._disarm()
         self._loop, self._looks_at = loop, due + TICK / 2
-        self._timer = loop.call_at(self._looks_at, self._look)
+        self._timer = loop.call_at(self._looks_at, self._look, loop)
 
     def _disarm(self) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer, self._looks_at = None, inf
 
-    def _look(self) -> None:
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """End what is overdue, and come back for what is due next."""
         self._disarm()
-        if self._loop is None:
-            return
-        now = self._loop.time()
+        now = loop.time()
         for call in list(self.calls):
             if call.deadline <= now:
                 call.end(DeadlinePassed)
         due = min((call.deadline for call in self.calls if call.ended_by is None), default=inf)
         if due < inf:
-            self._arm(self._loop, due)
+            self._arm(loop, due)
