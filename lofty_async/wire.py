@@ -74,9 +74,6 @@ class RateState:
     retry_after: float | None = None
 
 
-SILENT: Final = RateState()
-
-
 # Of multidict's own kind, which its headers are asked for without folding the case each time.
 _DATE: Final = istr("Date")
 _LIMIT: Final = istr("X-RateLimit-Limit")

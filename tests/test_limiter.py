@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimitWaitTooLong
 from lofty_async.ratelimit import Lane, Permit, RateLimit, RateLimiter, Waited
-from lofty_async.wire import SILENT, RateState
+from lofty_async.wire import RateState
 from tests.virtual import Caller, LoftyWindow, VirtualLoop, exhausted, limiter, now, run
 
 LIMIT = 100
@@ -364,7 +364,7 @@ def test_a_refusal_without_figures_pauses_its_route_only() -> None:
         await asyncio.sleep(60)
         (await shared.acquire("fast")).settle(told(99))
         await asyncio.sleep(5)
-        (await shared.acquire("slow")).settle(SILENT, refused=True)
+        (await shared.acquire("slow")).settle(RateState(), refused=True)
         assert shared.predict(route="slow") == 1.0
         began = now()
         await shared.acquire("fast")
@@ -381,7 +381,7 @@ def test_one_request_tries_a_paused_route_and_frees_it() -> None:
     async def main() -> list[str]:
         shared = exhausted()
         await asyncio.sleep(60)
-        (await shared.acquire("slow")).settle(SILENT, refused=True)
+        (await shared.acquire("slow")).settle(RateState(), refused=True)
         calls = Calls(shared)
         for name in "abc":
             await calls.ask(name, route="slow")
@@ -400,7 +400,7 @@ def test_one_request_tries_a_paused_route_and_frees_it() -> None:
 def test_figures_that_come_back_with_a_refusal_do_not_leave_the_route_paused() -> None:
     async def main() -> float:
         shared = limiter()
-        (await shared.acquire("a")).settle(SILENT, refused=True)
+        (await shared.acquire("a")).settle(RateState(), refused=True)
         (await shared.acquire("a")).settle(told(0, left=30), refused=True)
         began = now()
         await shared.acquire("a")
@@ -437,7 +437,7 @@ def test_an_endpoint_with_a_lower_limit_waits_alone() -> None:
         slow = now() - began
         permit.release()
         (await shared.acquire("slow")).settle()
-        (await shared.acquire("slow")).settle(SILENT)
+        (await shared.acquire("slow")).settle(RateState())
         refused = await shared.acquire("slow")
         refused.settle(told(0, limit=20), refused=True)
         lost = shared.snapshot.in_flight
@@ -454,7 +454,7 @@ def test_a_silent_refusal_of_an_endpoint_with_a_window_counts_nowhere() -> None:
         shared = exhausted()
         await asyncio.sleep(60)
         (await shared.acquire("slow")).settle(told(10, limit=20))
-        (await shared.acquire("slow")).settle(SILENT, refused=True)
+        (await shared.acquire("slow")).settle(RateState(), refused=True)
         return shared._budget.routes.windows["slow"].remaining
 
     assert run(main()) == 10
@@ -554,7 +554,7 @@ class LimiterMachine(RuleBasedStateMachine):
         elif end == "lose":
             permit.settle()
         else:
-            permit.settle(SILENT if end == "silent" else state, refused=status == 429 or end == "refuse")
+            permit.settle(RateState() if end == "silent" else state, refused=status == 429 or end == "refuse")
         permit.release()
         self.step()
 
