@@ -68,11 +68,14 @@ class Caller:
 def request(
     route: Route, *names: int | str, params: Params = NO_PARAMS, body: Mapping[str, Any] | None = None
 ) -> Request:
+    target = _filled(route.template, names) if names else route.template
+    return Request(route, target, params, None if body is None else _json.dumps(body))
+
+
+def _filled(template: str, names: tuple[int | str, ...]) -> str:
     parts = iter(names)
-    pieces = (
-        quote(str(next(parts)), safe="") if piece.startswith("{") else piece for piece in route.template.split("/")
-    )
-    return Request(route, "/".join(pieces), params, None if body is None else _json.dumps(body))
+    pieces = (quote(str(next(parts)), safe="") if piece.startswith("{") else piece for piece in template.split("/"))
+    return "/".join(pieces)
 
 
 def utc_now() -> datetime:

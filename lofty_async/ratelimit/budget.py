@@ -45,6 +45,7 @@ class Budget:
     routes: Routes = field(factory=Routes)
     pace: Pace = field(factory=Pace)
     resets: ResetReader = field(factory=ResetReader)
+    # By route, the serial of the window and the figures of it that the latest answer told, besides Remaining.
     _latest: dict[str, tuple[object, ...]] = field(factory=dict[str, "tuple[object, ...]"])
 
     def is_free(self, now: float, *, leaves_reserve: bool, lane: Lane = Lane.INTERACTIVE) -> bool:  # noqa: ARG002 - for a shared budget
@@ -99,10 +100,10 @@ class Budget:
 
     def _is_like_the_latest(self, charge: Charge, state: RateState, now: float) -> bool:
         """Whether an answer tells nothing but another Remaining, as most do in a burst."""
-        window, routes = self.window, self.routes
+        window, routes, serial = self.window, self.routes, charge.spend.serial
         return (
-            self._latest.get(charge.route) == _figures(charge, state)
-            and charge.spend.serial == window.serial
+            self._latest.get(charge.route) == (serial, state.limit, state.reset, state.server_time)
+            and serial == window.serial
             and state.limit == window.limit
             and state.remaining is not None
             and (window.ends_at is None or now < window.ends_at)
@@ -159,7 +160,7 @@ class Budget:
         is_current = self.window.answered(charge.spend, limit, remaining, end, now)
         self._latest.pop(charge.route, None)
         if is_current and None not in (state.limit, state.reset, state.server_time):
-            self._latest[charge.route] = _figures(charge, state)
+            self._latest[charge.route] = (charge.spend.serial, state.limit, state.reset, state.server_time)
         return True
 
     def _learn_nothing(self, charge: Charge, *, refused: bool, now: float) -> None:
@@ -194,8 +195,3 @@ class Budget:
         if pause and self.window.limit is None and now - pause.began >= WINDOW_LIKE:
             self.pace = Pace()
             self.window.guess(pause.accepted, now)
-
-
-def _figures(charge: Charge, state: RateState) -> tuple[object, ...]:
-    """What an answer tells of the window it was counted in, besides its Remaining."""
-    return charge.spend.serial, state.limit, state.reset, state.server_time

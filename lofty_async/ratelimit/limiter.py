@@ -182,7 +182,9 @@ class RateLimiter:
         now = self._clock()
         if asyncio.get_running_loop() is not self._loop:
             self._adopt_loop()
-        if self._waiting() or not self._may_go(lane, now) or not self._budget.is_open(route, now):
+        if self._interactive.size or self._bulk.size:
+            return None
+        if not self._may_go(lane, now) or not self._budget.is_open(route, now):
             return None
         return self._grant(returning.number if returning else next(self._numbers), lane, route, 0.0, now)
 
@@ -339,7 +341,7 @@ class RateLimiter:
         self._go_on()
 
     def _go_on(self) -> None:
-        if self._waiting():
+        if self._interactive.size or self._bulk.size:
             self._pump()
 
 

@@ -106,7 +106,11 @@ class Window:
         if spare <= 0 or now < self.held_until:
             return 0
         fresh = self._most_in_flight(now) - (self.in_flight - self.carried)
-        return spare if fresh >= spare else max(0, int(fresh))
+        if fresh >= spare:
+            return spare
+        if fresh <= 0:
+            return 0
+        return fresh
 
     @property
     def remaining(self) -> int:
@@ -121,16 +125,16 @@ class Window:
         remaining = self.lowest - self.untold + self.covered
         return remaining - self.in_flight if remaining > 0 else -self.in_flight
 
-    def _most_in_flight(self, now: float) -> float:
+    def _most_in_flight(self, now: float) -> int:
         """Few while it is not known how things stand, a part of the rest in company, else no bound."""
         if self.seen:
             if self.watched and not (self.company or self.company_before):
-                return inf
+                return UNBOUNDED
             return self.lowest // TAPER or 1
         if self.limit is None and self.blind:
             return BLIND_BURST
         if self.limit is not None and self.trusted and not self.company_before:
-            return inf
+            return UNBOUNDED
         return 1 + (0 if self.probed_at is None else int((now - self.probed_at) / PROBE_PATIENCE + 1e-9))
 
     def reserve(self, now: float, share: float) -> int:
