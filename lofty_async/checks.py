@@ -1,13 +1,13 @@
 """Arguments checked before they cost a request: each check names the argument it refuses."""
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import datetime
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from .errors import InvalidRequestError
+from .errors import DecodeError, InvalidRequestError
 from .ratelimit import Lane
 from .times import format_time
 
@@ -26,6 +26,9 @@ class Unset(Enum):
 
 UNSET: Final = Unset.UNSET
 """Leave it alone. Not `None`: the API ignores nulls, so `None` would promise what it cannot do."""
+
+OnBadRecord = Literal["raise", "skip"] | Callable[[DecodeError], object]
+"""What a list does with a record that cannot be read."""
 
 LARGEST_ID: Final = 2**63 - 1
 _COMPOSITE: Final = re.compile(r"([1-9]\d{0,18})-(task|appointment)", re.IGNORECASE | re.ASCII)

@@ -18,7 +18,7 @@ from attrs import evolve
 from . import checks, dispatch, endpoints, oauth, ratelimit
 from .__about__ import __version__
 from .auth import Auth
-from .checks import UNSET, Unset
+from .checks import UNSET, OnBadRecord, Unset
 from .ratelimit import Lane
 from .wire import BASE_URL, Route
 
@@ -52,7 +52,7 @@ class LoftyClient:
         session: aiohttp.ClientSession | None = None,
         user_agent: str = USER_AGENT,
         lane: Lane = Lane.INTERACTIVE,
-        on_bad_record: endpoints.OnBadRecord = "raise",
+        on_bad_record: OnBadRecord = "raise",
         plain_callbacks: bool = False,
     ) -> None:
         if not isinstance(auth, Auth):
@@ -89,7 +89,7 @@ class LoftyClient:
         retries: int | Unset = UNSET,
         max_wait: float | Unset | None = UNSET,
         lane: Lane | str | Unset = UNSET,
-        on_bad_record: endpoints.OnBadRecord | Unset = UNSET,
+        on_bad_record: OnBadRecord | Unset = UNSET,
     ) -> Self:
         """A copy with other options that shares session, limiter and credential; closing either closes both."""
         options = self._caller.options

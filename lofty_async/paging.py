@@ -7,8 +7,8 @@ from weakref import WeakSet
 
 from attrs import define, evolve, field
 
-from .checks import refuse, within
-from .reading import END, Fetch, Fetched, Listing, OnBadRecord, Page, Reading
+from .checks import OnBadRecord, refuse, within
+from .reading import END, Fetch, Fetched, Listing, Page, Reading
 
 __all__ = ["END", "Items", "Page", "Pager"]
 

@@ -4,10 +4,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable
-from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 from attrs import define, field, frozen
 
+from .checks import OnBadRecord
 from .convert import BadRecord
 from .errors import DecodeError, LoftyError, cut
 from .wire import Params
@@ -16,7 +17,6 @@ log = logging.getLogger("lofty_async.paging")
 
 T = TypeVar("T")
 
-OnBadRecord = Literal["raise", "skip"] | Callable[[DecodeError], object]
 Fetch = Callable[[Params], Awaitable[Any]]
 
 END: Final = "end"

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lofty_async import LoftyClient
+from lofty_async.checks import OnBadRecord
 from lofty_async.errors import (
     ClientClosedError,
     DecodeError,
@@ -23,7 +24,7 @@ from lofty_async.errors import (
 from lofty_async.listings import AfterIdListing, NumberedListing, OffsetListing, SingleListing
 from lofty_async.models import CalendarEntry, Lead, Task
 from lofty_async.paging import END, Page, Pager
-from lofty_async.reading import Listing, OnBadRecord
+from lofty_async.reading import Listing
 from lofty_async.sandbox import Sandbox
 from lofty_async.wire import Params
 from tests.leaks import others, settled

@@ -6,7 +6,6 @@ from lofty_async._lazy import lazily
 
 if TYPE_CHECKING:
     from lofty_async.models import User
-    from lofty_async.reading import OnBadRecord
 
     from .calendar import Calendar
     from .caller import Caller
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
         "Caller",
         "LeadFilters",
         "Leads",
-        "OnBadRecord",
         "Tasks",
         "TasksV1",
         "User",
@@ -33,7 +31,6 @@ else:
         __name__,
         {
             "lofty_async.models": ("User",),
-            "lofty_async.reading": ("OnBadRecord",),
             ".calendar": ("Calendar",),
             ".caller": ("Caller",),
             ".leads": ("LeadFilters", "Leads"),

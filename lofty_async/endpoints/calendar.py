@@ -7,11 +7,10 @@ from typing import Final
 from attrs import frozen
 
 from lofty_async import checks
-from lofty_async.checks import UNSET, Unset
+from lofty_async.checks import UNSET, OnBadRecord, Unset
 from lofty_async.listings import NumberedListing, SlotListing
 from lofty_async.models import AssignedRole, CalendarEntry, EntryType, MeetingSlot, TaskType
 from lofty_async.paging import Pager
-from lofty_async.reading import OnBadRecord
 from lofty_async.times import format_time
 from lofty_async.wire import Route
 

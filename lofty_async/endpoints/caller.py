@@ -9,12 +9,13 @@ from urllib.parse import quote
 from attrs import evolve, frozen
 
 from lofty_async import _json
+from lofty_async.checks import OnBadRecord
 from lofty_async.convert import structure
 from lofty_async.dispatch import Dispatcher, Options
 from lofty_async.listings import part
 from lofty_async.paging import Pager
 from lofty_async.ratelimit import Lane
-from lofty_async.reading import Listing, OnBadRecord
+from lofty_async.reading import Listing
 from lofty_async.wire import NO_PARAMS, Params, Request, Route
 
 T = TypeVar("T")

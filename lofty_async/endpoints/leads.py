@@ -5,10 +5,10 @@ from typing import Any, Final, TypedDict, Unpack
 from attrs import frozen
 
 from lofty_async import checks
+from lofty_async.checks import OnBadRecord
 from lofty_async.listings import OffsetListing
 from lofty_async.models import Lead
 from lofty_async.paging import Pager
-from lofty_async.reading import OnBadRecord
 from lofty_async.wire import Route
 
 from .caller import Caller

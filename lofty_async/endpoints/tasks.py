@@ -8,12 +8,11 @@ from attrs import frozen
 
 from lofty_async import checks
 from lofty_async.bulk import BulkRun, LeadIds, as_value
-from lofty_async.checks import UNSET, Unset
+from lofty_async.checks import UNSET, OnBadRecord, Unset
 from lofty_async.listings import AfterIdListing, SingleListing
 from lofty_async.models import AssignedRole, Task, TaskType
 from lofty_async.paging import Pager
 from lofty_async.ratelimit import Lane
-from lofty_async.reading import OnBadRecord
 from lofty_async.wire import Route
 
 from . import optional

@@ -6,11 +6,10 @@ from typing import Final
 from attrs import frozen
 
 from lofty_async import checks
-from lofty_async.checks import UNSET, Unset
+from lofty_async.checks import UNSET, OnBadRecord, Unset
 from lofty_async.listings import SingleListing
 from lofty_async.models import AppointmentV1, AssignedRole, TaskType, TaskV1
 from lofty_async.paging import Pager
-from lofty_async.reading import OnBadRecord
 from lofty_async.times import epoch_ms
 from lofty_async.wire import Route
 

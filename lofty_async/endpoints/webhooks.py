@@ -5,12 +5,12 @@ from typing import Any, Final
 from attrs import frozen
 
 from lofty_async import checks
+from lofty_async.checks import OnBadRecord
 from lofty_async.convert import structure
 from lofty_async.errors import AmbiguousWriteError
 from lofty_async.listings import SingleListing
 from lofty_async.models import PermissionMode, WebhookEvent, WebhookSubscription
 from lofty_async.paging import Pager
-from lofty_async.reading import OnBadRecord
 from lofty_async.wire import NO_PARAMS, Route
 
 from .caller import Caller
