@@ -16,7 +16,7 @@ from typing import Any, get_args, get_origin
 from attrs import frozen
 
 from .errors import DecodeError, cut
-from .times import IS_USUAL_TIME, USUAL_TIME, parse_time
+from .times import USUAL_TIME, parse_time
 
 Read = Callable[[Any], Any]
 
@@ -165,7 +165,7 @@ _FLAG = Reading(_flag, "{value} if {value} is True or {value} is False" + _OTHER
 # A time is kept only where the page is read again: looking up and keeping one costs more than reading it once.
 TIME = Reading(
     parse_time,
-    f"None if {{value}} is None else ({{known}}{USUAL_TIME}) if {IS_USUAL_TIME} else {{read}}({{value}})",
+    f"({{known}}{USUAL_TIME}) if {{value}}.__class__ is str and {{value}}" + _OTHERWISE,
     Kept(parse_time),
 )
 _REPEATED_TEXT = Reading(_text, kept=Kept(_text))

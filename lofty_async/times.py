@@ -9,55 +9,52 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - what times are measured from before they get their zone
 _MILLISECOND = timedelta(milliseconds=1)
 _read_iso = datetime.fromisoformat
-# `2026-03-01T15:00:00-08:00`: the marks between the numbers, what comes before the offset, and the rest. The marks
-# are looked at because `fromisoformat` takes other forms too.
-_MARKS, _CLOCK, _REST = slice(4, 17, 3), slice(19), slice(19, None)
-_REST_FORM = re.compile(
-    r"(?:\.(?P<fraction>\d+))?(?:Z|GMT|UTC|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>[0-5]\d))?", re.ASCII
+# `2026-03-01T15:00:00-08:00`: what comes before the offset, and the offset. The latter begins with the last digit of
+# the seconds, so that a text without seconds has none.
+_CLOCK, _OFFSET = slice(19), slice(18, None)
+_OFFSET_FORM = re.compile(
+    r"\d(?:\.(?P<fraction>\d+))?(?:Z|GMT|UTC|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>[0-5]\d))?", re.ASCII
 )
 
 
 class _Epochs(dict[str, datetime]):
-    """The epoch, by what follows the seconds in a text: at its offset, and later by its fraction.
+    """The epoch, by the end of a text: at its offset, and later by its fraction.
 
     Adding to it is the cheapest way to a time that shares its zone; one object per offset saves some 80 bytes per
     time. Filled as offsets are seen; the pattern bounds it, for a day has 1,440 minutes.
     """
 
-    def __missing__(self, rest: str) -> datetime:
-        match = _REST_FORM.fullmatch(rest)
+    def __missing__(self, offset: str) -> datetime:
+        match = _OFFSET_FORM.fullmatch(offset)
         if match is None:
             raise ValueError("expected a time")
         epoch = _EPOCH.replace(tzinfo=_zone(match))
         if fraction := match["fraction"]:
             # Not kept: there are a million.
             return epoch + timedelta(microseconds=int(fraction[:6].ljust(6, "0")))
-        self[rest] = epoch
+        self[offset] = epoch
         return epoch
 
 
 _epochs = _Epochs()
 
 # `parse_time` for the usual text as an expression, for code that is generated, and the names that it needs.
-USUAL_TIME = "epochs[{value}[rest]] + (read_iso({value}[clock]) - epoch)"
-IS_USUAL_TIME = "{value}.__class__ is str and {value}[marks] == '--T::'"
+USUAL_TIME = "epochs[{value}[offset]] + (read_iso({value}[clock]) - epoch)"
 USUAL_TIME_NAMES: dict[str, Any] = {
     "clock": _CLOCK,
     "epoch": _NAIVE_EPOCH,
     "epochs": _epochs,
-    "marks": _MARKS,
+    "offset": _OFFSET,
     "read_iso": _read_iso,
-    "rest": _REST,
 }
 
 
 def parse_time(value: object) -> datetime | None:
     """The time that a wire value stands for, with the offset it was sent with.
 
-    Read are ISO 8601 with an offset, `Z` or a literal `GMT`; `yyyy-MM-dd HH:mm:ss`; integers, which are
-    milliseconds since 1970. `None`, `""`, 0 and -1 are no time. Without an offset, with a blank or a `T`,
-    the time is UTC, as the vendor documents for the one naive form that is known. Fractions are cut to the
-    microsecond.
+    Read are ISO 8601 with seconds, and with an offset, `Z` or a literal `GMT`; `yyyy-MM-dd HH:mm:ss`; integers,
+    which are milliseconds since 1970. `None`, `""`, 0 and -1 are no time. Without an offset the time is UTC, as
+    the vendor documents for the one naive form that is known. Fractions are cut to the microsecond.
 
     Raises:
         ValueError: The value is none of these; digits in a string and floats are not.
@@ -68,9 +65,10 @@ def parse_time(value: object) -> datetime | None:
 
 
 def _read_text(text: str) -> datetime:
-    if text[_MARKS] not in ("--T::", "-- ::"):
-        raise ValueError("expected a time")
-    return _epochs[text[_REST]] + (_read_iso(text[_CLOCK]) - _NAIVE_EPOCH)
+    try:
+        return _epochs[text[_OFFSET]] + (_read_iso(text[_CLOCK]) - _NAIVE_EPOCH)
+    except (TypeError, ValueError):  # the former where seconds are missing, so that the offset comes too early
+        raise ValueError("expected a time") from None
 
 
 def _zone(match: re.Match[str]) -> tzinfo:
