@@ -156,7 +156,7 @@ def candidates(kind: type[Any]) -> dict[str, Decode]:
     loads = found.get(BASELINE, json.loads)
 
     def ours(body: bytes) -> Any:
-        return convert.structure_list(kind, loads(body)["records"], path="records", request="GET").items
+        return convert.structure_list(kind, loads(body)["records"], path="records", request="GET")
 
     found["lofty_async"] = ours
     found["cattrs as it comes"] = cattrs_candidate(kind, loads)

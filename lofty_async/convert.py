@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
-from attrs import define, frozen
+from attrs import frozen
 from cattrs import Converter
 
 from . import models
@@ -66,14 +66,6 @@ class BadRecord:
     record: Any
 
 
-@define
-class Structured(Generic[T]):
-    """What a list of records holds: the good ones as models, the bad ones with their errors."""
-
-    items: list[T]
-    bad: tuple[BadRecord, ...] = ()
-
-
 def structure(kind: type[T], record: Any, *, path: str, request: str) -> T:
     """The model that a wire record describes; `path` is where the record stands in the answer.
 
@@ -86,17 +78,17 @@ def structure(kind: type[T], record: Any, *, path: str, request: str) -> T:
         raise misfit.as_decode_error(path, request) from None
 
 
-def structure_list(kind: type[T], records: Any, *, path: str, request: str) -> Structured[T]:
-    """The models that a list of wire records describes; null is an empty list.
+def structure_list(kind: type[T], records: Any, *, path: str, request: str) -> tuple[list[T], tuple[BadRecord, ...]]:
+    """The models that a list of wire records describes, and the records that are bad; null is an empty list.
 
     Raises:
-        DecodeError: The value is not a list. Bad records do not raise; they are in the result.
+        DecodeError: The value is not a list. Bad records do not raise.
     """
     items: list[T] = []
     shape = _shape(kind)
     if records.__class__ is list and shape.has_read(records, items):
-        return Structured(items)
-    return Structured(items, tuple(_bad_among(shape, records, items, path, request)))
+        return items, ()
+    return items, tuple(_bad_among(shape, records, items, path, request))
 
 
 def _bad_among(shape: "_Shape[T]", records: Any, items: list[T], path: str, request: str) -> Iterator[BadRecord]:
@@ -249,21 +241,18 @@ def _known(part: _Part, values: list[str], before: _Part, values_before: list[st
     return f"model.{before.name} if {values[0]} == {values_before[0]} else "
 
 
-def _source(parts: tuple[_Part, ...], names: Iterable[str]) -> str:
+def _source(parts: tuple[_Part, ...]) -> str:
     numbers = iter(range(sum(len(part.wire_names) for part in parts)))
     values = [[f"value{next(numbers)}" for _ in part.wire_names] for part in parts]
     known = ["", *map(_known, parts[1:], values[1:], parts, values)]
     lines = chain.from_iterable(map(_lines, range(len(parts)), parts, values, known))
     return (
-        # Names of an outer function are found faster than a module's.
-        f"def made({', '.join(names)}):\n"
-        "    def fill(records, append, again):\n"
-        f"        for {', '.join(chain.from_iterable(values))} in map(pick, records):\n"
-        "            model = draft()\n"
-        + "".join(f"            {line}\n" for line in lines)
-        + "            model.__class__ = kind\n"
-        "            append(model)\n"
-        "    return fill\n"
+        "def fill(records, append, again):\n"
+        f"    for {', '.join(chain.from_iterable(values))} in map(pick, records):\n"
+        "        model = draft()\n"
+        + "".join(f"        {line}\n" for line in lines)
+        + "        model.__class__ = kind\n"
+        "        append(model)\n"
     )
 
 
@@ -279,9 +268,8 @@ def _compile_fill(kind: type, parts: tuple[_Part, ...], wire_names: tuple[str, .
         names[f"read{index}"] = part.reading.read
         if part.reading.kept:
             names |= {f"kept{index}": part.reading.kept.values, f"learn{index}": part.reading.kept.learn}
-    namespace: dict[str, Any] = {}
-    exec(compile(_source(parts, names), f"<reader of {kind.__name__}>", "exec"), namespace)  # noqa: S102 - made of our own field names alone, never of data
-    fill: _Fill = namespace["made"](**names)
+    exec(compile(_source(parts), f"<reader of {kind.__name__}>", "exec"), names)  # noqa: S102 - made of our own field names alone, never of data
+    fill: _Fill = names["fill"]
     return fill
 
 
@@ -294,9 +282,8 @@ class _Shape(Generic[T]):
         wire_names = tuple(chain.from_iterable(part.wire_names for part in self.parts))
         self._nothing = dict.fromkeys(wire_names)
         self._fill = _compile_fill(kind, self.parts, wire_names)
-        times = [part.wire_names[0] for part in self.parts if part.reading is TIME]
-        self._time, self._later_time, *_ = [*times, "", ""]
-        self._latest_times = 0
+        self._last_time = next((part.wire_names[0] for part in reversed(self.parts) if part.reading is TIME), "")
+        self._mark: Any = None
         self._lacks_keys = False
 
     def __call__(self, record: Any, _: object) -> T:
@@ -338,14 +325,13 @@ class _Shape(Generic[T]):
                     yield len(items), misfit
 
     def _is_read_again(self, records: list[Any]) -> bool:
-        """Whether the first times are those of the latest list, as on a page that is polled; a hint only."""
+        """Whether the first record's last time is as in the list before, as on a page that is polled; a hint only."""
+        before = self._mark
         try:
-            first = records[0].get
-            times = hash((first(self._time), first(self._later_time)))
-        except (AttributeError, IndexError, TypeError):
+            self._mark = records[0].get(self._last_time)
+        except (AttributeError, IndexError):
             return False
-        before, self._latest_times = self._latest_times, times
-        return times == before
+        return self._mark is not None and before == self._mark
 
     def read_in_detail(self, record: Any) -> T:
         """The same model by the ordinary way, or a misfit that says where the record is wrong."""

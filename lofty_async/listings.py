@@ -92,8 +92,8 @@ class _Listing(Generic[T]):
         raise DecodeError("expected a list", request=self.request, path=".".join(self.at), body=cut(repr(records)))
 
     def _fetched(self, records: list[Any], following: str | None, total: int | None = None) -> Fetched[T]:
-        read = structure_list(self.kind, records, path=".".join(self.at), request=self.request)
-        return Fetched(read.items, read.bad, following, total)
+        items, bad = structure_list(self.kind, records, path=".".join(self.at), request=self.request)
+        return Fetched(items, bad, following, total)
 
 
 @define(kw_only=True, eq=False)
