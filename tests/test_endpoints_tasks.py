@@ -1,5 +1,6 @@
 """`lofty.tasks`: what goes out, what comes back, and what is refused before it goes."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -241,6 +242,18 @@ class TestCreate:
         assert await lofty.tasks.create(**call_fields) == 900719925474099301
 
 
+class Held:
+    """A fault: the answer waits until it `may_go`."""
+
+    def __init__(self) -> None:
+        self.has_come, self.may_go = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, _request: Any, answer: faults.Answer) -> Any:
+        self.has_come.set()
+        await self.may_go.wait()
+        return await answer()
+
+
 class TestVerify:
     @pytest.fixture(params=[0, 123_456])
     def fields(self, call_fields: Any, request: pytest.FixtureRequest) -> Any:
@@ -315,6 +328,53 @@ class TestVerify:
         with pytest.raises(ConnectionFailed):
             await lofty.tasks.create(**fields)
         assert len(self.made(sandbox, before)) == 3
+
+    @pytest.mark.parametrize("others", [0, 1])
+    async def test_two_alike_at_once_have_an_id_each(
+        self, sandbox: Sandbox, lofty: LoftyClient, fields: Any, others: int
+    ) -> None:
+        sandbox.faults.add(CREATE, faults.DropAfter(), after=others, times=2 - others)
+        before = set(sandbox.state.entries)
+        found = await asyncio.gather(*(lofty.tasks.create(**fields) for _ in range(2)))
+        assert len(set(found)) == 2
+        assert self.made(sandbox, before) == set(found)
+
+    async def test_one_that_did_not_land_is_not_given_the_id_of_one_that_did(
+        self, sandbox: Sandbox, lofty: LoftyClient, fields: Any
+    ) -> None:
+        sandbox.faults.add(CREATE, faults.DropBefore(), after=1)
+        sandbox.faults.add(LIST, faults.Reply(200, {"tasks": []}), after=1)  # what the other made shows late
+        before = set(sandbox.state.entries)
+        creates = (lofty.tasks.create(**fields) for _ in range(2))
+        found, failure = await asyncio.gather(*creates, return_exceptions=True)
+        assert isinstance(failure, ConnectionFailed)
+        assert self.made(sandbox, before) == {found}
+
+    async def test_those_alike_wait_for_each_other_and_nobody_else_does(
+        self, sandbox: Sandbox, lofty: LoftyClient, fields: Any
+    ) -> None:
+        held = Held()
+        sandbox.faults.add(CREATE, held)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(lofty.tasks.create(**fields))
+            group.create_task(lofty.tasks.create(**fields))
+            await held.has_come.wait()
+            await lofty.tasks.create(**fields | {"content": "Else"})
+            assert [request.route for request in sandbox.requests] == [LIST, CREATE, LIST, CREATE]
+            held.may_go.set()
+
+    async def test_those_that_wait_for_one_alike_may_be_cancelled(
+        self, sandbox: Sandbox, lofty: LoftyClient, fields: Any
+    ) -> None:
+        held = Held()
+        sandbox.faults.add(CREATE, held)
+        first, second = (asyncio.create_task(lofty.tasks.create(**fields)) for _ in range(2))
+        await held.has_come.wait()
+        second.cancel()
+        await asyncio.wait({second})
+        held.may_go.set()
+        made = {await first, await lofty.tasks.create(**fields)}
+        assert (second.cancelled(), len(made)) == (True, 2)
 
     async def test_where_looking_fails_too_it_stays_ambiguous(
         self, sandbox: Sandbox, lofty: LoftyClient, fields: Any, before: set[int]

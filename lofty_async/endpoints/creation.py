@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
+
+from attrs import define, field
 
 from lofty_async.errors import AmbiguousWriteError, DecodeError, LoftyError, cut
 from lofty_async.listings import part
@@ -17,6 +20,7 @@ T = TypeVar("T")
 Id = TypeVar("Id", int, str)
 
 LOOKS: Final = (0, 1, 4)  # times the first wait of a retry
+_MARKS: Final = ("lead_id", "type", "content", "end_at")  # what a new task is known by, among its lead's
 
 
 async def created(caller: Caller, route: Route, wire: Mapping[str, Any], at: tuple[str, ...], kind: type[Id]) -> Id:
@@ -55,6 +59,18 @@ def _id(value: Any, kind: type[Id], path: str, request: str) -> Id:
     return value
 
 
+@define(eq=False)
+class _Likes:
+    """Creates under way in one event loop that could be taken for each other: one at a time, each with its own id."""
+
+    turn: asyncio.Lock = field(factory=asyncio.Lock)
+    ids: set[int] = field(factory=set[int])
+
+
+# Known for as long as one of them is under way.
+_likes: WeakValueDictionary[tuple[object, ...], _Likes] = WeakValueDictionary()
+
+
 async def settled(
     create: Callable[[], Awaitable[int]],
     look: Callable[[], Awaitable[Iterable[Task]]],
@@ -66,7 +82,21 @@ async def settled(
     Raises: the failure itself where there is none, so that creating it again is safe; AmbiguousWriteError where
     looking fails too, or where the server did answer, only without an id.
     """
-    before = {task.id for task in await look()}
+    likes = _likes.setdefault((asyncio.get_running_loop(), *map(wanted.get, _MARKS)), _Likes())
+    async with likes.turn:
+        settled_id = await _settled(create, look, wanted, caller, likes.ids)
+        likes.ids.add(settled_id)
+        return settled_id
+
+
+async def _settled(
+    create: Callable[[], Awaitable[int]],
+    look: Callable[[], Awaitable[Iterable[Task]]],
+    wanted: Mapping[str, Any],
+    caller: Caller,
+    others: set[int],
+) -> int:
+    before = others | {task.id for task in await look()}
 
     async def find() -> int | None:
         tasks = await look()
