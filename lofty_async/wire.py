@@ -221,12 +221,11 @@ def is_refusal(status: int, body: bytes) -> bool:
     return status == 429 or (status == 400 and read_complaint(body).is_of_spent_budget)
 
 
-def read_error(reply: Reply, request: str) -> errors.APIError:
+def read_error(reply: Reply) -> errors.APIError:
     """The error that an answer of 300 and above stands for, by its code first, then by its status."""
     complaint = read_complaint(reply.body)
     known: dict[str, Any] = {
         "message": errors.cut(complaint.message or "the server answered with an empty body"),
-        "request": request,
         "status": reply.status,
         "code": complaint.code,
         "name": complaint.name,
@@ -290,7 +289,7 @@ def _text(body: bytes) -> str:
     return body.decode("utf-8", "replace")
 
 
-def read_result(reply: Reply, request: str) -> Any:
+def read_result(reply: Reply) -> Any:
     """The decoded body of a 2xx answer; an empty or blank one is `None`.
 
     Raises: DecodeError where it is not JSON, such as a proxy's page sent with 200.
@@ -300,6 +299,4 @@ def read_result(reply: Reply, request: str) -> Any:
     try:
         return _json.loads(reply.body)
     except ValueError as error:
-        raise errors.DecodeError(
-            "the answer is not JSON", request=request, body=errors.cut(_text(reply.body))
-        ) from error
+        raise errors.DecodeError("the answer is not JSON", body=errors.cut(_text(reply.body))) from error

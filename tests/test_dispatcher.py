@@ -11,6 +11,7 @@ from attrs import define, field
 from lofty_async import (
     AmbiguousWriteError,
     AuthenticationError,
+    CallError,
     ClientCredentials,
     ConnectionFailed,
     DecodeError,
@@ -37,7 +38,7 @@ ME = "GET /v1.0/me"
 CREATE = "POST /v2.0/tasks"
 DELETE = "DELETE /v2.0/tasks/{taskId}"
 
-LOST: dict[str, tuple[faults.Fault, type[Exception]]] = {
+LOST: dict[str, tuple[faults.Fault, type[CallError]]] = {
     "dropped before": (faults.DropBefore(), ConnectionFailed),
     "dropped after": (faults.DropAfter(), ConnectionFailed),
     "truncated": (faults.TruncatedBody(), ConnectionFailed),
@@ -204,6 +205,7 @@ class TestCreate:
         assert error.sent["content"] == "Ring"
         assert error.sent["endAt"] == call_fields["end_at"].isoformat()
         assert type(error.__cause__) is kind
+        assert error.__cause__.request == CREATE
         assert len(sandbox.state.entries) - before == (name in LANDS)
 
     async def test_nor_after_a_timeout(
@@ -329,7 +331,9 @@ class TestRefusals:
         with pytest.raises(RateLimitWaitTooLong) as caught:
             await lofty.with_options(max_wait=2).me()
         assert (caught.value.request, caught.value.attempts) == (ME, 1)
-        assert isinstance(caught.value.__cause__, RateLimitedError)
+        cause = caught.value.__cause__
+        assert isinstance(cause, RateLimitedError)
+        assert cause.request == ME
         assert lofty.stats.rejected == 1
 
 

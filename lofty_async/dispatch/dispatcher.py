@@ -143,7 +143,7 @@ class Dispatcher:
         permit.settle(read_rate(reply.headers), refused=refused)
         if reply.status < 300:
             try:
-                return read_result(reply, journey.request.label)
+                return read_result(reply)
             except errors.DecodeError as error:
                 journey.spent += self._clock() - began
                 # A proxy's page or half an answer: the next one may be whole.
@@ -218,17 +218,17 @@ class Dispatcher:
 
     def _turned_away(self, journey: Journey, permit: Permit, reply: Reply) -> Any:
         """No budget: back to the front of the lane, at no cost in retries."""
-        error = read_error(reply, journey.request.label)
+        error = journey.told(read_error(reply))
         self._rejected += 1
         journey.refused, journey.last = permit, error
         journey.refusals += 1
         if journey.refusals > journey.options.retry.refusals:
-            raise journey.told(error)
+            raise error
         return AGAIN
 
     async def _judge(self, journey: Journey, reply: Reply, authorization: str) -> Any:
         """An answer that is an error: renew, accept, try again, or raise."""
-        error = read_error(reply, journey.request.label)
+        error = read_error(reply)
         if isinstance(error, errors.AuthenticationError) and not journey.renewed:
             journey.renewed = True
             if await self._renew(journey, authorization):
@@ -259,7 +259,7 @@ class Dispatcher:
         )
         if wait is None or not self._budget.spend():
             raise self._last_word(journey, error, ambiguous=failure.arrived and not repeatable)
-        journey.last = error
+        journey.last = journey.told(error)
         journey.spent += wait
         await asyncio.sleep(wait)
         return AGAIN
