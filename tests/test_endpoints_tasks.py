@@ -227,7 +227,9 @@ class TestCreate:
         assert await refused_when_awaited(lofty.tasks.create(**call_fields, start_at=late)) == "end_at"
         assert sandbox.requests == []
 
-    @pytest.mark.parametrize("body", [{}, {"taskId": None}, {"taskId": 0}, {"taskId": True}, {"taskId": "x"}, [], 5])
+    @pytest.mark.parametrize(
+        "body", [{}, {"taskId": None}, {"taskId": 0}, {"taskId": -1}, {"taskId": True}, {"taskId": "x"}, [], 5]
+    )
     async def test_an_answer_that_does_not_name_it(
         self, sandbox: Sandbox, lofty: LoftyClient, lead_id: int, call_fields: Any, body: Any
     ) -> None:
@@ -334,8 +336,10 @@ class TestVerify:
         self, sandbox: Sandbox, lofty: LoftyClient, fields: Any, others: int
     ) -> None:
         sandbox.faults.add(CREATE, faults.DropAfter(), after=others, times=2 - others)
+        sandbox.faults.add(LIST, faults.Reply(200, {"tasks": []}), after=2 - others)  # what was made shows late
         before = set(sandbox.state.entries)
-        found = await asyncio.gather(*(lofty.tasks.create(**fields) for _ in range(2)))
+        in_utc = {"end_at": fields["end_at"].astimezone(UTC)}
+        found = await asyncio.gather(lofty.tasks.create(**fields), lofty.tasks.create(**fields | in_utc))
         assert len(set(found)) == 2
         assert self.made(sandbox, before) == set(found)
 
@@ -362,6 +366,12 @@ class TestVerify:
             await lofty.tasks.create(**fields | {"content": "Else"})
             assert [request.route for request in sandbox.requests] == [LIST, CREATE, LIST, CREATE]
             held.may_go.set()
+
+    async def test_a_bad_record_among_the_others_does_not_matter(
+        self, sandbox: Sandbox, lofty: LoftyClient, fields: Any, before: set[int]
+    ) -> None:
+        sandbox.faults.add(LIST, faults.Reply(200, {"tasks": [{"id": 1, "endAt": "soon"}]}))
+        assert {await lofty.tasks.create(**fields)} == self.made(sandbox, before)
 
     async def test_those_that_wait_for_one_alike_may_be_cancelled(
         self, sandbox: Sandbox, lofty: LoftyClient, fields: Any

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeVar
 from weakref import WeakValueDictionary
 
 from attrs import define, field
@@ -20,7 +21,6 @@ T = TypeVar("T")
 Id = TypeVar("Id", int, str)
 
 LOOKS: Final = (0, 1, 4)  # times the first wait of a retry
-_MARKS: Final = ("lead_id", "type", "content", "end_at")  # what a new task is known by, among its lead's
 
 
 async def created(caller: Caller, route: Route, wire: Mapping[str, Any], at: tuple[str, ...], kind: type[Id]) -> Id:
@@ -54,21 +54,39 @@ async def create_and_read(caller: Caller, route: Route, wire: Mapping[str, Any],
 def _id(value: Any, kind: type[Id], path: str, request: str) -> Id:
     if kind is int and isinstance(value, str) and value.isdecimal():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, kind) or not value:
+    if isinstance(value, bool) or not isinstance(value, kind) or not _is_named_by(value):
         raise DecodeError("expected an id", request=request, path=path, body=cut(repr(value)))
     return value
 
 
+def _is_named_by(value: int | str) -> bool:
+    return value > 0 if isinstance(value, int) else bool(value)
+
+
 @define(eq=False)
-class _Likes:
-    """Creates under way in one event loop that could be taken for each other: one at a time, each with its own id."""
+class Alike(Generic[T]):
+    """Creates in one event loop that could be taken for each other: one at a time, each knowing what was `made`."""
 
-    turn: asyncio.Lock = field(factory=asyncio.Lock)
-    ids: set[int] = field(factory=set[int])
+    made: list[T] = field(factory=list[T])
+    _turn: asyncio.Lock = field(factory=asyncio.Lock)
+
+    async def __aenter__(self) -> Self:
+        await self._turn.acquire()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._turn.release()
 
 
-# Known for as long as one of them is under way.
-_likes: WeakValueDictionary[tuple[object, ...], _Likes] = WeakValueDictionary()
+# For as long as one of them is under way.
+_alike: WeakValueDictionary[tuple[object, ...], Alike[Any]] = WeakValueDictionary()
+
+
+def alike(*marks: object) -> Alike[Any]:
+    """What creates of the same `marks` that are under way share."""
+    return _alike.setdefault((asyncio.get_running_loop(), *marks), Alike())
 
 
 async def settled(
@@ -82,26 +100,20 @@ async def settled(
     Raises: the failure itself where there is none, so that creating it again is safe; AmbiguousWriteError where
     looking fails too, or where the server did answer, only without an id.
     """
-    likes = _likes.setdefault((asyncio.get_running_loop(), *map(wanted.get, _MARKS)), _Likes())
-    async with likes.turn:
-        settled_id = await _settled(create, look, wanted, caller, likes.ids)
-        likes.ids.add(settled_id)
-        return settled_id
+    async with alike(wanted["lead_id"], wanted["type"], wanted["content"]) as others:
+        before = {*others.made, *(task.id for task in await look())}
+
+        async def find() -> int | None:
+            tasks = await look()
+            return next((task.id for task in tasks if task.id not in before and _matches(task, wanted)), None)
+
+        others.made.append(task_id := await _settled(create, find, caller))
+        return task_id
 
 
 async def _settled(
-    create: Callable[[], Awaitable[int]],
-    look: Callable[[], Awaitable[Iterable[Task]]],
-    wanted: Mapping[str, Any],
-    caller: Caller,
-    others: set[int],
+    create: Callable[[], Awaitable[int]], find: Callable[[], Awaitable[int | None]], caller: Caller
 ) -> int:
-    before = others | {task.id for task in await look()}
-
-    async def find() -> int | None:
-        tasks = await look()
-        return next((task.id for task in tasks if task.id not in before and _matches(task, wanted)), None)
-
     try:
         return await create()
     except AmbiguousWriteError as doubt:

@@ -108,7 +108,8 @@ class Tasks:
         checks.not_reversed(start_at, end_at)
         wire = checks.wire_names(body)
         if verify:
-            return await settled(lambda: self._create(wire), lambda: self.list(lead_id).collect(), body, self._caller)
+            look = self.list(lead_id, on_bad_record="skip").collect
+            return await settled(lambda: self._create(wire), look, body, self._caller)
         return await self._create(wire)
 
     async def update(

@@ -14,7 +14,7 @@ from lofty_async.paging import Pager
 from lofty_async.wire import NO_PARAMS, Route
 
 from .caller import Caller
-from .creation import create_and_read, landed
+from .creation import alike, create_and_read, landed
 
 LIST: Final = Route("GET", "/v1.0/webhooks")
 CREATE: Final = Route("POST", "/v1.0/webhook", repeatable=False)
@@ -47,8 +47,7 @@ class Webhooks:
 
         Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost.
         """
-        wire = self._wanted(event, callback_url, limit, permission_mode)
-        return await create_and_read(self._caller, CREATE, wire, _subscription)
+        return await self._create(self._wanted(event, callback_url, limit, permission_mode))
 
     async def ensure(
         self,
@@ -61,27 +60,36 @@ class Webhooks:
         """The subscription of this event to this address: the one that exists, else a new one.
 
         An existing one is returned as it is, also with another `limit` or `permission_mode`. Where the answer to
-        creating it is lost, the subscriptions are read again before it is created again, once.
+        creating it is lost, the subscriptions are read again before it is created again, once. In one event loop,
+        those who ask for the same at once get the same.
 
         Raises: as `create`.
         """
-        self._wanted(event, callback_url, limit, permission_mode)
-        existing = await self._find(event, callback_url)
-        if existing:
-            return existing
+        wire = self._wanted(event, callback_url, limit, permission_mode)
+        # Of one credential: another account has subscriptions of its own.
+        async with alike(id(self._caller.dispatcher.auth), wire["listId"], wire["callbackUrl"]) as others:
+            if not others.made:
+                others.made.append(await self._find(wire) or await self._create_once(wire))
+            subscription: WebhookSubscription = others.made[0]
+            return subscription
+
+    async def _create_once(self, wire: dict[str, Any]) -> WebhookSubscription:
         try:
-            return await self.create(event, callback_url, limit=limit, permission_mode=permission_mode)
+            return await self._create(wire)
         except AmbiguousWriteError as doubt:
-            found = await landed(lambda: self._find(event, callback_url), doubt, self._caller)
-        return found or await self.create(event, callback_url, limit=limit, permission_mode=permission_mode)
+            found = await landed(lambda: self._find(wire), doubt, self._caller)
+        return found or await self._create(wire)
+
+    async def _create(self, wire: dict[str, Any]) -> WebhookSubscription:
+        return await create_and_read(self._caller, CREATE, wire, _subscription)
 
     async def delete(self, id: int) -> None:
         """End a subscription."""
         await self._caller.send(DELETE, checks.number_id("id", id))
 
-    async def _find(self, event: WebhookEvent | int, callback_url: str) -> WebhookSubscription | None:
+    async def _find(self, wire: dict[str, Any]) -> WebhookSubscription | None:
         subscriptions = await self.list().collect()
-        wanted = (int(event), callback_url)
+        wanted = (wire["listId"], wire["callbackUrl"])
         return next((one for one in subscriptions if (one.event, one.callback_url) == wanted), None)
 
     def _wanted(
