@@ -1,5 +1,6 @@
 """`lofty.webhooks`: subscriptions, and never two of one."""
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -173,3 +174,23 @@ class TestEnsure:
         with pytest.raises(AmbiguousWriteError):
             await lofty.webhooks.ensure(10, URL)
         assert subscribed(sandbox) == [(10, URL)]
+
+    async def test_what_was_answered_is_not_created_again(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
+        sandbox.faults.add(CREATE, faults.Reply(200, {}))
+        with pytest.raises(AmbiguousWriteError, match="does not name it"):
+            await lofty.webhooks.ensure(10, URL)
+        assert routes(sandbox) == [LIST, CREATE, LIST, LIST, LIST]
+
+    async def test_several_at_once_are_one(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
+        await lofty.webhooks.list().collect()  # the first call goes alone in any case
+        sandbox.faults.add(LIST, faults.Reply(200, []), times=None)  # what was made shows late
+        made = await asyncio.gather(*(lofty.webhooks.ensure(10, URL) for _ in range(3)))
+        assert subscribed(sandbox) == [(10, URL)]
+        assert {one.id for one in made} == {one.id for one in sandbox.webhooks.subscriptions.own()}
+
+    async def test_several_at_once_go_on_after_one_that_fails(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
+        sandbox.faults.add(CREATE, faults.Reply(403, {"code": 200100}))
+        both = (lofty.webhooks.ensure(10, URL) for _ in range(2))
+        failure, made = await asyncio.gather(*both, return_exceptions=True)
+        assert isinstance(failure, PermissionDeniedError)
+        assert isinstance(made, WebhookSubscription)

@@ -120,7 +120,7 @@ async def _settled(
         found = await landed(find, doubt, caller)
         if found is not None:
             return found
-        raise (doubt if _was_answered(doubt) else doubt.__cause__ or doubt) from None
+        raise (doubt if was_answered(doubt) else doubt.__cause__ or doubt) from None
 
 
 async def landed(find: Callable[[], Awaitable[T | None]], doubt: AmbiguousWriteError, caller: Caller) -> T | None:
@@ -139,7 +139,8 @@ async def landed(find: Callable[[], Awaitable[T | None]], doubt: AmbiguousWriteE
     return None
 
 
-def _was_answered(doubt: AmbiguousWriteError) -> bool:
+def was_answered(doubt: AmbiguousWriteError) -> bool:
+    """Whether the server did answer, so that the record exists, only without naming it."""
     return isinstance(doubt.__cause__, DecodeError) and doubt.__cause__.path is not None
 
 

@@ -14,7 +14,7 @@ from lofty_async.paging import Pager
 from lofty_async.wire import NO_PARAMS, Route
 
 from .caller import Caller
-from .creation import alike, create_and_read, landed
+from .creation import alike, create_and_read, landed, was_answered
 
 LIST: Final = Route("GET", "/v1.0/webhooks")
 CREATE: Final = Route("POST", "/v1.0/webhook", repeatable=False)
@@ -63,7 +63,7 @@ class Webhooks:
         creating it is lost, the subscriptions are read again before it is created again, once. In one event loop,
         those who ask for the same at once get the same.
 
-        Raises: as `create`.
+        Raises: as `create`, also where an answer does not name what was created, and it cannot be found.
         """
         wire = self._wanted(event, callback_url, limit, permission_mode)
         # Of one credential: another account has subscriptions of its own.
@@ -78,6 +78,8 @@ class Webhooks:
             return await self._create(wire)
         except AmbiguousWriteError as doubt:
             found = await landed(lambda: self._find(wire), doubt, self._caller)
+            if found is None and was_answered(doubt):
+                raise
         return found or await self._create(wire)
 
     async def _create(self, wire: dict[str, Any]) -> WebhookSubscription:
