@@ -1,8 +1,9 @@
 """Arguments checked before they cost a request: each check names the argument it refuses."""
 
+import inspect
 import re
 from collections.abc import Callable, Container, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -67,11 +68,31 @@ def text(argument: str, value: object) -> str:
     return str.__str__(value)
 
 
+def flag(argument: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise refuse(argument, f"must be True or False, not {value!r}")
+    return value
+
+
+def numbers(argument: str, values: object) -> tuple[int, ...]:
+    """Several integers of at least 0; `None` is none."""
+    if values is None:
+        return ()
+    if not isinstance(values, Iterable):
+        raise refuse(argument, f"must be integers in a list or the like, not {values!r}")
+    several: Iterable[object] = values
+    return tuple(within(argument, value, 0) for value in several)
+
+
 def moment(argument: str, value: object) -> datetime:
     if not isinstance(value, datetime):
         raise refuse(argument, f"must be a datetime, not {type(value).__name__}")
     if value.utcoffset() is None:
         raise refuse(argument, "must be aware: without a time zone the server reads it in the wrong one")
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise refuse(argument, "must lie between the years 1 and 9999 in UTC too") from None
     return value
 
 
@@ -159,7 +180,9 @@ def header(argument: str, value: object) -> str:
     return line
 
 
-def bad_record_policy(value: object) -> Any:
-    if value not in ("raise", "skip") and not callable(value):
-        raise refuse("on_bad_record", "must be 'raise', 'skip' or a function of the error")
+def bad_record_policy(value: object) -> OnBadRecord:
+    if value == "raise" or value == "skip":  # noqa: PLR1714 - type checkers narrow this, and not a membership
+        return value
+    if not callable(value) or inspect.iscoroutinefunction(value):
+        raise refuse("on_bad_record", "must be 'raise', 'skip' or a plain function of the error")
     return value

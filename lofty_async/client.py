@@ -8,9 +8,8 @@ import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from inspect import currentframe
-from math import inf
 from types import FrameType, TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
 import aiohttp
 from attrs import evolve
@@ -22,8 +21,26 @@ from .checks import UNSET, OnBadRecord, Unset
 from .ratelimit import Lane
 from .wire import BASE_URL, Route
 
+T = TypeVar("T")
+
 ME: Final = Route("GET", "/v1.0/me")
 USER_AGENT: Final = f"lofty-async/{__version__}"
+LONGEST: Final = 1e9  # seconds; thirty years are as good as no bound
+
+
+class ClientOptions(TypedDict, total=False):
+    """What `LoftyClient` takes besides its credential."""
+
+    base_url: str
+    limiter: ratelimit.RateLimiter | None
+    retry: dispatch.RetryPolicy | None
+    timeout: float | None
+    max_wait: float | None
+    session: aiohttp.ClientSession | None
+    user_agent: str
+    lane: Lane
+    on_bad_record: OnBadRecord
+    plain_callbacks: bool
 
 
 class LoftyClient:
@@ -60,19 +77,23 @@ class LoftyClient:
         options = dispatch.Options(
             timeout=_seconds("timeout", timeout, above=True),
             max_wait=_seconds("max_wait", max_wait),
-            retry=retry or dispatch.RetryPolicy(),
+            retry=_of_kind("retry", retry, dispatch.RetryPolicy) or dispatch.RetryPolicy(),
             lane=checks.lane("lane", lane),
         )
         dispatcher = dispatch.Dispatcher(
             auth,
-            dispatch.Session(str(base_url), checks.header("user_agent", user_agent), session),
-            limiter or ratelimit.RateLimiter(),
+            dispatch.Session(
+                str(base_url),
+                checks.header("user_agent", user_agent),
+                _of_kind("session", session, aiohttp.ClientSession),
+            ),
+            _of_kind("limiter", limiter, ratelimit.RateLimiter) or ratelimit.RateLimiter(),
         )
         self._caller = endpoints.Caller(dispatcher, options, checks.bad_record_policy(on_bad_record), plain_callbacks)
         self._guard = _Guard(dispatcher.session, *_place_outside(currentframe()))
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Unpack[ClientOptions]) -> Self:
         """A client with the credential and `LOFTY_BASE_URL` of the environment; `options` as for the class.
 
         Raises: AuthenticationError where no credential is set.
@@ -189,9 +210,15 @@ def _place_outside(frame: FrameType | None) -> tuple[str, int]:
     return (frame.f_code.co_filename, frame.f_lineno) if frame else ("<unknown>", 0)
 
 
+def _of_kind(argument: str, value: T | None, kind: type[T]) -> T | None:
+    if value is not None and not isinstance(value, kind):
+        raise checks.refuse(argument, f"must be of type {kind.__name__}, not {type(value).__name__}")
+    return value
+
+
 def _seconds(argument: str, value: float | None, *, above: bool = False) -> float | None:
-    if value is None or value == inf:
+    if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not (value > 0 if above else value >= 0):
         raise checks.refuse(argument, f"must be {'above' if above else 'at least'} 0 seconds or None, not {value!r}")
-    return float(value)
+    return float(value) if value < LONGEST else None

@@ -1,3 +1,4 @@
+import asyncio
 import copy
 import pickle
 from collections.abc import Callable
@@ -110,6 +111,13 @@ def test_a_good_value_comes_back_as_it_is(check: Check, value: object) -> None:
         (checks.lane, "express"),
         (checks.lane, None),
         (checks.lane, 1),
+        (checks.flag, 0),
+        (checks.flag, "true"),
+        (checks.flag, None),
+        (checks.moment, datetime.min.replace(tzinfo=timezone(SECOND))),
+        (checks.numbers, 5),
+        (checks.numbers, "5"),
+        (checks.numbers, [True]),
     ],
 )
 def test_a_bad_value_is_refused_by_its_argument_s_name(check: Check, value: object) -> None:
@@ -230,6 +238,6 @@ def test_bad_records_are_raised_skipped_or_handed_over(policy: object) -> None:
     assert checks.bad_record_policy(policy) is policy
 
 
-@pytest.mark.parametrize("policy", ["ignore", None, 1, UNSET])
+@pytest.mark.parametrize("policy", ["ignore", None, 1, UNSET, asyncio.sleep])
 def test_another_policy_for_bad_records_is_refused(policy: object) -> None:
     assert_refused("on_bad_record", lambda: checks.bad_record_policy(policy))

@@ -78,6 +78,9 @@ async def test_the_user_agent_names_the_library_by_default(sandbox: Sandbox, lof
         ({"timeout": "30"}, "timeout"),
         ({"max_wait": -0.1}, "max_wait"),
         ({"max_wait": math.nan}, "max_wait"),
+        ({"retry": 0}, "retry"),
+        ({"limiter": 100}, "limiter"),
+        ({"session": "mine"}, "session"),
         ({"lane": "slow"}, "lane"),
         ({"on_bad_record": "ignore"}, "on_bad_record"),
         ({"user_agent": ""}, "user_agent"),
@@ -95,6 +98,11 @@ def test_what_makes_no_sense_is_refused_by_name(options: dict[str, Any], argumen
     with pytest.raises(InvalidRequestError, match=argument) as caught:
         LoftyClient(ApiKey("key"), **options)
     assert caught.value.argument == argument
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 10**400])
+def test_for_ever_is_no_bound(seconds: float) -> None:
+    assert LoftyClient(ApiKey("key"), timeout=seconds)._caller.options.timeout is None
 
 
 def test_a_bare_key_is_not_taken_for_a_credential_nor_shown() -> None:

@@ -67,7 +67,10 @@ async def test_filters_go_out_under_the_vendors_names(sandbox: Sandbox, lofty: L
     [
         ({"colour": "blue"}, "colour"),
         ({"stage": 5}, "stage"),
+        ({"stage": ""}, "stage"),
+        ({"stage": "half a \ud83c character"}, "stage"),
         ({"contacted": "yes"}, "contacted"),
+        ({"assigned_user_id": 0}, "assigned_user_id"),
         ({"assigned_user_id": "5"}, "assigned_user_id"),
         ({"group_ids": True}, "group_ids"),
         ({"page_size": 0}, "page_size"),

@@ -118,6 +118,9 @@ class TestReading:
             await lofty.tasks.list(lead_id).collect()
         assert (caught.value.path, caught.value.record_id) == ("tasks[15].endAt", bad.id)
         assert len(await lofty.tasks.list(lead_id, on_bad_record="skip").collect()) == 15
+        misspelt: Any = "rasie"
+        with pytest.raises(InvalidRequestError, match="on_bad_record must be"):
+            lofty.tasks.list(lead_id, on_bad_record=misspelt)
         seen = list[DecodeError]()
         assert len(await lofty.with_options(on_bad_record=seen.append).tasks.list(lead_id).collect()) == 15
         assert [error.record_id for error in seen] == [bad.id]

@@ -70,9 +70,9 @@ class Calendar:
         if start is None and end is None:
             raise checks.refuse("start", "or end must be given")
         asked: dict[str, str | tuple[str, ...]] = {
-            "includeFinished": str(include_finished).lower(),
+            "includeFinished": str(checks.flag("include_finished", include_finished)).lower(),
             "sort": "startTime",
-            "desc": str(newest_first).lower(),
+            "desc": str(checks.flag("newest_first", newest_first)).lower(),
         }
         asked |= {} if start is None else {"startTime": format_time(checks.moment("start", start))}
         asked |= {} if end is None else {"endTime": format_time(checks.moment("end", end))}
@@ -80,8 +80,8 @@ class Calendar:
             checks.ordered(start, end)
         asked |= {} if lead_id is None else {"leadId": str(checks.number_id("lead_id", lead_id))}
         asked |= {} if time_zone is None else {"timeZoneCode": checks.text("time_zone", time_zone)}
-        types = tuple(str(checks.within("source_types", number, 0)) for number in source_types or ())
-        asked |= {"sourceType": types} if types else {}
+        types = checks.numbers("source_types", source_types)
+        asked |= {"sourceType": tuple(map(str, types))} if types else {}
         listing = NumberedListing(
             kind=CalendarEntry,
             request=LIST.label,

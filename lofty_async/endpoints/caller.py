@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from attrs import evolve, frozen
 
-from lofty_async import _json
+from lofty_async import _json, checks
 from lofty_async.checks import OnBadRecord
 from lofty_async.convert import structure
 from lofty_async.dispatch import Dispatcher, Options
@@ -59,7 +59,8 @@ class Caller:
         prefetch: int = 1,
     ) -> Pager[T]:
         """A list of what is `asked` for, the same on every page."""
-        return Pager(listing, partial(self._fetch, route, asked), on_bad_record or self.on_bad_record, prefetch)
+        policy = self.on_bad_record if on_bad_record is None else checks.bad_record_policy(on_bad_record)
+        return Pager(listing, partial(self._fetch, route, asked), policy, prefetch)
 
     def _fetch(self, route: Route, asked: Params, page: Params) -> Awaitable[Any]:
         params = {**asked, **page} if page else asked

@@ -1,5 +1,6 @@
 """Leads (`/v1.0/leads`)."""
 
+from collections.abc import Callable
 from typing import Any, Final, TypedDict, Unpack
 
 from attrs import frozen
@@ -74,11 +75,16 @@ class Leads:
         return self._caller.pager(LIST, listing, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
 
 
+_CHECKS: Final[dict[type, Callable[[str, object], str]]] = {
+    bool: lambda name, value: str(checks.flag(name, value)).lower(),
+    int: lambda name, value: str(checks.number_id(name, value)),
+    str: checks.text,
+}
+
+
 def _filter(name: str, value: Any) -> str:
     kind = LeadFilters.__annotations__.get(name)
     if kind is None:
         known = ", ".join(LeadFilters.__annotations__)
         raise checks.refuse(name, f"is not a filter of leads; there are {known}")
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise checks.refuse(name, f"must be of type {kind.__name__}, not {value!r}")
-    return str(value).lower() if kind is bool else str(value)
+    return _CHECKS[kind](name, value)
