@@ -36,15 +36,28 @@ _decoder = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_consta
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
+def _may_hold_half_a_pair(body: bytes) -> bool:
+    return b"\\ud" in body.lower()
+
+
 def _standard_loads(body: bytes) -> Any:
     try:
         value = _decoder.decode(body.decode())
-        if b"\\ud" in body.lower():
+        if _may_hold_half_a_pair(body):
             # Half a surrogate pair is no text; encoding is what finds it.
             _encoder.encode(value).encode()
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     return value
+
+
+def _mended(body: bytes) -> bytes:
+    """The same text with a replacement character for each half of a surrogate pair."""
+    try:
+        text = _encoder.encode(_decoder.decode(body.decode()))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
 def _standard_dumps(value: Any) -> bytes:
@@ -72,10 +85,17 @@ _dumps = _orjson_dumps if orjson else _standard_dumps
 def loads(body: bytes) -> Any:
     """The value of a JSON text; integers are exact up to 64 bits, and floats beyond.
 
+    Half a surrogate pair, which a server leaves that cuts a text within an emoji, becomes a replacement character.
+
     Raises:
         ValueError: The text is not JSON (NaN is not), not UTF-8, or nested too deeply.
     """
-    return _loads(body)
+    try:
+        return _loads(body)
+    except ValueError:
+        if not _may_hold_half_a_pair(body):
+            raise
+    return _loads(_mended(body))
 
 
 def dumps(value: Any) -> bytes:

@@ -60,6 +60,34 @@ def test_both_decoders_give(loads: Any, body: bytes, value: object) -> None:
 
 @pytest.mark.parametrize("loads", DECODERS)
 @pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (rb'"\ud800"', "\ufffd"),
+        (rb'"cut here \uD83C"', "cut here \ufffd"),
+        (rb'["\ud83d","\ude00"]', ["\ufffd", "\ufffd"]),
+        (rb'{"\ude00":"\ud83d\ude00","n":9007199254740993}', {"\ufffd": "😀", "n": 2**53 + 1}),
+        (rb'"\\ud800"', r"\ud800"),
+    ],
+)
+def test_half_a_character_does_not_cost_the_rest(
+    monkeypatch: pytest.MonkeyPatch, loads: Any, body: bytes, value: object
+) -> None:
+    monkeypatch.setattr(_json, "_loads", loads)
+    assert _json.loads(body) == value
+
+
+@pytest.mark.parametrize("loads", DECODERS)
+@pytest.mark.parametrize(
+    "body", [rb'"\ud800', rb'["\ud800",NaN]', rb'"\ud800"' + b"\xff", b"[" * 200_000 + rb'"\ud800"']
+)
+def test_what_is_no_json_besides_is_refused(monkeypatch: pytest.MonkeyPatch, loads: Any, body: bytes) -> None:
+    monkeypatch.setattr(_json, "_loads", loads)
+    with pytest.raises(ValueError):  # noqa: PT011 - the decoders' own words
+        _json.loads(body)
+
+
+@pytest.mark.parametrize("loads", DECODERS)
+@pytest.mark.parametrize(
     "body",
     [
         b"",
