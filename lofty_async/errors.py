@@ -29,6 +29,11 @@ class LoftyError(Exception):
     message: str = ""
     cursor: str | None = field(default=None, kw_only=True)
 
+    @property
+    def args(self) -> tuple[object, ...]:  # type: ignore[override] # never set: attrs would put every field into it
+        """The message alone; the fields hold the rest, and some of that is not for every log."""
+        return (self.message,)
+
     def __str__(self) -> str:
         return self.message
 
@@ -50,6 +55,8 @@ class LoftyError(Exception):
         copy.__cause__, copy.__context__ = self.__cause__, self.__context__
         # Naming a cause, even none, hides the context; so this comes last.
         copy.__suppress_context__ = self.__suppress_context__
+        for note in getattr(self, "__notes__", ()):
+            copy.add_note(note)
         return copy.with_traceback(self.__traceback__)
 
 

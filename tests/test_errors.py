@@ -113,11 +113,13 @@ class TestEveryError:
 
     def test_moves_to_another_cursor_with_all_it_has(self, error: LoftyError) -> None:
         raised = caused(error)
+        raised.add_note("seen on Monday")
         moved = raised.with_cursor("99")
         assert type(moved) is type(error)
         assert values(moved) == values(error) | {"cursor": "99"}
         assert moved.__cause__ is raised.__cause__ is not None
         assert moved.__traceback__ is raised.__traceback__ is not None
+        assert moved.__notes__ == raised.__notes__ == ["seen on Monday"]
         assert raised.cursor == "7"
 
     def test_is_equal_to_itself_alone(self, error: LoftyError) -> None:
@@ -180,9 +182,9 @@ def test_a_repr_has_what_differs_from_the_usual() -> None:
     assert repr(ConnectionFailed("refused", sent=True)) == "ConnectionFailed(message='refused')"
 
 
-def test_what_was_to_be_created_stays_out_of_text_and_repr() -> None:
+def test_what_was_to_be_created_stays_out_of_text_repr_and_args() -> None:
     error = AmbiguousWriteError("lost", lead_id=5, sent={"callbackUrl": "https://example.com/secret"})
-    assert "secret" not in f"{error!r} {error}"
+    assert "secret" not in f"{error!r} {error} {error.args}"
     assert error.sent == {"callbackUrl": "https://example.com/secret"}
 
 
