@@ -189,6 +189,7 @@ _BY_STATUS: Final[dict[int, type[errors.APIError]]] = {
 
 _MARKS: Final = ("code", "errorCode")
 _MESSAGES: Final = ("message", "msg", "errorMsg", "error")
+_SIGNS: Final = frozenset({"status", *_MARKS, *_MESSAGES})
 _WHOLE_NUMBER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 _WORD: Final = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
 _HIDDEN_CODE: Final = re.compile(r"errorCode\s*=\s*(\w+)(?:\s*,\s*errorMsg\s*=\s*(.*))?", re.DOTALL | re.ASCII)
@@ -253,6 +254,16 @@ def read_complaint(body: bytes) -> Complaint:
     claims = [*(_from_mark(place.get(key)) for place in places for key in _MARKS), told]
     best = next((claim for claim in claims if claim.kind), None)
     return evolve(best or next((claim for claim in claims if claim.code or claim.name), told), message=told.message)
+
+
+def is_complaint(result: Any) -> bool:
+    """Whether what came with a 2xx is an error all the same: an object that gives a code known for one."""
+    if result.__class__ is not dict or _SIGNS.isdisjoint(result):
+        return False
+    places = _places(result)
+    marks = [place.get(key) for place in places for key in _MARKS]
+    hidden = (_HIDDEN_CODE.search(str(place.get(key))) for place in places for key in _MESSAGES)
+    return any(_from_mark(mark).kind for mark in [*marks, *(match[1] for match in hidden if match)])
 
 
 def _places(fields: dict[str, Any]) -> list[dict[str, Any]]:

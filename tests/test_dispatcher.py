@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 ME = "GET /v1.0/me"
 CREATE = "POST /v2.0/tasks"
+LIST = "GET /v2.0/tasks"
 DELETE = "DELETE /v2.0/tasks/{taskId}"
 
 LOST: dict[str, tuple[faults.Fault, type[CallError]]] = {
@@ -187,6 +188,29 @@ class TestPatience:
         await asyncio.gather(*(lofty.me() for _ in range(5)))
         sandbox.faults.add(ME)
         assert (await lofty.me()).id  # success has earned one
+
+
+class TestErrorWith200:
+    """Taken for data, it would be a list of none: all would seem to be gone."""
+
+    async def test_is_the_error_that_its_code_says(self, sandbox: Sandbox, lofty: LoftyClient, lead_id: int) -> None:
+        sandbox.faults.add(LIST, faults.Reply(200, {"code": 20006, "message": "Lead not exist"}))
+        with pytest.raises(NotFoundError) as caught:
+            await lofty.tasks.list(lead_id).collect()
+        assert (caught.value.status, caught.value.name) == (200, "LEAD_NOT_EXIST")
+
+    async def test_is_repeated_where_it_may_pass(self, sandbox: Sandbox, lofty: LoftyClient, lead_id: int) -> None:
+        sandbox.faults.add(LIST, faults.Reply(200, {"code": 20005}))
+        assert await lofty.tasks.list(lead_id).collect()
+        assert seen(sandbox, LIST) == 2
+
+    async def test_leaves_a_create_in_doubt_where_the_server_failed(
+        self, sandbox: Sandbox, lofty: LoftyClient, call_fields: Any
+    ) -> None:
+        sandbox.faults.add(CREATE, faults.Reply(200, {"code": 20005}))
+        with pytest.raises(AmbiguousWriteError):
+            await lofty.tasks.create(**call_fields)
+        assert seen(sandbox, CREATE) == 1
 
 
 class TestCreate:

@@ -12,7 +12,7 @@ from attrs import evolve, field, frozen
 from lofty_async import _json, errors
 from lofty_async.auth import Auth
 from lofty_async.ratelimit import Lane, Permit, RateLimiter
-from lofty_async.wire import Reply, Request, is_refusal, read_error, read_rate, read_result
+from lofty_async.wire import Reply, Request, is_complaint, is_refusal, read_error, read_rate, read_result
 
 from .retry import Failure, RetryBudget, RetryPolicy, decide
 from .session import Session
@@ -143,11 +143,13 @@ class Dispatcher:
         permit.settle(read_rate(reply.headers), refused=refused)
         if reply.status < 300:
             try:
-                return read_result(reply)
+                result = read_result(reply)
             except errors.DecodeError as error:
                 journey.spent += self._clock() - began
                 # A proxy's page or half an answer: the next one may be whole.
                 return await self._decide(journey, error, Failure(arrived=True, passing=True))
+            if not is_complaint(result):
+                return result
         journey.spent += self._clock() - began
         if refused:
             return self._turned_away(journey, permit, reply)
