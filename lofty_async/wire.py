@@ -6,12 +6,13 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 from multidict import istr
 
 from . import _json, errors
+from .complaints import as_text, read_complaint
 
 Params = Mapping[str, "str | tuple[str, ...]"]
 
@@ -140,45 +141,6 @@ def _retry_after(text: str | None, date: str | None) -> float | None:
     return max(0.0, until - now)
 
 
-_NAMES: Final[dict[int, str]] = {
-    20003: "USER_NOT_EXIST",
-    20006: "LEAD_NOT_EXIST",
-    20007: "RESOURCE_NOT_EXIST",
-    20012: "INVALID_PARAMETER",
-    20017: "PERMISSION_DENIED",
-    20042: "LIMIT_NOT_VALID",
-    20043: "PARAMETER_TOO_LONG",
-}
-_CODES: Final = {name: code for code, name in _NAMES.items()}
-
-_BY_CODE: Final[dict[int, type[errors.APIError]]] = {
-    20001: errors.InvalidRequestError,
-    20003: errors.NotFoundError,
-    20005: errors.ServerError,
-    20006: errors.NotFoundError,
-    20007: errors.NotFoundError,
-    20012: errors.InvalidRequestError,
-    20017: errors.PermissionDeniedError,
-    20042: errors.InvalidRequestError,
-    20043: errors.InvalidRequestError,
-    200058: errors.AuthenticationError,
-    200100: errors.PermissionDeniedError,
-}
-_BY_NAME: Final[dict[str, type[errors.APIError]]] = {
-    **{name: _BY_CODE[code] for code, name in _NAMES.items()},
-    "BAD_CREDENTIALS": errors.AuthenticationError,
-    "VENDOR_HAS_NO_PERMISSION": errors.PermissionDeniedError,
-    "WEBHOOK_DELETE_NO_AUTHORITY": errors.PermissionDeniedError,
-    "MISSING_PARAMETER": errors.InvalidRequestError,
-    "LIMIT_PARAM_OVERSIZE": errors.InvalidRequestError,
-    "TASK_NOT_EXIST": errors.NotFoundError,
-    "WEBHOOK_DELETE_NOT_EXIST": errors.NotFoundError,
-    "TASK_IS_SMARTPLAN": errors.InvalidRequestError,
-    "INVALID_UPDATE_OPERATION_LEADID": errors.InvalidRequestError,
-    "WEBHOOK_TYPE_ERROR": errors.InvalidRequestError,
-    "WEBHOOK_CALLBACK_URL_INVALID": errors.InvalidRequestError,
-    "WEBHOOK_EXCEED_LIMIT": errors.InvalidRequestError,
-}
 _BY_STATUS: Final[dict[int, type[errors.APIError]]] = {
     401: errors.AuthenticationError,
     403: errors.PermissionDeniedError,
@@ -187,35 +149,6 @@ _BY_STATUS: Final[dict[int, type[errors.APIError]]] = {
     429: errors.RateLimitedError,
 }
 
-_MARKS: Final = ("code", "errorCode")
-_MESSAGES: Final = ("message", "msg", "errorMsg", "error")
-_SIGNS: Final = frozenset({"status", *_MARKS, *_MESSAGES})
-_WHOLE_NUMBER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
-_WORD: Final = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
-_HIDDEN_CODE: Final = re.compile(r"errorCode\s*=\s*(\w+)(?:\s*,\s*errorMsg\s*=\s*(.*))?", re.DOTALL | re.ASCII)
-_HIDDEN_NAME: Final = re.compile(r"\b[A-Z]+(?:_[A-Z]+)+\b")
-_TOO_MANY: Final = re.compile(r"\b(too many requests|rate.?limit|request limit)", re.IGNORECASE)
-_NOTICE_CHARACTERS: Final = 1000
-
-
-@frozen
-class Complaint:
-    """What an error's body says, whatever its shape."""
-
-    code: int | None = None
-    name: str | None = None
-    message: str = ""
-
-    @property
-    def kind(self) -> type[errors.APIError] | None:
-        return _BY_CODE.get(self.code or 0) or _BY_NAME.get(self.name or "")
-
-    @property
-    def is_of_spent_budget(self) -> bool:
-        # The filter in front knows none of Lofty's codes: what has one is an ordinary refusal that quotes the words.
-        notice = self.kind is None and len(self.message) < _NOTICE_CHARACTERS
-        return notice and bool(_TOO_MANY.search(self.message))
-
 
 def is_refusal(status: int, body: bytes) -> bool:
     """Whether the answer says that the budget is spent: 429, or a 400 from a filter in front that says so."""
@@ -223,14 +156,14 @@ def is_refusal(status: int, body: bytes) -> bool:
 
 
 def read_error(reply: Reply) -> errors.APIError:
-    """The error that an answer of 300 and above stands for, by its code first, then by its status."""
+    """The error that an answer stands for, by its code first, then by its status."""
     complaint = read_complaint(reply.body)
     known: dict[str, Any] = {
         "message": errors.cut(complaint.message or "the server answered with an empty body"),
         "status": reply.status,
         "code": complaint.code,
         "name": complaint.name,
-        "body": errors.cut(_text(reply.body)),
+        "body": errors.cut(as_text(reply.body)),
     }
     if is_refusal(reply.status, reply.body):
         return errors.RateLimitedError(**known, retry_after=read_rate(reply.headers).retry_after)
@@ -240,64 +173,6 @@ def read_error(reply: Reply) -> errors.APIError:
 def _kind_of_status(status: int) -> type[errors.APIError]:
     usual = errors.ServerError if status >= 500 else errors.InvalidRequestError if status >= 400 else errors.APIError
     return _BY_STATUS.get(status, usual)
-
-
-def read_complaint(body: bytes) -> Complaint:
-    """Code, name and message; where several claim to be the code, the first that is known."""
-    text = _text(body).strip()
-    value = _decoded(body)
-    if not isinstance(value, dict):
-        return _from_text(value if isinstance(value, str) else text)
-    places = _places(cast("dict[str, Any]", value))
-    messages = (place.get(key) for place in places for key in _MESSAGES)
-    told = _from_text(next((one for one in messages if isinstance(one, str) and one.strip()), text))
-    claims = [*(_from_mark(place.get(key)) for place in places for key in _MARKS), told]
-    best = next((claim for claim in claims if claim.kind), None)
-    return evolve(best or next((claim for claim in claims if claim.code or claim.name), told), message=told.message)
-
-
-def is_complaint(result: Any) -> bool:
-    """Whether what came with a 2xx is an error all the same: an object that gives a code known for one."""
-    if result.__class__ is not dict or _SIGNS.isdisjoint(result):
-        return False
-    places = _places(result)
-    marks = [place.get(key) for place in places for key in _MARKS]
-    hidden = (_HIDDEN_CODE.search(str(place.get(key))) for place in places for key in _MESSAGES)
-    return any(_from_mark(mark).kind for mark in [*marks, *(match[1] for match in hidden if match)])
-
-
-def _places(fields: dict[str, Any]) -> list[dict[str, Any]]:
-    inner = fields.get("status")
-    return [cast("dict[str, Any]", inner), fields] if isinstance(inner, dict) else [fields]
-
-
-def _from_text(text: str) -> Complaint:
-    hidden = _HIDDEN_CODE.search(text)
-    if hidden:
-        return evolve(_from_mark(hidden[1]), message=(hidden[2] or text).strip())
-    name = next((word for word in _HIDDEN_NAME.findall(text) if word in _BY_NAME), None)
-    return Complaint(_CODES.get(name or ""), name, text.strip())
-
-
-def _from_mark(mark: object) -> Complaint:
-    """What stands in the place of a code: a number, digits, or a name."""
-    if isinstance(mark, int | str) and _WHOLE_NUMBER.fullmatch(str(mark)):
-        code = int(mark)
-        return Complaint(code or None, _NAMES.get(code))
-    if isinstance(mark, str) and _WORD.fullmatch(mark):
-        return Complaint(_CODES.get(mark), mark)
-    return Complaint()
-
-
-def _decoded(body: bytes) -> Any:
-    try:
-        return _json.loads(body)
-    except ValueError:
-        return None
-
-
-def _text(body: bytes) -> str:
-    return body.decode("utf-8", "replace")
 
 
 def read_result(reply: Reply) -> Any:
@@ -310,4 +185,4 @@ def read_result(reply: Reply) -> Any:
     try:
         return _json.loads(reply.body)
     except ValueError as error:
-        raise errors.DecodeError("the answer is not JSON", body=errors.cut(_text(reply.body))) from error
+        raise errors.DecodeError("the answer is not JSON", body=errors.cut(as_text(reply.body))) from error

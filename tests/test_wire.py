@@ -22,7 +22,6 @@ from lofty_async.wire import (
     Reply,
     Request,
     Route,
-    is_complaint,
     is_refusal,
     read_error,
     read_rate,
@@ -302,40 +301,6 @@ def test_a_result_that_is_no_json_is_an_error_and_not_data(body: bytes) -> None:
     with pytest.raises(DecodeError, match="the answer is not JSON") as caught:
         read_result(Reply(200, {}, body))
     assert caught.value.body == errors.cut(body.decode("utf-8", "replace"))
-
-
-@pytest.mark.parametrize(
-    "result",
-    [
-        {"code": 20005, "message": "internal"},
-        {"code": "LEAD_NOT_EXIST"},
-        {"errorCode": "200058", "errorMsg": "revoked"},
-        {"status": {"code": 20017, "msg": "no"}, "data": None},
-        {"message": HIDDEN},
-    ],
-)
-def test_an_error_may_come_with_200(result: Any) -> None:
-    assert is_complaint(result)
-
-
-@pytest.mark.parametrize(
-    "result",
-    [
-        None,
-        [],
-        "code",
-        {"tasks": [{"code": 20005}]},
-        {"message": "updated"},
-        {"message": "TASK_NOT_EXIST is what it said"},
-        {"code": 0, "message": "success"},
-        {"code": 200, "data": {}},
-        {"code": "US", "status": "active"},
-        {"status": {"code": 0, "msg": "SUCCESS"}},
-        {"status": 20005},
-    ],
-)
-def test_what_only_looks_like_an_error_is_none(result: Any) -> None:
-    assert not is_complaint(result)
 
 
 def test_a_request_is_labelled_by_its_target_and_a_route_by_its_template() -> None:

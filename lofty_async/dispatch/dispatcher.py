@@ -11,8 +11,9 @@ from attrs import evolve, field, frozen
 
 from lofty_async import _json, errors
 from lofty_async.auth import Auth
+from lofty_async.complaints import is_complaint
 from lofty_async.ratelimit import Lane, Permit, RateLimiter
-from lofty_async.wire import Reply, Request, is_complaint, is_refusal, read_error, read_rate, read_result
+from lofty_async.wire import Reply, Request, is_refusal, read_error, read_rate, read_result
 
 from .retry import Failure, RetryBudget, RetryPolicy, decide
 from .session import Session
