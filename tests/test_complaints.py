@@ -1,4 +1,4 @@
-"""What is an error whatever its status; the shapes of errors are told in `test_wire.py`, with the errors they become."""
+"""What is an error whatever its status; `test_wire.py` tells the shapes of errors, with the errors they become."""
 
 from typing import Any
 

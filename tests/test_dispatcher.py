@@ -1,11 +1,13 @@
 """One call from asking to answer: what is sent again, what is not, and what is said of it at the end."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, TCPConnector, web
+from aiohttp.abc import AbstractResolver, ResolveResult
 from attrs import define, field
 
 from lofty_async import (
@@ -190,6 +192,22 @@ class TestPatience:
         assert (await lofty.me()).id  # success has earned one
 
 
+@define
+class Resolver(AbstractResolver):
+    """A name server that answers when it is told to."""
+
+    answers: asyncio.Event = field(factory=asyncio.Event)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        await self.answers.wait()
+        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        pass
+
+
 class TestErrorWith200:
     """Taken for data, it would be a list of none: all would seem to be gone."""
 
@@ -240,6 +258,31 @@ class TestCreate:
             await open_client(timeout=0.2).tasks.create(**call_fields)
         assert isinstance(caught.value.__cause__, RequestTimeout)
         assert seen(sandbox, CREATE) == 1
+
+    async def test_one_that_waits_for_a_name_server_has_not_left(
+        self, sandbox: Sandbox, open_client: "OpenClient", call_fields: Any
+    ) -> None:
+        resolver = Resolver()
+        async with ClientSession(connector=TCPConnector(resolver=resolver)) as session:
+            url = sandbox.url.replace("127.0.0.1", "sandbox.example")
+            lofty = open_client(timeout=0.05, session=session, base_url=url)
+            with pytest.raises(RequestTimeout) as caught:
+                await lofty.tasks.create(**call_fields)
+            assert (caught.value.sent, caught.value.attempts) == (False, 4)
+            resolver.answers.set()
+            assert await lofty.with_options(timeout=5).tasks.create(**call_fields) in sandbox.state.entries
+        assert seen(sandbox, CREATE) == 1
+
+    async def test_what_never_left_costs_no_permit(self, open_client: "OpenClient", call_fields: Any) -> None:
+        async with ClientSession(connector=TCPConnector(resolver=Resolver())) as session:
+            lofty = open_client(timeout=None, session=session, base_url="http://sandbox.example")
+            create = asyncio.create_task(lofty.tasks.create(**call_fields))
+            while not lofty.rate_limit.in_flight:
+                await asyncio.sleep(0)
+            create.cancel()
+            await asyncio.wait({create})
+            window = lofty._caller.dispatcher.limiter._budget.window
+        assert (window.in_flight, window.untold) == (0, 0)
 
     async def test_a_verdict_is_not_ambiguous(self, sandbox: Sandbox, lofty: LoftyClient, call_fields: Any) -> None:
         sandbox.faults.add(CREATE, faults.Reply(400, {"code": 20017, "message": "no"}))
@@ -348,6 +391,19 @@ class TestRefusals:
         assert (caught.value.attempts, caught.value.retry_after, caught.value.status) == (3, 0.02, 429)
         assert caught.value.waited >= 0.04
         assert lofty.stats.rejected == 3
+
+    async def test_a_wait_that_proves_too_long_is_told(
+        self, sandbox: Sandbox, open_client: "OpenClient", hold: "Hold"
+    ) -> None:
+        sandbox.faults.add(ME, hold)
+        lofty = open_client(limiter=RateLimiter(max_burst=1))
+        first = asyncio.create_task(lofty.me())
+        await hold.changed.wait()
+        with pytest.raises(RateLimitWaitTooLong) as caught:
+            await lofty.with_options(max_wait=0.02).me()
+        assert caught.value.waited >= 0.02
+        hold.gate.set()
+        await first
 
     async def test_being_turned_away_uses_up_the_wait(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
         await lofty.me()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from lofty_async.dispatch.watch import Closed, DeadlinePassed, Watch
-from tests.virtual import now, run
+from tests.virtual import VirtualLoop, now, run
 
 
 async def watched(watch: Watch, seconds: float | None, work: Awaitable[None]) -> str:
@@ -135,3 +135,14 @@ def test_another_event_loop_has_its_own_timer() -> None:
         return await watched(watch, 1, asyncio.sleep(5))
 
     assert [run(one()), run(one())] == ["DeadlinePassed at 1.0"] * 2
+
+
+def test_what_a_dead_loop_left_keeps_nobody_from_ending() -> None:
+    watch, dead = Watch(), VirtualLoop()
+    dead.set_exception_handler(lambda *_: None)  # which would tell of the task that it left
+    left = dead.create_task(watched(watch, 1, asyncio.sleep(5)))
+    dead.run_until_complete(asyncio.sleep(0))
+    dead.close()
+    assert run(watched(watch, 1, asyncio.sleep(5))) == "DeadlinePassed at 1.0"
+    watch.end_all()
+    assert not left.done()

@@ -16,7 +16,7 @@ from lofty_async.ratelimit import Lane, Permit, RateLimiter
 from lofty_async.wire import Reply, Request, is_refusal, read_error, read_rate, read_result
 
 from .retry import Failure, RetryBudget, RetryPolicy, decide
-from .session import Session
+from .session import Departure, Session
 from .watch import Closed, DeadlinePassed, Watch, Watched
 
 CallErrorT = TypeVar("CallErrorT", bound=errors.CallError)
@@ -158,6 +158,7 @@ class Dispatcher:
 
     async def _admit(self, journey: Journey) -> Permit:
         self._begin_waiting()
+        asked_at = self._clock()
         try:
             permit = await self.limiter.acquire(
                 journey.request.route.label,
@@ -166,6 +167,7 @@ class Dispatcher:
                 returning=journey.refused,
             )
         except errors.CallError as error:
+            journey.waited += self._clock() - asked_at
             raise journey.told(error) from journey.last
         finally:
             self._end_waiting()
@@ -206,18 +208,20 @@ class Dispatcher:
         seconds = journey.options.timeout
         if seconds is not None:
             self._watch.end_within(journey.watched, seconds)
+        departure = None if journey.request.route.repeatable else Departure()
         try:
-            return await self.session.send(journey.request, authorization, seconds)
+            return await self.session.send(journey.request, authorization, seconds, departure)
         except asyncio.CancelledError:
-            permit.settle()
+            _end_unanswered(permit, sent=departure is None or departure.is_past)
             if not journey.watched.was_ended_by(DeadlinePassed):
                 raise
         except BaseException as failure:
-            _end_unanswered(permit, failure)
+            _end_unanswered(permit, sent=_may_have_left(failure))
             raise
         finally:
             journey.watched.deadline = inf
-        raise errors.RequestTimeout(f"no answer within {seconds:g} s", timeout=seconds)
+        sent = departure is None or departure.is_past
+        raise errors.RequestTimeout(f"no answer within {seconds:g} s", timeout=seconds, sent=sent)
 
     def _turned_away(self, journey: Journey, permit: Permit, reply: Reply) -> Any:
         """No budget: back to the front of the lane, at no cost in retries."""
@@ -295,10 +299,15 @@ def _is_gone(error: errors.APIError) -> bool:
     return isinstance(error, errors.NotFoundError) or error.code == 20012
 
 
-def _end_unanswered(permit: Permit, failure: BaseException) -> None:
+def _may_have_left(failure: BaseException) -> bool:
+    if isinstance(failure, errors.ConnectionFailed | errors.RequestTimeout):
+        return failure.sent
+    return not isinstance(failure, errors.InvalidRequestError)
+
+
+def _end_unanswered(permit: Permit, *, sent: bool) -> None:
     """What was lost on its way the server may have counted."""
-    unsent = isinstance(failure, errors.ConnectionFailed | errors.RequestTimeout) and not failure.sent
-    if unsent or isinstance(failure, errors.InvalidRequestError):
-        permit.release()
-    else:
+    if sent:
         permit.settle()
+    else:
+        permit.release()

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 import aiohttp
+from attrs import define
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -15,6 +16,17 @@ from .token_post import token_post
 
 MOST_URLS: Final = 256  # kept for those who ask the same again
 CONNECTING: Final = 0.5  # of the timeout, at most: what runs out then was never sent, and may be sent again
+
+
+@define(eq=False)
+class Departure:
+    """Whether a request has begun to leave: its headers alone ask for nothing, so its body is what is watched."""
+
+    is_past: bool = False
+
+    async def of(self, body: bytes) -> AsyncGenerator[bytes, None]:
+        self.is_past = True
+        yield body
 
 
 class Session:
@@ -44,8 +56,14 @@ class Session:
         """Whether a session of its own was ever opened, and `close` is still to come."""
         return self._own is not None and not self.closed
 
-    async def send(self, request: Request, authorization: str, timeout: float | None) -> Reply:  # noqa: ASYNC109 - handed on to aiohttp
-        """One request, one answer; `timeout` bounds only how long connecting may take.
+    async def send(
+        self,
+        request: Request,
+        authorization: str,
+        timeout: float | None,  # noqa: ASYNC109 - handed on to aiohttp
+        departure: Departure | None = None,
+    ) -> Reply:
+        """One request, one answer; `timeout` bounds only how long connecting may take; `departure` is kept up to date.
 
         Raises: ConnectionFailed or RequestTimeout, each saying whether the request may have reached the server;
         ClientClosedError where the session was closed under it.
@@ -56,8 +74,8 @@ class Session:
             response = await session.request(
                 request.route.method,
                 self._url(request),
-                data=request.body,
-                headers=self._headers_with(authorization),
+                data=request.body if departure is None else departure.of(request.body or b""),
+                headers=self._headers_with(authorization, request.body if departure else None),
                 timeout=self._timeout(timeout),
                 allow_redirects=False,
                 raise_for_status=False,
@@ -67,7 +85,7 @@ class Session:
             # Some versions of aiohttp stumble over the missing connector of a session closed under them.
             if isinstance(error, AttributeError) and not session.closed:
                 raise
-            failure = _failure(error, request.label, timeout)
+            failure = _failure(error, request.label, timeout, departure)
         # Raised out here, without a cause: some of aiohttp's errors hold the request's headers, credentials included.
         raise ClientClosedError("the client was closed", request=request.label) if self.closed else failure
 
@@ -132,12 +150,13 @@ class Session:
             "User-Agent": self._user_agent,
         }
 
-    def _headers_with(self, authorization: str) -> CIMultiDict[str]:
+    def _headers_with(self, authorization: str, streamed: bytes | None = None) -> CIMultiDict[str]:
         """What a request adds to what its session sends anyway."""
         if self._headers is None or self._headers[0] != authorization:
             constant = self._constant_headers if self._given else {}
             self._headers = authorization, CIMultiDict(constant, Authorization=authorization)
-        return self._headers[1]
+        headers = self._headers[1]
+        return headers if streamed is None else CIMultiDict(headers, **{"Content-Length": str(len(streamed))})
 
     def _timeout(self, seconds: float | None) -> aiohttp.ClientTimeout:
         timeout = self._timeouts.get(seconds)
@@ -182,9 +201,9 @@ def _base(base_url: str) -> URL:
     return url
 
 
-def _failure(error: Exception, label: str, timeout: float | None) -> CallError:
+def _failure(error: Exception, label: str, timeout: float | None, departure: Departure | None) -> CallError:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return RequestTimeout("no connection in time", request=label, timeout=timeout, sent=False)
-    sent = not isinstance(error, aiohttp.ClientConnectorError)
+    sent = departure.is_past if departure else not isinstance(error, aiohttp.ClientConnectorError)
     what = "the connection broke" if sent else "no connection"
     return ConnectionFailed(f"{what}: {str(error) or type(error).__name__}", request=label, sent=sent)

@@ -31,7 +31,7 @@ class Watched:
     ended_by: type[Exception] | None = None
 
     def end(self, reason: type[Exception]) -> None:
-        if self.ended_by is None:
+        if self.ended_by is None and not self.task.get_loop().is_closed():
             self.ended_by = reason
             self.task.cancel()
 
@@ -93,9 +93,11 @@ class Watch:
         """End what is overdue, and come back for what is due next."""
         self._disarm()
         now = loop.time()
-        for call in list(self.calls):
+        # A loop that died under its calls may have left some.
+        calls = [call for call in self.calls if call.task.get_loop() is loop]
+        for call in calls:
             if call.deadline <= now:
                 call.end(DeadlinePassed)
-        due = min((call.deadline for call in self.calls if call.ended_by is None), default=inf)
+        due = min((call.deadline for call in calls if call.ended_by is None), default=inf)
         if due < inf:
             self._arm(loop, due)
