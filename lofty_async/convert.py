@@ -1,16 +1,15 @@
 """Wire records to models and back: the only module that knows the wire's field names, and cattrs.
 
-Each model gets a reader, registered as its cattrs hook, whose source is generated from the model's fields, as
-attrs generates `__init__`. It reads the expected with inline expressions and hands what these do not cover to
-the functions of `_values.py`; a record they refuse is read again, field by field, to say where it is bad.
+Each model gets a reader, registered as its cattrs hook. It reads the expected by a function that is generated from
+the model's fields (see `_filling.py`), as attrs generates `__init__`; a record that this refuses is read again, field
+by field, to say where it is bad.
 
 A missing key is absent like null (see `_values.py` for what else is); unknown keys are ignored.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import chain
-from operator import itemgetter
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
@@ -18,10 +17,10 @@ from attrs import frozen
 from cattrs import Converter
 
 from . import models
-from ._json import dumps, loads
-from ._values import TIME, MisfitError, Reading, as_list, is_id, read_at, reading_of
+from ._filling import Part, compile_fill
+from ._values import TIME, MisfitError, as_list, is_id, reading_of
 from .errors import DecodeError
-from .times import USUAL_TIME_NAMES, epoch_ms, format_time
+from .times import epoch_ms, format_time
 
 T = TypeVar("T")
 
@@ -154,123 +153,17 @@ def _wire_value(value: Any) -> Any:
             return _converter.unstructure(value)
 
 
-@frozen
-class _Part:
-    """One field of a model, and where and how it is read."""
-
-    name: str
-    wire_names: tuple[str, ...]
-    reading: Reading
-    required: bool
-
-    def read(self, record: dict[str, Any]) -> Any:
-        result = None
-        for wire_name in self.wire_names:
-            result = read_at(f".{wire_name}", self.reading.read, record.get(wire_name))
-            if result is not None:
-                break
-        if result is None and self.required:
-            raise MisfitError("is missing", None, f".{self.wire_names[0]}")
-        return result
-
-
 def _camel(name: str) -> str:
     first, *others = name.split("_")
     return first + "".join(map(str.title, others))
 
 
-def _part(kind: type, attribute: "attrs.Attribute[Any]") -> _Part:
+def _part(kind: type, attribute: "attrs.Attribute[Any]") -> Part:
     name = attribute.name
     usual = (_WIRE_NAMES.get(name) or _camel(name),)
     wire_names = _WIRE_NAMES_OF.get(kind, {}).get(name, usual)
     reading = reading_of(name, attribute.type, lambda nested: _shape(nested).read)
-    return _Part(name, wire_names, reading, attribute.default is attrs.NOTHING)
-
-
-def _draft_of(kind: type) -> type:
-    """A mutable class of the same layout: filling one, then making it the frozen class, is 4 times cheaper.
-
-    All of attrs' frozen methods must go: with one left, CPython does not specialise the stores.
-    """
-    return type(
-        kind.__name__,
-        (kind,),
-        {
-            "__slots__": (),
-            "__init__": object.__init__,
-            "__setattr__": object.__setattr__,
-            "__delattr__": object.__delattr__,
-        },
-    )
-
-
-def _lines(index: int, part: _Part, values: list[str], known: str) -> Iterator[str]:
-    """The source that reads one field."""
-    target = f"model.{part.name}"
-    first, *others = values
-    yield from _reading_lines(index, part, target, first, known)
-    for other in others:
-        yield f"if {target} is None:"
-        yield from map("    {}".format, _reading_lines(index, part, target, other, ""))
-    if part.required:
-        yield f"if {target} is None:"
-        yield "    raise ValueError"
-
-
-def _reading_lines(index: int, part: _Part, target: str, value: str, known: str) -> Iterator[str]:
-    fast = f"{target} = " + part.reading.fast.format(value=value, read=f"read{index}", known=known)
-    kept = ["try:", f"    {target} = kept{index}[{value}]", "except KeyError:", f"    {target} = learn{index}({value})"]
-    if part.reading.kept is None:
-        yield fast
-    elif not part.reading.fast:
-        yield from kept
-    else:
-        yield "if again:"
-        yield from map("    {}".format, kept)
-        yield "else:"
-        yield f"    {fast}"
-
-
-def _known(part: _Part, values: list[str], before: _Part, values_before: list[str]) -> str:
-    """The start of an expression that takes over what the field before made of the same value, if it can.
-
-    A task that was never changed was updated when it was created.
-    """
-    if part.reading is not before.reading or len(values + values_before) > 2:
-        return ""
-    return f"model.{before.name} if {values[0]} == {values_before[0]} else "
-
-
-def _source(parts: tuple[_Part, ...]) -> str:
-    numbers = iter(range(sum(len(part.wire_names) for part in parts)))
-    values = [[f"value{next(numbers)}" for _ in part.wire_names] for part in parts]
-    known = ["", *map(_known, parts[1:], values[1:], parts, values)]
-    lines = chain.from_iterable(map(_lines, range(len(parts)), parts, values, known))
-    return (
-        "def fill(records, append, again):\n"
-        f"    for {', '.join(chain.from_iterable(values))} in map(pick, records):\n"
-        "        model = draft()\n"
-        + "".join(f"        {line}\n" for line in lines)
-        + "        model.__class__ = kind\n"
-        "        append(model)\n"
-    )
-
-
-_Fill = Callable[[Iterable[Any], Callable[[Any], None], bool], None]
-
-
-def _compile_fill(kind: type, parts: tuple[_Part, ...], wire_names: tuple[str, ...]) -> _Fill:
-    """The function that appends a model per record, and raises at the first that is out of the ordinary."""
-    # The decoder's own key objects, where it keeps them as orjson does: found faster, by identity.
-    keys = loads(dumps(dict.fromkeys(wire_names)))
-    names: dict[str, Any] = USUAL_TIME_NAMES | {"draft": _draft_of(kind), "kind": kind, "pick": itemgetter(*keys)}
-    for index, part in enumerate(parts):
-        names[f"read{index}"] = part.reading.read
-        if part.reading.kept:
-            names |= {f"kept{index}": part.reading.kept.values, f"learn{index}": part.reading.kept.learn}
-    exec(compile(_source(parts), f"<reader of {kind.__name__}>", "exec"), names)  # noqa: S102 - made of our own field names alone, never of data
-    fill: _Fill = names["fill"]
-    return fill
+    return Part(name, wire_names, reading, attribute.default is attrs.NOTHING)
 
 
 class _Shape(Generic[T]):
@@ -281,7 +174,7 @@ class _Shape(Generic[T]):
         self.parts = tuple(_part(kind, attribute) for attribute in attrs.fields(kind))  # type: ignore[arg-type] # T is attrs
         wire_names = tuple(chain.from_iterable(part.wire_names for part in self.parts))
         self._nothing = dict.fromkeys(wire_names)
-        self._fill = _compile_fill(kind, self.parts, wire_names)
+        self._fill = compile_fill(kind, self.parts, wire_names)
         self._last_time = next((part.wire_names[0] for part in reversed(self.parts) if part.reading is TIME), "")
         self._mark: Any = None
         self._lacks_keys = False
