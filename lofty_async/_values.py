@@ -204,7 +204,8 @@ def _several(read: Read) -> Reading:
     def read_several(value: Any) -> tuple[Any, ...]:
         if _is_absent(value):
             return ()
-        items = (read_at(f"[{index}]", read, item) for index, item in enumerate(as_list(value)))
+        present = ((index, item) for index, item in enumerate(as_list(value)) if item is not None)
+        items = (read_at(f"[{index}]", read, item) for index, item in present)
         return tuple(item for item in items if item is not None)
 
     return Reading(read_several, "{read}({value})")

@@ -242,7 +242,7 @@ def test_a_task_field_is_read(fields: dict[str, Any], name: str, value: object) 
                 "lastUpdateTime": "2026-03-01 15:00:00",
                 "emails": ["a@example.com", "", None],
                 "leadTypes": [-1, "2", 0],
-                "tags": [{"tagId": 3, "tagName": "VIP"}],
+                "tags": [None, {"tagId": 3, "tagName": "VIP"}],
                 "phones": None,
             },
             Lead(

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from lofty_async._lazy import lazily
 
 if TYPE_CHECKING:
-    from .dispatcher import Dispatcher, Options, Stats
+    from .dispatcher import Dispatcher, Stats
+    from .journey import Options
     from .retry import RetryPolicy
     from .session import Session
 
@@ -14,7 +15,8 @@ else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
-            ".dispatcher": ("Dispatcher", "Options", "Stats"),
+            ".dispatcher": ("Dispatcher", "Stats"),
+            ".journey": ("Options",),
             ".retry": ("RetryPolicy",),
             ".session": ("Session",),
         },

@@ -5,34 +5,23 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from attrs import evolve, field, frozen
+from attrs import frozen
 
 from lofty_async import _json, errors
 from lofty_async.auth import Auth
 from lofty_async.complaints import is_complaint
-from lofty_async.ratelimit import Lane, Permit, RateLimiter
+from lofty_async.ratelimit import Permit, RateLimiter
 from lofty_async.wire import Reply, Request, is_refusal, read_error, read_rate, read_result
 
-from .retry import Failure, RetryBudget, RetryPolicy, decide
+from .journey import Journey, Options
+from .retry import Failure, RetryBudget, decide
 from .session import Departure, Session
-from .watch import Closed, DeadlinePassed, Watch, Watched
-
-CallErrorT = TypeVar("CallErrorT", bound=errors.CallError)
+from .watch import Closed, DeadlinePassed, Watch
 
 AGAIN: Final = object()
 PATIENCE: Final = 5.0  # seconds that closing waits for a renewal: its answer may be the only copy of a new token
-
-
-@frozen(kw_only=True)
-class Options:
-    """What a call may take: seconds once sent, seconds of waiting for its turn, retries, and its lane."""
-
-    timeout: float | None = 30.0
-    max_wait: float | None = None
-    retry: RetryPolicy = field(factory=RetryPolicy)
-    lane: Lane = Lane.INTERACTIVE
 
 
 @frozen
@@ -42,34 +31,6 @@ class Stats:
     requests: int = 0
     rejected: int = 0
     waited: float = 0.0
-
-
-class Journey:
-    """What has become of one call so far."""
-
-    # The class's, not each instance's: most calls end well at once and never change them.
-    attempts: int = 0
-    failures: int = 0
-    refusals: int = 0
-    waited: float = 0.0
-    spent: float = 0.0
-    may_have_arrived: bool = False
-    renewed: bool = False
-    refused: Permit | None = None
-    last: errors.CallError | None = None
-
-    def __init__(self, request: Request, options: Options, watched: Watched) -> None:
-        self.request, self.options, self.watched = request, options, watched
-
-    def wait_left(self) -> float | None:
-        most = self.options.max_wait
-        return None if most is None else max(0.0, most - self.waited)
-
-    def told(self, error: CallErrorT) -> CallErrorT:
-        """The error with what is known of the call."""
-        known = evolve(error, request=self.request.label, attempts=self.attempts, waited=round(self.waited, 3))
-        known.__cause__ = error.__cause__
-        return known
 
 
 class Dispatcher:
