@@ -28,6 +28,7 @@ def lazily(package: str, homes: Mapping[str, tuple[str, ...]]) -> tuple[Callable
         raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name)
 
     def names() -> list[str]:
-        return sorted({*vars(module), *home_of})
+        own = (name for name in vars(module) if name.startswith("__"))
+        return sorted({*own, *home_of})
 
     return load, names

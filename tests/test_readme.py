@@ -68,7 +68,8 @@ async def test_the_web_app_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         async with TestClient(TestServer(application)) as browser:
             response = await browser.get(f"/leads/{lead_id}/tasks")
             tasks = await response.json()
-    assert response.status == 200
+            unknown = await browser.get("/leads/99/tasks")
+    assert (response.status, unknown.status) == (200, 404)
     assert all(isinstance(task["id"], str) for task in tasks)
 
 
