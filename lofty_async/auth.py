@@ -2,14 +2,28 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, SupportsIndex
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from .errors import InvalidRequestError
 
 TokenPost = Callable[[str, Mapping[str, str], tuple[str, str] | None], Awaitable[tuple[int, Any]]]
 """Posts a form to an endpoint, by HTTP Basic where given: `(url, form, basic) -> (status, decoded JSON)`."""
+
+
+class Secret(str):
+    """Text to be sent whose repr hides its last word: much that reports an exception shows what frames hold."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        scheme, space, _ = self.rpartition(" ")
+        return f"'{scheme}{space}…'"
+
+    def __getitem__(self, key: SupportsIndex | slice, /) -> "Secret":
+        """A part is as secret as the whole: long texts are cut before they are shown."""
+        return Secret(super().__getitem__(key))
 
 
 class Auth(ABC):
@@ -53,6 +67,14 @@ def _token(value: str) -> str:
     return header_safe("token", value)
 
 
+def _key_header(auth: "ApiKey") -> Secret:
+    return Secret(f"token {auth.key}")
+
+
+def _token_header(auth: "AccessToken") -> Secret:
+    return Secret(f"Bearer {auth.token}")
+
+
 @frozen
 class ApiKey(Auth):
     """An API key, sent as `token <key>`.
@@ -61,9 +83,10 @@ class ApiKey(Auth):
     """
 
     key: str = field(repr=False, converter=_key)
+    _header: Secret = field(default=Factory(_key_header, takes_self=True), init=False, repr=False, eq=False)
 
     def ready(self) -> str:
-        return f"token {self.key}"
+        return self._header
 
 
 @frozen
@@ -74,6 +97,7 @@ class AccessToken(Auth):
     """
 
     token: str = field(repr=False, converter=_token)
+    _header: Secret = field(default=Factory(_token_header, takes_self=True), init=False, repr=False, eq=False)
 
     def ready(self) -> str:
-        return f"Bearer {self.token}"
+        return self._header

@@ -1,5 +1,6 @@
 """Logging in from the command line, and what the other commands make of it."""
 
+import asyncio
 import json
 import os
 import signal
@@ -25,7 +26,7 @@ from lofty_async.cli.kept_login import KeptLogin, LoginFiles, token_file
 from lofty_async.cli.redirect import Loopback, loopback
 from lofty_async.dispatch.token_post import token_post
 from lofty_async.sandbox import Sandbox
-from lofty_async.sandbox.faults import Reply
+from lofty_async.sandbox.faults import Latency, Reply
 
 ELSEWHERE = "https://app.example/back"
 AGENT = {"User-Agent": "Mozilla/5.0"}
@@ -372,9 +373,75 @@ async def test_logins_side_by_side_renew_one_after_the_other(sandbox: Sandbox, f
     assert other is not None
     async with aiohttp.ClientSession() as session:
         post = token_post(session, timeout=10, user_agent="test")
-        headers = [await one.fetch(post), await other.fetch(post)]
-        assert await one.renew(headers[0], post) not in headers
+        first, second = await asyncio.gather(one.fetch(post), other.fetch(post))
+        assert (first == second, sandbox.oauth.issued) == (True, 1)
+        newer = await one.renew(first, post)
+        assert newer != first
+        assert await other.renew(first, post) == newer
+    assert (sandbox.oauth.issued, set(sandbox.oauth.refresh_tokens)) == (2, {token_in(files)["refresh_token"]})
+
+
+def test_commands_side_by_side_share_one_renewal(sandbox: Sandbox, files: LoginFiles) -> None:
+    sandbox.oauth.rotate = True
+    sandbox.faults.add(f"POST {BASIC_URL}", Latency(0.5), times=None)
+    command, pipe = [sys.executable, "-m", "lofty_async.cli", "whoami"], subprocess.PIPE
+    runs = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+    assert [ended(run) for run in runs] == [(0, ""), (0, "")]
+    assert sandbox.oauth.issued == 1
     assert set(sandbox.oauth.refresh_tokens) == {token_in(files)["refresh_token"]}
+
+
+@pytest.mark.parametrize("life", [3600, -9])
+async def test_one_that_another_was_quicker_than_goes_on_with_what_that_one_kept(
+    sandbox: Sandbox, files: LoginFiles, life: int
+) -> None:
+    login = await KeptLogin.load(files, os.environ)
+    assert login is not None
+    async with aiohttp.ClientSession() as session:
+        post = token_post(session, timeout=10, user_agent="test")
+
+        async def overtaken(url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[int, Any]:
+            if sandbox.oauth.refresh_tokens.pop("sandbox-refresh-0", None):
+                sandbox.oauth.allow_refresh("rotated")
+                write_token(files, access_token="another", refresh_token="rotated", expires_at=time.time() + life)
+            return await post(url, form, basic)
+
+        header = await login.fetch(overtaken)
+    assert (header == "Bearer another", sandbox.oauth.issued) == ((True, 0) if life > 0 else (False, 1))
+
+
+async def test_a_refusal_is_forgotten_once_there_is_another_login(sandbox: Sandbox, files: LoginFiles) -> None:
+    write_token(files, refresh_token="revoked")
+    login = await KeptLogin.load(files, os.environ)
+    assert login is not None
+    async with aiohttp.ClientSession() as session:
+        post = token_post(session, timeout=10, user_agent="test")
+        for _ in range(2):
+            with pytest.raises(AuthenticationError, match="log in again"):
+                await login.fetch(post)
+        assert [request.path for request in sandbox.requests] == [BASIC_URL], "a dead refresh token is sent once"
+        write_token(files)
+        assert await login.fetch(post) == f"Bearer {token_in(files)['access_token']}"
+
+
+async def test_nothing_is_spent_where_it_could_not_be_kept(
+    sandbox: Sandbox, files: LoginFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.oauth.rotate = True
+    login = await KeptLogin.load(files, os.environ)
+    assert login is not None
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with aiohttp.ClientSession() as session:
+        post = token_post(session, timeout=10, user_agent="test")
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", full)
+            with pytest.raises(AuthenticationError, match="No space left"):
+                await login.fetch(post)
+        assert (sandbox.oauth.issued, list(sandbox.oauth.refresh_tokens)) == (0, ["sandbox-refresh-0"])
+        assert await login.fetch(post) == f"Bearer {token_in(files)['access_token']}"
 
 
 @pytest.mark.parametrize("left", ["nothing", "no refresh token"])

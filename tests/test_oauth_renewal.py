@@ -287,7 +287,7 @@ class TestWhen:
         assert auth.token is not None
         assert auth.token.expires_at == 1000.0 + LIFE
 
-    @pytest.mark.parametrize("status", [429, 500, 503])
+    @pytest.mark.parametrize("status", [403, 404, 429, 500, 503])
     async def test_a_failing_endpoint_leaves_a_valid_token_in_use_and_is_left_alone_for_a_while(
         self, login: Login, server: TokenServer, clock: Clock, post: TokenPost, status: int
     ) -> None:

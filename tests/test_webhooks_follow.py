@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import pytest
@@ -10,8 +10,10 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lofty_async.errors import InvalidRequestError, LoftyError, NotFoundError, ServerError
+from lofty_async import LoftyClient
+from lofty_async.errors import DecodeError, InvalidRequestError, LoftyError, NotFoundError, ServerError
 from lofty_async.models import Task
+from lofty_async.sandbox import Sandbox
 from lofty_async.webhooks import NoticeKind, TaskChange, WebhookNotice, WebhookReceiver, follow, follow_tasks
 from lofty_async.webhooks.merging import NoticeMerger
 
@@ -28,9 +30,12 @@ def about_lead(number: int, bucket: str = "updatedLead", kind: NoticeKind = Noti
 class Listing:
     office: "Office"
     lead_id: int
+    on_bad_record: Callable[[DecodeError], object]
 
     async def collect(self) -> list[Task]:
         self.office.look(f"lead {self.lead_id}")
+        for error in self.office.unreadable:
+            self.on_bad_record(error)
         found = [task for task in self.office.records.values() if task.lead_id == self.lead_id]
         if not found:
             raise NotFoundError(status=404)
@@ -43,6 +48,7 @@ class Office:
 
     records: dict[int, Task] = field(factory=dict[int, Task])
     failure: LoftyError | None = None
+    unreadable: list[DecodeError] = field(factory=list[DecodeError])
     now: float = 0.0
     reads: list[tuple[float, str]] = field(factory=list[tuple[float, str]])
 
@@ -84,8 +90,8 @@ class Office:
         async with asyncio.timeout(5):
             return [change async for change in changes]
 
-    def list(self, lead_id: int, /) -> Listing:
-        return Listing(self, lead_id)
+    def list(self, lead_id: int, /, *, on_bad_record: Callable[[DecodeError], object]) -> Listing:
+        return Listing(self, lead_id, on_bad_record)
 
 
 class TestWhatIsRead:
@@ -230,6 +236,31 @@ class TestFailures:
         assert (first.task_id, first.task, first.gone, first.error) == (1, None, False, office.failure)
         office.failure = None
         assert [(change.task_id, change.error) async for change in changes] == [(2, None)]
+
+    async def test_a_record_that_cannot_be_read_withholds_no_other_of_its_lead(self) -> None:
+        named, nameless = DecodeError("bad", record_id=9), DecodeError("bad", record_id="?")
+        office = Office(unreadable=[named, nameless]).holding(1, 2)
+        changes = await office.follow((0, about_lead(7)))
+        assert [(change.task_id, change.task, change.error) for change in changes] == [
+            (1, office.records[1], None),
+            (2, office.records[2], None),
+            (9, None, named),
+            (None, None, nameless),
+        ]
+        assert {change.notice for change in changes} == {about_lead(7)}
+
+    async def test_a_client_lists_what_it_can_read(self) -> None:
+        async with (
+            Sandbox(1, 3, appointments_per_lead=0) as sandbox,
+            LoftyClient(sandbox.auth, base_url=sandbox.url) as lofty,
+        ):
+            bad, *good = sandbox.state.entries.of(sandbox.state.leads.ids()[0])
+            sandbox.state.change(bad.id, quirks={"createTime": "rubbish"})
+            office = Office()
+            notices = office.timed([(0, about_lead(bad.lead_id))])
+            changes = [change async for change in follow_tasks(notices, lofty, within=0)]
+        assert {change.task_id for change in changes if change.error is None} == {entry.id for entry in good}
+        assert [(change.task_id, type(change.error)) for change in changes if change.error] == [(bad.id, DecodeError)]
 
     async def test_a_source_that_fails_is_raised_after_what_it_gave_is_read(self) -> None:
         office = Office().holding(1)

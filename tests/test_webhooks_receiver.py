@@ -321,6 +321,36 @@ class TestNotices:
             await receiver.close()
             assert sorted(taken, key=str) == [1, 2, 3, 4, 5], "closing did not wait for the readers"
 
+    @pytest.mark.parametrize("leaves", [False, True])
+    async def test_what_a_reader_leaves_of_a_batch_goes_to_those_that_wait(self, leaves: bool) -> None:
+        receiver = WebhookReceiver(SECRET)
+        first, rest = receiver.notices(), receiver.notices()
+        taking = asyncio.ensure_future(anext(first))
+        await asyncio.sleep(0)
+        waiting = asyncio.ensure_future(anext(rest))
+        await asyncio.sleep(0)
+        await post(receiver, body(1, 2, 3))
+        assert (await taking).task_id == 1
+        if leaves:
+            await first.aclose()
+        async with asyncio.timeout(5):
+            assert ids([await waiting, await anext(rest)]) == [2, 3]
+
+    @pytest.mark.parametrize("arrived", [False, True])
+    async def test_readers_cancelled_while_another_waits_give_their_turn_to_it(self, arrived: bool) -> None:
+        receiver = WebhookReceiver(SECRET)
+        readers = [asyncio.ensure_future(anext(receiver.notices())) for _ in range(3)]
+        await asyncio.sleep(0)
+        if arrived:
+            await post(receiver, body(1))
+        for reader in readers[:2]:
+            reader.cancel()
+        await asyncio.wait(readers[:2])
+        if not arrived:
+            await post(receiver, body(1))
+        async with asyncio.timeout(5):
+            assert (await readers[2]).task_id == 1
+
     async def test_closing_waits_for_a_reader_at_work_only_so_long(self) -> None:
         receiver = WebhookReceiver(SECRET)
         at_work, stuck = asyncio.Event(), asyncio.Event()

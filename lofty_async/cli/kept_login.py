@@ -1,23 +1,27 @@
 """The login that `login` leaves behind and the other commands go on with."""
 
+import asyncio
 import json
 import os
 import tempfile
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, Self
 
 import click
-from attrs import asdict, define, field, frozen
+from attrs import asdict, define, evolve, field, frozen
 from attrs.validators import instance_of
 
 from lofty_async.auth import TokenPost
 from lofty_async.errors import AuthenticationError
 from lofty_async.oauth import FileTokenStore, RefreshToken, Token
+from lofty_async.oauth.lock import turn
+from lofty_async.oauth.schedule import Schedule
 
 SECRET: Final = "LOFTY_CLIENT_SECRET"  # noqa: S105 - a variable's name
 TOKEN_FILE: Final = "LOFTY_TOKEN_FILE"  # noqa: S105 - a variable's name
+ROOM: Final = 16_384  # bytes: more than a token file takes
 
 
 def token_file(environ: Mapping[str, str] = os.environ) -> Path:
@@ -43,7 +47,7 @@ class Client:
 
 @frozen
 class LoginFiles:
-    """A login's token file, and beside it the file that names its client.
+    """A login's token file, and beside it the files that name its client and tell whose turn it is to renew it.
 
     Raises: AuthenticationError, also where a file cannot be read or written; DecodeError where the token file
         holds no token.
@@ -60,11 +64,22 @@ class LoginFiles:
             await FileTokenStore(self.path).save(token)
 
     def prepare(self) -> None:
-        """Sees to a folder that can be written to, before a login is asked for that could not be kept."""
+        """Sees to a folder that can be written to, before a token is asked for that could not be kept."""
         with self._told():
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Whether a file can be made there is known by making one.
-            tempfile.TemporaryFile(dir=self.path.parent).close()
+            # Whether a file can be made there, and has room, is known by making one.
+            with tempfile.TemporaryFile(dir=self.path.parent) as file:
+                file.write(bytes(ROOM))
+                file.flush()
+                os.fsync(file.fileno())
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None, None]:
+        """Keeps other processes from renewing this login meanwhile."""
+        async with AsyncExitStack() as stack:
+            with self._told():
+                await stack.enter_async_context(turn(self.path.with_name(f"{self.path.name}.lock")))
+            yield
 
     def save_client(self, client: Client) -> None:
         with self._told():
@@ -90,7 +105,10 @@ class LoginFiles:
 
 @define(eq=False)
 class KeptLogin(RefreshToken):
-    """A login in files that other processes use too: each renewal starts from the newest refresh token there."""
+    """A login in files that other processes use too, which renew it one after the other.
+
+    A refresh token may work but once: who comes second goes on with what the first has kept.
+    """
 
     files: LoginFiles = field(kw_only=True, repr=False)
 
@@ -116,8 +134,37 @@ class KeptLogin(RefreshToken):
             files=files,
         )
 
+    async def _renewed(self, post: TokenPost) -> str:
+        async with self.files.turn():
+            await self._catch_up()
+            try:
+                return self.ready() or await super()._renewed(post)
+            except AuthenticationError as error:
+                # Turns are not kept everywhere: another process may have been quicker.
+                if error.name != "invalid_grant" or not await self._catch_up():
+                    raise
+            return self.ready() or await super()._renewed(post)
+
     async def _obtain(self, post: TokenPost) -> Token:
-        newest = await self.files.load()
-        if newest is not None and newest.refresh_token is not None:
-            self.refresh_token = newest.refresh_token
+        """Nothing is spent before it is sure that what comes can be kept."""
+        await asyncio.to_thread(self.files.prepare)
         return await super()._obtain(post)
+
+    async def _catch_up(self) -> bool:
+        """Takes up what another process has kept; whether there is another refresh token."""
+        kept = await self.files.load()
+        if kept is None:
+            return False
+        newest = evolve(kept, refresh_token=kept.refresh_token or self.refresh_token)
+        is_another = newest.refresh_token != self.refresh_token
+        if is_another:
+            self.refresh_token, self._refusal = newest.refresh_token, None
+        if self._is_better(newest):
+            self._adopt(newest)
+        return is_another
+
+    def _is_better(self, kept: Token) -> bool:
+        if self._token is not None and self._token.access_token == kept.access_token:
+            return False
+        now = self.clock()
+        return Schedule.of(kept, now=now, early=self.early, chance=1.0).fresh(now)

@@ -46,6 +46,7 @@ class RenewableAuth(Auth):
     early: float = field(default=60.0, repr=False, validator=time_span)
     clock: Callable[[], float] = field(default=time.time, repr=False, validator=function)
     random: Callable[[], float] = field(default=random, repr=False, validator=function)
+    _header: str | None = field(default=None, init=False, repr=False)
     _schedule: Schedule = field(factory=Schedule, init=False, repr=False)
     _unsaved: Token | None = field(default=None, init=False, repr=False)
     _flight: SingleFlight[str] = field(factory=SingleFlight[str], init=False, repr=False)
@@ -60,8 +61,7 @@ class RenewableAuth(Auth):
         return self._unsaved or self._token
 
     def ready(self) -> str | None:
-        token = self._token
-        return token.header if token is not None and self._schedule.fresh(self.clock()) else None
+        return self._header if self._schedule.fresh(self.clock()) else None
 
     async def fetch(self, post: TokenPost) -> str:
         """The header's value, renewed if it is time.
@@ -77,7 +77,7 @@ class RenewableAuth(Auth):
 
         Raises: what `fetch` raises.
         """
-        if self._token is not None and self._token.header == refused:
+        if self._header == refused:
             self._schedule = Schedule()
         header = await self.fetch(post)
         return None if header == refused else header
@@ -101,9 +101,9 @@ class RenewableAuth(Auth):
         try:
             return await self._flight.join(partial(self._renewal, post))
         except MAY_PASS:
-            if self._token is None or not self._schedule.usable(self.clock()):
+            if self._header is None or not self._schedule.usable(self.clock()):
                 raise
-            return self._token.header
+            return self._header
 
     async def _renewal(self, post: TokenPost) -> str:
         if self._unsaved is not None:
@@ -132,5 +132,5 @@ class RenewableAuth(Auth):
         self._unsaved = None
 
     def _adopt(self, token: Token) -> None:
-        self._token = token
+        self._token, self._header = token, token.header
         self._schedule = Schedule.of(token, now=self.clock(), early=self.early, chance=self.random())

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 from attrs.validators import optional
 
-from lofty_async.auth import TokenPost
+from lofty_async.auth import Secret, TokenPost
 from lofty_async.errors import (
     APIError,
     AuthenticationError,
@@ -43,7 +43,7 @@ ERROR_WORDS = frozenset(
 
 WRONG_CLIENT = frozenset({"invalid_client", "unauthorized_client"})
 TRY_LATER = frozenset({"server_error", "temporarily_unavailable"})
-HTTP_REQUEST_TIMEOUT, HTTP_TOO_MANY_REQUESTS = 408, 429
+HTTP_UNAUTHORIZED, HTTP_TOO_MANY_REQUESTS = 401, 429
 
 
 @frozen
@@ -66,7 +66,7 @@ class Token:
     @property
     def header(self) -> str:
         """The value of `Authorization`; Lofty knows no other scheme for these than `Bearer`."""
-        return f"Bearer {self.access_token}"
+        return Secret(f"Bearer {self.access_token}")
 
 
 @frozen
@@ -80,14 +80,17 @@ class Grant:
 
     async def redeem(self, post: TokenPost, clock: Callable[[], float]) -> Token:
         asked_at = clock()
-        status, body = await post(self.url, self.form, self.basic)
+        form = {name: Secret(value) for name, value in self.form.items()}
+        basic = self.basic and (self.basic[0], Secret(self.basic[1]))
+        status, body = await post(self.url, form, basic)
         return self.read(status, body, asked_at)
 
     def read(self, status: int, body: Any, asked_at: float) -> Token:
         """The token in an answer; its life is counted from when it was asked for, never from later.
 
-        Raises: AuthenticationError where the grant is refused; ServerError, RateLimitedError where the
-            endpoint fails or is busy; DecodeError where the answer holds no token.
+        Raises: AuthenticationError where the grant is refused, by a word of RFC 6749 or by HTTP 401;
+            ServerError, RateLimitedError where the endpoint, or what stands before it, fails or is busy;
+            DecodeError where the answer holds no token.
         """
         answer = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
         failure = self._failure(status, answer)
@@ -97,15 +100,19 @@ class Grant:
 
     def _failure(self, status: int, answer: Mapping[str, Any]) -> APIError | None:
         word = error_word(answer.get("error"))
-        if status >= 500 or status == HTTP_REQUEST_TIMEOUT or word in TRY_LATER:
+        if status >= 500 or word in TRY_LATER:
             message = "the token endpoint failed: try again later"
             return ServerError(message, request=self._request, status=status, name=word)
         if status == HTTP_TOO_MANY_REQUESTS:
             message = "the token endpoint is busy: try again later"
             return RateLimitedError(message, request=self._request, status=status, name=word)
-        if status >= 400 or word is not None:
+        if word is not None or status == HTTP_UNAUTHORIZED:
             advice = "check the client id and the client secret" if word in WRONG_CLIENT else self.advice
             return AuthenticationError(advice, request=self._request, status=status, name=word)
+        if status >= 400:
+            # A firewall's page, say: it speaks for whoever stands in the way, not of the grant.
+            message = "the token endpoint gave no reason: check its address, or try again later"
+            return ServerError(message, request=self._request, status=status)
         return None
 
     def _token(self, status: int, answer: Mapping[str, Any], asked_at: float) -> Token:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 
-from lofty_async.errors import InvalidRequestError, LoftyError, NotFoundError
+from lofty_async.errors import DecodeError, InvalidRequestError, LoftyError, NotFoundError
 from lofty_async.models.task import Task
 
 from .merging import NoticeMerger, Reading
@@ -34,8 +34,8 @@ class TaskCalls(Protocol):
         """One task, or `NotFoundError`."""
         ...
 
-    def list(self, lead_id: int, /) -> TaskListing:
-        """The tasks of one lead."""
+    def list(self, lead_id: int, /, *, on_bad_record: Callable[[DecodeError], object]) -> TaskListing:
+        """The tasks of one lead; the errors of those that cannot be read go to `on_bad_record`."""
         ...
 
 
@@ -53,8 +53,9 @@ class TaskChange:
     """A task as it was read after a notice, or why there is none.
 
     `gone` says that the server no longer knows the task; `error` is what kept it from being read. When the
-    notice is about a lead, there is one change per task of the lead; if the lead could not be read,
-    `task_id` is `None`, and `gone` speaks of the lead. `notice` is the latest of those that were merged.
+    notice is about a lead, there is one change per task of the lead, first those that could be read; `task_id`
+    is `None` where a record does not tell its id. If the lead could not be read, `task_id` is `None`, and
+    `gone` speaks of the lead. `notice` is the latest of those that were merged.
     """
 
     task_id: int | None
@@ -160,10 +161,20 @@ class _Follower:
 
     async def _changes(self, reading: Reading) -> list[TaskChange]:
         if reading.about is NoticeKind.LEAD:
-            tasks = await self.tasks.list(reading.id).collect()
-        else:
-            tasks = [await self.tasks.get(reading.id)]
-        return [TaskChange(task_id=task.id, task=task, notice=reading.notice) for task in tasks]
+            return await self._changes_of_lead(reading)
+        task = await self.tasks.get(reading.id)
+        return [TaskChange(task_id=task.id, task=task, notice=reading.notice)]
+
+    async def _changes_of_lead(self, reading: Reading) -> list[TaskChange]:
+        errors: list[DecodeError] = []
+        tasks = await self.tasks.list(reading.id, on_bad_record=errors.append).collect()
+        good = [TaskChange(task_id=task.id, task=task, notice=reading.notice) for task in tasks]
+        bad = [TaskChange(task_id=_task_id(error), notice=reading.notice, error=error) for error in errors]
+        return good + bad
+
+
+def _task_id(error: DecodeError) -> int | None:
+    return error.record_id if isinstance(error.record_id, int) else None
 
 
 def _contradicts(changes: list[TaskChange], notice: WebhookNotice) -> bool:

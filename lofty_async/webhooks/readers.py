@@ -21,9 +21,11 @@ class Readers:
     """Iterations that share the notices of the backlog: each notice goes to one of them."""
 
     backlog: Backlog
-    # Notices of a batch whose reader left in the middle stay here for the next reader.
+    # The rest of the batch taken last, for whichever reader is next.
     _unread: deque[WebhookNotice] = field(init=False, factory=deque[WebhookNotice])
     _active: list[Reader] = field(init=False, factory=list[Reader])
+    # One waits for the backlog, the others for their turn: nobody waits there while notices lie here unread.
+    _turn: asyncio.Lock = field(init=False, factory=asyncio.Lock)
 
     def start(self) -> None:
         """Nothing to start: the readers come by themselves."""
@@ -51,9 +53,10 @@ class Readers:
 
     async def _next(self, reader: Reader) -> WebhookNotice | None:
         reader.task = asyncio.current_task()
-        while not self._unread:
-            batch = await self.backlog.take()
-            if batch is None:
-                return None
-            self._unread.extend(batch.notices)
-        return self._unread.popleft()
+        async with self._turn:
+            while not self._unread:
+                batch = await self.backlog.take()
+                if batch is None:
+                    return None
+                self._unread.extend(batch.notices)
+            return self._unread.popleft()

@@ -1,0 +1,50 @@
+"""Turns that processes of one machine take."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock
+    fcntl = None  # type: ignore[assignment]  # the module or nothing
+
+PAUSE: Final = 0.05
+LOOKS: Final = 1200
+"""A minute of them: longer than a request for a token may take, so that whoever holds on has stopped."""
+
+Sleep = Callable[[float], Awaitable[object]]
+
+
+@asynccontextmanager
+async def turn(path: Path, *, sleep: Sleep = asyncio.sleep) -> AsyncGenerator[None, None]:
+    """Keeps every other process that takes turns by this file waiting; the end of a process ends its turn.
+
+    Nobody waits for ever: after a minute, as without locks in the file system or the platform, the turn is taken
+    beside another one.
+
+    Raises: OSError where the file cannot be made.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if fcntl is not None:
+            await _wait_for(file, fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB, sleep)
+        yield
+    finally:
+        # The lock goes with the file, which stays: one that was removed would keep nobody waiting.
+        os.close(file)
+
+
+async def _wait_for(file: int, flock: Callable[[int, int], None], operation: int, sleep: Sleep) -> None:
+    for _ in range(LOOKS):
+        try:
+            flock(file, operation)
+        except BlockingIOError:
+            await sleep(PAUSE)
+        except OSError:
+            return  # a file system without locks
+        else:
+            return
