@@ -6,6 +6,7 @@ one call would take three times as long to make.
 
 from collections.abc import Callable, Hashable, Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -15,7 +16,7 @@ from .checks import refuse
 from .convert import structure_list
 from .errors import DecodeError, cut
 from .models import MeetingSlot
-from .reading import Fetched
+from .reading import Fetched, trusted
 from .times import epoch_ms, format_time
 from .wire import NO_PARAMS, Params
 
@@ -25,6 +26,7 @@ LONGEST_RANGE: Final = timedelta(days=90)  # contract: of one question for slots
 LONGEST_NUMBER: Final = 19  # digits of an id
 OVERLAP: Final = timedelta(days=1)  # of two such questions, so that no slot falls across the seam
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_MOMENT: Final = epoch_ms(datetime.max.replace(tzinfo=UTC))
 LEAD_TIME: Final = timedelta(seconds=2)  # a range has to start later than the server's now
 
 
@@ -132,7 +134,7 @@ class AfterIdListing(_Listing[T]):
         return evolve(fetched, next=last_id)
 
     def known_at(self, cursor: str | None) -> Iterable[Hashable]:
-        return (int(cursor),) if cursor and cursor.isdecimal() else ()
+        return (_number(cursor),) if cursor else ()
 
 
 def _last_id(records: list[Any]) -> str | None:
@@ -142,31 +144,42 @@ def _last_id(records: list[Any]) -> str | None:
 
 @define(kw_only=True, eq=False)
 class NumberedListing(_Listing[T]):
-    """Numbered pages with a total: all that follow the first are known at once, and rows shift while one reads."""
+    """Numbered pages with a total: all that follow the first are known at once, and rows shift while one reads.
+
+    The cursor is the number of a page and the size of pages, as other sizes put other records on it.
+    """
 
     page_size: int
 
     shifts = True
 
     def params(self, cursor: str | None) -> Params:
-        return {"page": str(_number(cursor)), "pageSize": str(self.page_size)}
+        return {"page": str(self._page(cursor)), "pageSize": str(self.page_size)}
 
     def read(self, cursor: str | None, body: Any) -> Fetched[T]:
-        records = self._records(body)
-        around = self.at[:-1]
-        total = _count(part(body, (*around, "total"), self.request))
+        records, page, around = self._records(body), self._page(cursor), self.at[:-1]
+        told = _count(part(body, (*around, "total"), self.request))
         # The server may send smaller pages than it was asked for, and not say so.
         size = _count(part(body, (*around, "pageSize"), self.request)) or len(records)
-        reached = (_number(cursor) + 1) * size
-        more = len(records) >= size if total is None else reached < total
-        return self._fetched(records, str(_number(cursor) + 1) if more and records else None, total)
+        is_full = len(records) >= size
+        total = trusted(told, page * size, len(records), is_full=is_full)
+        more = is_full if total is None else (page + 1) * size < total
+        return self._fetched(records, self._cursor(page + 1) if more and records else None, total)
 
     def ahead(self, fetched: Fetched[T], most: int) -> list[str]:
         if fetched.next is None or fetched.total is None:
             return super().ahead(fetched, most)
-        first, end = int(fetched.next), -(-fetched.total // self.page_size)
-        count = min(most, max(1, end - first))
-        return [str(number) for number in range(first, first + count)]
+        first, end = self._page(fetched.next), -(-fetched.total // self.page_size)
+        return [self._cursor(page) for page in range(first, max(first + 1, end))[:most]]
+
+    def _cursor(self, page: int) -> str:
+        return f"{page}:{self.page_size}"
+
+    def _page(self, cursor: str | None) -> int:
+        page, _, size = (self._cursor(0) if cursor is None else cursor).partition(":")
+        if _number(size) != self.page_size:
+            raise refuse("cursor", f"belongs to a list of page_size={int(size)}, not {self.page_size}")
+        return _number(page)
 
 
 @frozen
@@ -188,6 +201,10 @@ class Place:
             return cls()
         reached, shortest, furthest, last, scroll = (cursor.split(":", 4) + [""] * 4)[:5]
         return cls(_number(reached), _number(shortest) if shortest else None, _number(furthest or None), last, scroll)
+
+    def shrunk_to(self, total: int) -> int:
+        """By how many rows the list became shorter than ever, where these may be missed."""
+        return 0 if self.shortest is None or self.scroll or not self.reached else max(0, self.shortest - total)
 
     def __str__(self) -> str:
         shortest = "" if self.shortest is None else self.shortest
@@ -211,36 +228,32 @@ class OffsetListing(_Listing[T]):
         return {"limit": str(self.page_size), **where}
 
     def read(self, cursor: str | None, body: Any) -> Fetched[T]:
-        place = Place.of(cursor)
-        total = _count(self._told(body, "total"))
-        fetched = self._fetched(self._records(body), None, total)
+        place, records = Place.of(cursor), self._records(body)
+        told = _count(self._told(body, "total"))
+        shrunk = 0 if told is None or told < len(records) else place.shrunk_to(told)
+        is_full = len(records) >= (_count(self._told(body, "limit")) or len(records))
+        total = told if shrunk else trusted(told, place.reached, len(records), is_full=is_full)
+        fetched = self._fetched(records, None, total)
         last = str(self.key(fetched.items[-1])) if fetched.items and total is None else ""
         if last and last == place.last:
             return Fetched([])  # the page before, served again
-        shrunk = 0 if place.shortest is None or total is None or place.scroll else place.shortest - total
-        if shrunk > 0 and place.reached:
-            following: Place | None = Place(max(0, place.reached - shrunk), total, max(place.reached, place.furthest))
+        if shrunk:
+            following: str | None = str(Place(max(0, place.reached - shrunk), told, max(place.reached, place.furthest)))
         else:
-            following = self._forward(evolve(place, last=last), fetched, body)
-        return evolve(
-            fetched, next=None if following is None else str(following), is_again=place.reached < place.furthest
-        )
+            following = self._forward(evolve(place, last=last), fetched, body, is_full=is_full)
+        return evolve(fetched, next=following, is_again=place.reached < place.furthest)
 
     def landmark(self, cursor: str) -> str:
         return Place.of(cursor).last or cursor
 
-    def _forward(self, place: Place, fetched: Fetched[T], body: Any) -> Place | None:
-        count = len(fetched.items) + len(fetched.bad)
-        reached = place.reached + count
-        if fetched.total is None:
-            goes_on = count >= (_count(self._told(body, "limit")) or count)
-        else:
-            goes_on = reached < fetched.total
+    def _forward(self, place: Place, fetched: Fetched[T], body: Any, *, is_full: bool) -> str | None:
+        reached = place.reached + len(fetched.items) + len(fetched.bad)
+        goes_on = is_full if fetched.total is None else reached < fetched.total
         scroll = str(self._told(body, "scrollId") or "") if self.scroll else ""
-        if not count or not goes_on or (place.scroll and not scroll):
+        if reached == place.reached or not goes_on or (place.scroll and not scroll):
             return None
         totals = [total for total in (place.shortest, fetched.total) if total is not None]
-        return evolve(place, reached=reached, shortest=min(totals, default=None), scroll=scroll)
+        return str(evolve(place, reached=reached, shortest=min(totals, default=None), scroll=scroll))
 
     def _told(self, body: Any, name: str) -> Any:
         """What the answer says about itself; the vendor's description and its server name the place differently."""
@@ -252,7 +265,8 @@ class OffsetListing(_Listing[T]):
 class SlotListing(_Listing[MeetingSlot]):
     """Free times in a range of any length, asked for in ranges of at most 90 days and past the limit of each answer.
 
-    The cursor is the epoch millisecond from which to ask. `now` reads the wall clock.
+    The cursor is the epoch millisecond from which to ask, and start and end of the slots that come again from there.
+    `now` reads the wall clock.
     """
 
     kind: type[MeetingSlot] = MeetingSlot
@@ -280,12 +294,18 @@ class SlotListing(_Listing[MeetingSlot]):
         fetched = self._fetched(records, None)
         total = _count(part(body, (*self.at[:-1], "total"), self.request)) or 0
         start, end = self._range(cursor)
+        following = end - OVERLAP if end < self._end else end
         if records and (len(records) >= max(2, self.limit) or len(records) < total):
-            following = _past(fetched, start)
-        else:
-            following = end - OVERLAP if end < self._end else end
-        going_on = epoch_ms(start) < epoch_ms(following) < epoch_ms(self._end)
-        return evolve(fetched, next=str(epoch_ms(following)) if going_on else None)
+            following = min(_past(fetched, start), following)
+        if not epoch_ms(start) < epoch_ms(following) < epoch_ms(self._end):
+            return fetched
+        met = chain(self.known_at(cursor), map(self.key, fetched.items))
+        again = sorted({times for times in met if following <= times[0] <= times[1]})
+        return evolve(fetched, next=":".join(str(epoch_ms(time)) for time in (following, *chain(*again))))
+
+    def known_at(self, cursor: str | None) -> Iterable[tuple[datetime, datetime]]:
+        times = _moments(cursor) if cursor else []
+        return zip(times[1::2], times[2::2], strict=True)
 
     @property
     def _end(self) -> datetime:
@@ -293,24 +313,22 @@ class SlotListing(_Listing[MeetingSlot]):
         return self.end.astimezone(UTC)
 
     def _range(self, cursor: str | None) -> tuple[datetime, datetime]:
-        start = self.start.astimezone(UTC) if cursor is None else _moment(cursor)
+        start = self.start.astimezone(UTC) if cursor is None else _moments(cursor)[0]
         if cursor is not None and start >= self._end:
             raise _foreign_cursor()
         return start, min(self._end, start + LONGEST_RANGE)
 
 
-def _moment(cursor: str) -> datetime:
-    try:
-        return EPOCH + timedelta(milliseconds=_number(cursor))
-    except OverflowError:
-        raise _foreign_cursor() from None
+def _moments(cursor: str) -> list[datetime]:
+    """One, and pairs of them."""
+    numbers = [_number(number) for number in cursor.split(":")]
+    if len(numbers) % 2 == 0 or max(numbers) > LAST_MOMENT:
+        raise _foreign_cursor()
+    return [EPOCH + timedelta(milliseconds=number) for number in numbers]
 
 
 def _past(fetched: Fetched[MeetingSlot], start: datetime) -> datetime:
-    """Where to go on behind a full answer.
-
-    Raises: DecodeError where no slot in it can be read.
-    """
+    """Where to go on behind a full answer; an error where no slot in it can be read."""
     if not fetched.items:
         raise fetched.bad[0].error
     last = fetched.items[-1]

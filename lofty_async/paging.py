@@ -8,6 +8,7 @@ from weakref import WeakSet
 from attrs import define, evolve, field
 
 from .checks import OnBadRecord, refuse, within
+from .errors import LoftyError
 from .reading import END, Fetch, Fetched, Listing, Page, Reading
 
 __all__ = ["END", "Items", "Page", "Pager"]
@@ -33,14 +34,22 @@ class Items(Generic[T]):
             self._items += (await anext(self._reading)).items
         return self._items.popleft()
 
+    async def aclose(self) -> None:
+        """End the reading; what it had brought is not yielded either."""
+        self._items.clear()
+        await self._reading.aclose()
+
 
 @define(eq=False)
 class Pager(Generic[T]):
     """A list that is asked for when it is read, as often as it is read.
 
     Iterating it yields records; no request is sent before. `prefetch` pages are fetched ahead of the reader: more
-    than one only where the server tells the length of the list. Repeated records are dropped. A failure carries
-    the `cursor` to `resume` from.
+    than one only where the server tells the length of the list. Records that repeat one of the last 5,000 are
+    dropped; in lists whose rows shift while they are read, those that repeat any.
+
+    A failure carries the `cursor` to `resume` from. Where it is a bad record, its page then comes again from the top:
+    the good records before it, which had been yielded, are yielded once more.
     """
 
     listing: Listing[T]
@@ -77,34 +86,35 @@ class Pager(Generic[T]):
     async def collect(self, limit: int | None = None) -> list[T]:
         """All records, or the first `limit` of them, in a list.
 
+        What had been read before a failure is lost with it: its `cursor` is where this list began, so that
+        `resume` brings all of it.
+
         Raises: InvalidRequestError where `limit` is negative.
         """
         if limit is not None and within("limit", limit, 0) == 0:
             return []
         if self.listing.is_whole and self.cursor is None:
             fetched = self.listing.read(None, await self.fetch(self.listing.params(None)))
-            items = fetched.items if self._is_plain(fetched) else await self._checked(fetched)
-            return items if limit is None else items[:limit]
-        collected: list[T] = []
-        async for page in self._reading(self.prefetch if limit is None else 0):
-            collected += page.items
-            if limit is not None and len(collected) >= limit:
-                break
-        return collected[:limit]
+            if self._is_plain(fetched):
+                return fetched.items if limit is None else fetched.items[:limit]
+            reading = Reading(self.listing, self.fetch, self.on_bad_record, None, prefetch=0, first=fetched)
+        else:
+            reading = self._reading(self.prefetch if limit is None else 0)
+        try:
+            return await _collected(reading, limit)
+        except LoftyError as error:
+            error.cursor = self.cursor
+            raise
 
     def _is_plain(self, fetched: Fetched[T]) -> bool:
         """Whether nothing is bad and nothing comes twice in a list that is one answer."""
         items = fetched.items
         return not fetched.bad and (len(items) < 2 or len(set(map(self.listing.key, items))) == len(items))
 
-    async def _checked(self, fetched: Fetched[T]) -> list[T]:
-        reading = Reading(self.listing, self.fetch, self.on_bad_record, None, prefetch=0, first=fetched)
-        return [item async for page in reading for item in page.items]
-
     async def aclose(self) -> None:
         """End every reading under way; what was asked for ahead is cancelled, what is on its way is not yielded."""
         for reading in list(self._readings or ()):
-            reading.close()
+            await reading.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -120,3 +130,12 @@ class Pager(Generic[T]):
             self._readings = WeakSet()
         self._readings.add(reading)
         return reading
+
+
+async def _collected(reading: Reading[T], limit: int | None) -> list[T]:
+    collected: list[T] = []
+    async for page in reading:
+        collected += page.items
+        if limit is not None and len(collected) >= limit:
+            break
+    return collected[:limit]

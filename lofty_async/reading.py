@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable
+from itertools import islice
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 from attrs import define, field, frozen
@@ -23,7 +24,7 @@ END: Final = "end"
 """The cursor behind the last page: resuming there asks nothing and yields nothing."""
 
 PASSES: Final = 3  # over a list whose rows shifted while it was read
-MEMORY: Final = 8  # pages of keys: repeats come from neighbouring pages, and a million keys are not kept
+MEMORY: Final = 5_000  # keys, about 1 MB: lists of ordinary size are exact, and a million keys are not kept
 PATIENCE: Final = 3  # pages of repeats in a row, as rows that shift may cause where the total promises more
 
 
@@ -56,6 +57,14 @@ class Fetched(Generic[T]):
     next: str | None = None
     total: int | None = None
     is_again: bool = False
+
+
+def trusted(total: int | None, before: int, count: int, *, is_full: bool) -> int | None:
+    """A total, unless more rows were met than it tells: 0 may mean "none", and must not end the list.
+
+    Behind a page that is not full no more rows come: there, a lower total tells that the list became shorter.
+    """
+    return None if total is not None and total < (before + count if is_full else count) else total
 
 
 class Listing(Protocol[T]):
@@ -96,15 +105,14 @@ class Listing(Protocol[T]):
 
 @define
 class Pass:
-    """What one way through a list has met: the keys of all its records, or of those of the last pages."""
+    """What one way through a list has met: the keys of all its records, or of the last `memory` of them."""
 
     memory: int | None
-    keys: set[Hashable] = field(factory=set[Hashable])
+    keys: dict[Hashable, None] = field(factory=dict[Hashable, None])  # unlike a set, it knows which are the oldest
     count: int = 0
     total: int | None = None
     shrank: bool = False
     _barren: int = 0
-    _pages: deque[Iterable[Hashable]] = field(factory=deque[Iterable[Hashable]])
 
     def unseen(self, records: Iterable[T], key: Callable[[T], Hashable]) -> dict[Hashable, T]:
         """Those not met before, each once."""
@@ -120,12 +128,14 @@ class Pass:
         self._barren = 0 if keys else self._barren + (not fetched.is_again)
         self.shrank |= fetched.total is not None and self.total is not None and fetched.total < self.total
         self.total = fetched.total
-        self.keys.update(keys)
         self.count += len(keys)
-        if self.memory is not None:
-            self._pages.append(keys)
-            if len(self._pages) > self.memory:
-                self.keys.difference_update(self._pages.popleft())
+        self.remember(keys)
+
+    def remember(self, keys: Iterable[Hashable]) -> None:
+        self.keys.update(dict.fromkeys(keys))
+        if self.memory is not None and len(self.keys) > self.memory:
+            for key in list(islice(self.keys, len(self.keys) - self.memory)):
+                del self.keys[key]
 
     @property
     def is_repeating(self) -> bool:
@@ -173,7 +183,7 @@ class Reading(Generic[T]):
         self._on_bad_record = on_bad_record
         self._cursor: str | None = cursor
         self._pass = self._new_pass()
-        self._pass.keys.update(self._listing.known_at(cursor))
+        self._pass.remember(self._listing.known_at(cursor) if cursor != END else ())
         self._passes = 1
         self._met_before: set[Hashable] = set()
         self._watch = CircleWatch()
@@ -194,7 +204,8 @@ class Reading(Generic[T]):
             if not task.get_loop().is_closed():
                 task.cancel()
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
+        """End the reading; what is on its way is not yielded."""
         self.cancel()
         self._cursor, self._error = END, None
 
@@ -253,7 +264,7 @@ class Reading(Generic[T]):
         first = fetched.bad[0]
         self._error = first.error
         fresh = self._pass.unseen(fetched.items[: first.position], self._listing.key)
-        self._pass.keys.update(fresh)
+        self._pass.remember(fresh)
         new = self._new(fresh)
         return Page(new, self._cursor, fetched.total) if new else None
 
@@ -262,10 +273,16 @@ class Reading(Generic[T]):
         return [item for key, item in fresh.items() if key not in self._met_before]
 
     def _report(self, error: DecodeError) -> None:
-        if callable(self._on_bad_record):
-            self._on_bad_record(error)
-        else:
+        if not callable(self._on_bad_record):
             log.warning("skipped a bad record: %s", error)
+            return
+        try:
+            self._on_bad_record(error)
+        except BaseException as failure:
+            self.cancel()
+            if isinstance(failure, LoftyError):
+                failure.cursor = self._cursor  # not in a copy, which a caller's own kind of error may not allow
+            raise
 
     def _after(self, following: str | None) -> str | None:
         """The cursor of the next page, `END`, or `None` to read all once more."""
@@ -283,11 +300,11 @@ class Reading(Generic[T]):
         last = self._pass
         if not (self._listing.shifts and self._from_start and last.has_gaps):
             return END
-        found_nothing = not last.shrank and last.keys <= self._met_before
+        found_nothing = not last.shrank and self._met_before.issuperset(last.keys)
         if found_nothing or self._passes == PASSES:
             log.warning("%s: the list may lack records: %d of %s met", self._listing.request, last.count, last.total)
             return END
-        self._met_before |= last.keys
+        self._met_before.update(last.keys)
         self._pass, self._passes, self._watch = self._new_pass(), self._passes + 1, CircleWatch()
         return None
 

@@ -81,7 +81,7 @@ class TestById:
         assert self.listing.read(None, {"tasks": records}).next == following
 
     def test_knows_the_record_that_its_cursor_names(self) -> None:
-        assert [*self.listing.known_at("9"), *self.listing.known_at(None), *self.listing.known_at("end")] == [9]
+        assert [*self.listing.known_at("9"), *self.listing.known_at(None)] == [9]
 
 
 class TestWhole:
@@ -99,18 +99,21 @@ class TestNumbered:
     @pytest.mark.parametrize(
         ("cursor", "told", "count", "following"),
         [
-            (None, {"total": 5, "pageSize": 2}, 2, "1"),
-            ("1", {"total": 5, "pageSize": 2}, 2, "2"),
-            ("2", {"total": 5, "pageSize": 2}, 1, None),
-            ("1", {"total": 4, "pageSize": 2}, 2, None),
-            (None, {"total": 5, "pageSize": 1}, 1, "1"),
-            (None, {"total": 5}, 1, "1"),
-            ("4", {"total": 5}, 1, None),
+            (None, {"total": 5, "pageSize": 2}, 2, "1:2"),
+            ("1:2", {"total": 5, "pageSize": 2}, 2, "2:2"),
+            ("2:2", {"total": 5, "pageSize": 2}, 1, None),
+            ("1:2", {"total": 4, "pageSize": 2}, 2, None),
+            (None, {"total": 5, "pageSize": 1}, 1, "1:2"),
+            (None, {"total": 5}, 1, "1:2"),
+            ("4:2", {"total": 5}, 1, None),
             (None, {"total": 5}, 0, None),
-            (None, {}, 2, "1"),
-            (None, {"total": "5", "pageSize": True}, 2, "1"),
-            ("3", {"pageSize": 2}, 1, None),
+            (None, {}, 2, "1:2"),
+            (None, {"total": "5", "pageSize": True}, 2, "1:2"),
+            ("3:2", {"pageSize": 2}, 1, None),
             (None, {"total": -1, "pageSize": -1}, 0, None),
+            (None, {"total": 0, "pageSize": 2}, 2, "1:2"),
+            ("1:2", {"total": 3, "pageSize": 2}, 2, "2:2"),
+            ("1:2", {"total": 0, "pageSize": 2}, 1, None),
         ],
     )
     def test_goes_on_as_far_as_the_total(
@@ -120,12 +123,28 @@ class TestNumbered:
         assert self.listing.read(cursor, {"data": {**told, "items": items}}).next == following
 
     @pytest.mark.parametrize(
-        ("most", "cursors"), [(0, []), (1, ["1"]), (3, ["1", "2", "3"]), (9, ["1", "2", "3", "4"])]
+        ("most", "cursors"),
+        [(0, []), (1, ["1:2"]), (3, ["1:2", "2:2", "3:2"]), (9, ["1:2", "2:2", "3:2", "4:2"])],
     )
     def test_all_pages_that_follow_are_known_from_the_total(self, most: int, cursors: list[str]) -> None:
         items = [{"id": "1-task"}, {"id": "2-task"}]
         fetched = self.listing.read(None, {"data": {"total": 9, "pageSize": 2, "items": items}})
         assert self.listing.ahead(fetched, most) == cursors
+
+    @pytest.mark.parametrize(
+        ("total", "count", "believed"), [(5, 2, 5), (4, 2, 4), (3, 2, None), (0, 2, None), (3, 1, 3), (0, 0, 0)]
+    )
+    def test_a_total_is_believed_unless_a_full_page_shows_more(
+        self, total: int, count: int, believed: int | None
+    ) -> None:
+        items = [{"id": f"{number}-task"} for number in range(count)]
+        assert self.listing.read("1:2", {"data": {"total": total, "pageSize": 2, "items": items}}).total == believed
+
+    def test_refuses_the_cursor_of_another_page_size_and_says_which(self) -> None:
+        with pytest.raises(InvalidRequestError, match="page_size=5, not 2") as caught:
+            self.listing.params("3:5")
+        assert caught.value.argument == "cursor"
+        assert self.listing.params("3:2") == {"page": "3", "pageSize": "2"}
 
 
 class TestByOffset:
@@ -171,14 +190,24 @@ class TestByOffset:
         assert self.listing.params(again.next)["offset"] == "4"
 
     def test_does_not_go_back_each_time_that_an_estimated_total_wavers(self) -> None:
-        total, cursor, asked = 1000, None, 0
+        rows, cursor, asked = range(1, 1001), None, 0
         while asked < 1000:
-            told = total + (-1) ** asked * 100
-            fetched = self.listing.read(cursor, self._body(asked * 2 + 1, asked * 2 + 2, total=told))
+            start = int(str(self.listing.params(cursor)["offset"]))
+            told = len(rows) + (-1) ** asked * 100
+            fetched = self.listing.read(cursor, self._body(*rows[start : start + 2], total=told))
             asked, cursor = asked + 1, fetched.next
             if cursor is None:
                 break
         assert asked < 700
+
+    @pytest.mark.parametrize(("total", "believed"), [(9, 9), (6, 6), (5, None), (2, None), (1, None), (0, None)])
+    def test_a_total_that_a_full_page_exceeds_is_unknown(self, total: int, believed: int | None) -> None:
+        fetched = self.listing.read("4", self._body(5, 6, total=total, limit=2))
+        assert fetched.total == believed
+        assert (fetched.next is None) == (total == 6)
+
+    def test_behind_a_short_page_it_is_over_whatever_the_total(self) -> None:
+        assert self.listing.read("4", self._body(5, total=0, limit=2)).next is None
 
 
 @define
@@ -236,7 +265,7 @@ class TestSlots:
             for count, page in enumerate(pages, 1):
                 before = [times for earlier in pages[:count] for times in as_times(earlier.items)]
                 rest = as_times(await pager.resume(page.cursor).collect())
-                assert [*before, *(times for times in rest if times not in before)] == expected
+                assert [*before, *rest] == expected
 
         run(main())
 
@@ -282,14 +311,39 @@ class TestSlots:
 
         run(main())
 
+    def test_a_slot_across_the_seam_is_found_behind_an_answer_that_is_full_just_before_it(self) -> None:
+        def hours(since: int, till: int) -> tuple[datetime, datetime]:
+            return NOW + LONGEST_RANGE + timedelta(hours=since), NOW + LONGEST_RANGE + timedelta(hours=till)
+
+        slots = [hours(-9, -6), hours(-8, 4), hours(-6, 0)]
+
+        async def main() -> None:
+            pager = Pager(free_times(NOW, NOW + timedelta(days=200), limit=2), Slots(slots))
+            assert sorted(as_times(await pager.collect())) == slots
+
+        run(main())
+
     def test_a_page_asked_for_late_begins_later_than_now(self) -> None:
         listing = free_times(NOW - timedelta(hours=2), NOW + timedelta(hours=2))
         passed = str(epoch_ms(NOW - timedelta(hours=1)))
         assert listing.params(passed)["startTime"] == (NOW + LEAD_TIME).isoformat()
         assert listing.params(None)["startTime"] == (NOW - timedelta(hours=2)).isoformat()
 
-    @pytest.mark.parametrize("cursor", ["x", "9" * 19, str(epoch_ms(NOW + timedelta(days=9)))])
-    def test_a_cursor_behind_the_range_is_refused(self, cursor: str) -> None:
+    def test_a_cursor_names_the_slots_that_come_again(self) -> None:
+        hour, listing = timedelta(hours=1), free_times(NOW, NOW + timedelta(days=9), limit=3)
+        times = [(NOW + hour, NOW + 2 * hour), (NOW + 3 * hour, NOW + 4 * hour), (NOW + 3 * hour, NOW + 5 * hour)]
+        fetched = listing.read(None, {"data": {"slots": [slot(*each) for each in times]}})
+        assert listing.params(fetched.next)["startTime"] == (NOW + 3 * hour).isoformat()
+        assert [*listing.known_at(fetched.next)] == times[1:]
+        assert [*listing.known_at(None)] == []
+
+    def test_a_slot_that_ends_before_it_starts_does_not_spoil_the_cursor(self) -> None:
+        listing, start = free_times(NOW, NOW + timedelta(days=9), limit=2), NOW + timedelta(hours=5)
+        wrong = slot(start, datetime(1, 1, 2, tzinfo=UTC))
+        assert listing.read(None, {"data": {"slots": [wrong, wrong]}}).next == str(epoch_ms(start))
+
+    @pytest.mark.parametrize("cursor", ["x", "9" * 19, "1:2", "1:2:", "1:2:x", str(epoch_ms(NOW + timedelta(days=9)))])
+    def test_a_cursor_that_is_foreign_or_behind_the_range_is_refused(self, cursor: str) -> None:
         pager = Pager(free_times(NOW, NOW + timedelta(days=9)), Slots([]))
         with pytest.raises(InvalidRequestError) as caught:
             pager.resume(cursor)
@@ -299,7 +353,8 @@ class TestSlots:
         good = slot(NOW + timedelta(hours=5), NOW + timedelta(hours=6))
         bad = {"startTime": "soon", "endTime": good["endTime"]}
         listing = free_times(NOW, NOW + timedelta(days=1), limit=2)
-        assert listing.read(None, {"data": {"slots": [good, bad]}}).next == str(epoch_ms(NOW + timedelta(hours=5)))
+        going_on = listing.read(None, {"data": {"slots": [good, bad]}}).next
+        assert listing.params(going_on)["startTime"] == good["startTime"]
         with pytest.raises(DecodeError) as caught:
             listing.read(None, {"data": {"slots": [bad, bad]}})
         assert caught.value.path == "data.slots[0].startTime"

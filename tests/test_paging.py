@@ -4,6 +4,8 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import aclosing
+from operator import methodcaller
 from typing import Any
 
 import pytest
@@ -24,7 +26,7 @@ from lofty_async.errors import (
 from lofty_async.listings import AfterIdListing, NumberedListing, OffsetListing, SingleListing
 from lofty_async.models import CalendarEntry, Lead, Task
 from lofty_async.paging import END, Page, Pager
-from lofty_async.reading import Listing
+from lofty_async.reading import MEMORY, Listing, Pass
 from lofty_async.sandbox import Sandbox
 from lofty_async.wire import Params
 from tests.leaks import others, settled
@@ -168,7 +170,7 @@ class TestReading:
 
         pages = run(main())
         assert [ids(page.items) for page in pages] == [[1, 2], [3]]
-        assert [page.cursor for page in pages] == ["1", END]
+        assert [page.cursor for page in pages] == ["1:2", END]
         assert [page.total for page in pages] == [3, 3]
         assert [len(page) for page in pages] == [2, 1]
 
@@ -483,6 +485,24 @@ class TestLeaving:
 
         run(main())
 
+    @pytest.mark.parametrize("read", [methodcaller("pages"), methodcaller("__aiter__")])
+    def test_a_reading_may_be_closed_by_itself(self, read: Callable[[Pager[Any]], Any]) -> None:
+        async def main() -> None:
+            server = Server(list(range(1, 40)), latency=1.0)
+            pager = Pager(numbered(), server)
+            other = pager.pages()
+            async with aclosing(read(pager)) as reading:
+                await anext(reading)
+                await asyncio.sleep(0.5)
+            await settled()
+            assert others() == set()
+            assert server.cancelled == 1
+            with pytest.raises(StopAsyncIteration):
+                await anext(reading)
+            assert ids((await anext(other)).items) == [1, 2]
+
+        run(main())
+
     def test_closing_ends_every_reading_and_leaves_the_pager_usable(self) -> None:
         async def main() -> None:
             pager = Pager(numbered(), Server([1, 2, 3, 4, 5]))
@@ -529,6 +549,24 @@ class TestFailure:
             assert others() == set()
             server.before = lambda _: None
             assert read + ids(await pager.resume(error.cursor).collect()) == list(range(1, 12))
+
+        run(main())
+
+    @pytest.mark.parametrize("limit", [None, 5])
+    @pytest.mark.parametrize("listing", [after_id(), numbered(), offset(), offset(scroll=True)])
+    def test_of_what_is_collected_carries_where_that_began(self, listing: Listing[Any], limit: int | None) -> None:
+        async def main() -> None:
+            server = Server(list(range(1, 12)))
+            whole = Pager(listing, server)
+            first = await anext(whole.pages())
+            for pager, rows in ((whole, range(1, 12)), (whole.resume(first.cursor), range(3, 12))):
+                server.asked.clear()
+                server.before = lambda requests: raising(ServerError(status=502))(0) if requests == 2 else None
+                with pytest.raises(ServerError) as caught:
+                    await pager.collect(limit)
+                assert caught.value.cursor == pager.cursor
+                server.before = lambda _: None
+                assert ids(await whole.resume(caught.value.cursor).collect()) == list(rows)
 
         run(main())
 
@@ -711,22 +749,24 @@ class TestRepeats:
 
         run(main())
 
+    @pytest.mark.parametrize("listing", [after_id(), offset(), offset(scroll=True)])
     @pytest.mark.parametrize("circle", [2, 3, 9, 20, 100])
-    def test_pages_in_a_circle_are_noticed_however_large_it_is(self, circle: int) -> None:
+    def test_pages_in_a_circle_end_where_nothing_new_comes(self, listing: Listing[Any], circle: int) -> None:
+        server = Endless(lambda number: [number % circle * 2 + 1, number % circle * 2 + 2])
+        assert ids(run(Pager(listing, server).collect())) == list(range(1, circle * 2 + 1))
+        assert len(server.asked) <= circle + 2
+
+    @pytest.mark.parametrize("listing", [after_id(), offset(), offset(scroll=True)])
+    @pytest.mark.parametrize("circle", [6, 11, 40])
+    def test_a_circle_larger_than_what_is_remembered_is_an_error(self, listing: Listing[Any], circle: int) -> None:
         async def main() -> None:
-            listings: list[Listing[Any]] = [after_id(), offset(), offset(scroll=True)]
-            for listing in listings:
-                server = Endless(lambda number: [number % circle * 2 + 1, number % circle * 2 + 2])
-                read, error = await read_up_to_an_error(Pager(listing, server))
-                if circle * 2 > 20:  # more than is remembered: a smaller one ends where nothing new comes
-                    assert error is not None
-                if error is not None:
-                    assert (
-                        str(error) == f"{listing.request}: the list never ends: the server sends its pages in a circle"
-                    )
-                    assert error.cursor == END
-                assert set(read) == set(range(1, circle * 2 + 1))
-                assert len(server.asked) < 4 * circle + 4
+            server = Endless(lambda number: list(range(number % circle * 1000 + 1, number % circle * 1000 + 1001)))
+            read, error = await read_up_to_an_error(Pager(listing, server))
+            assert isinstance(error, DecodeError)
+            assert str(error) == f"{listing.request}: the list never ends: the server sends its pages in a circle"
+            assert error.cursor == END
+            assert set(read) == set(range(1, circle * 1000 + 1))
+            assert len(server.asked) < 4 * circle + 4
 
         run(main())
 
@@ -746,15 +786,26 @@ class TestRepeats:
 
         run(main())
 
+    def test_a_record_that_comes_again_many_pages_later_is_dropped(self) -> None:
+        server = Server(list(range(1, 201)))
+        server.before = lambda requests: server.rows.append(server.rows.pop(0)) if requests == 1 else None
+        assert ids(run(Pager(after_id(), server).collect())) == list(range(1, 201))
+
     def test_what_is_remembered_of_a_long_list_is_bounded(self) -> None:
         async def main() -> None:
             reading = Pager(offset(100), Server(list(range(1, 50_001)), tells_total=False)).pages()
             most = 0
             async for _ in reading:
                 most = max(most, len(reading._pass.keys))
-            assert most <= 900
+            assert most == MEMORY
 
         run(main())
+
+    def test_the_oldest_are_forgotten_first(self) -> None:
+        met = Pass(3)
+        for keys in ([1, 2], [3, 4], [2, 5]):
+            met.remember(keys)
+        assert list(met.keys) == [3, 4, 5]
 
 
 @define
@@ -850,7 +901,7 @@ class TestShiftingRows:
             pager = Pager(numbered(), server)
             pages = [page async for page in pager.pages()]
             assert [ids(page.items) for page in pages] == [[1, 2], [4, 5], [3]]
-            assert [page.cursor for page in pages] == ["1", None, "1"]
+            assert [page.cursor for page in pages] == ["1:2", None, "1:2"]
             assert ids(await pager.resume(None).collect()) == [2, 3, 4, 5]
 
         run(main())
@@ -868,6 +919,37 @@ class TestShiftingRows:
         assert ids(run(Pager(numbered(), server, prefetch=prefetch).collect())) == [1, 2, 3]
         assert len(server.asked) == 4
         assert caplog.messages == ["GET /v2.0/calendar: the list may lack records: 3 of 4 met"]
+
+    @pytest.mark.parametrize("total", [-1, 0, 1, 5, 15, 24])
+    @pytest.mark.parametrize("tells_size", [True, False])
+    @pytest.mark.parametrize("repeats", [True, False])
+    @pytest.mark.parametrize("listing", [numbered(10), offset(10), offset(10, scroll=True)])
+    def test_a_total_below_what_is_shown_hides_no_record(
+        self, listing: Listing[Any], total: int, *, tells_size: bool, repeats: bool
+    ) -> None:
+        @define
+        class Modest(Server):
+            def answer(self, params: dict[str, str]) -> Any:
+                body = super().answer(params)
+                body["data" if "page" in params else "_metadata"]["total"] = total
+                return body
+
+        rows = list(range(1, 26))
+        run(read_from_every_page(listing, lambda: Modest(rows, tells_size=tells_size, repeats_last_page=repeats), rows))
+
+    @pytest.mark.parametrize("listing", [numbered(), offset()])
+    def test_a_total_that_is_none_for_one_page_hides_no_record(self, listing: Listing[Any]) -> None:
+        @define
+        class Absent(Server):
+            def answer(self, params: dict[str, str]) -> Any:
+                body = super().answer(params)
+                if len(self.asked) == 2:
+                    body["data" if "page" in params else "_metadata"]["total"] = 0
+                return body
+
+        server = Absent(list(range(1, 10)))
+        assert ids(run(Pager(listing, server).collect())) == list(range(1, 10))
+        assert len(server.asked) == 5
 
     def test_a_list_that_never_stands_still_is_not_read_for_ever(self, caplog: pytest.LogCaptureFixture) -> None:
         server = Server(list(range(1, 30)))
@@ -957,6 +1039,46 @@ class TestBadRecords:
 
         run(main())
 
+    @pytest.mark.parametrize("prefetch", [0, 1, 3])
+    def test_an_error_that_a_function_raises_carries_the_cursor_of_their_page(self, prefetch: int) -> None:
+        class TooManyBadError(LoftyError):
+            def __init__(self, record_id: Any) -> None:
+                super().__init__(f"bad: {record_id}")
+
+        def as_it_is(error: DecodeError) -> None:
+            raise error
+
+        def as_another(error: DecodeError) -> None:
+            raise TooManyBadError(error.record_id)
+
+        async def main() -> None:
+            server = Server([11, 12, 13, 14, 15, 16, 17], bad={14: {"id": 14, "endAt": "soon"}})
+            for refuse in (as_it_is, as_another):
+                pager = Pager(after_id(), server, refuse, prefetch)
+                read, error = await read_up_to_an_error(pager)
+                assert read == [11, 12]
+                assert error is not None
+                assert error.cursor == "12"
+                await settled()
+                assert others() == set()
+                skipping = evolve(pager, on_bad_record="skip").resume(error.cursor)
+                assert ids(await skipping.collect()) == [13, 15, 16, 17]
+
+        run(main())
+
+    @pytest.mark.parametrize("listing", [single(), after_id(), after_id(5)])
+    def test_behind_the_limit_are_not_reached(self, listing: Listing[Any]) -> None:
+        async def main() -> None:
+            pager = Pager(listing, self._server())
+            assert ids(await pager.collect(1)) == [11]
+            assert ids(await pager.collect(2)) == [11, 12]
+            with pytest.raises(DecodeError) as caught:
+                await pager.collect(3)
+            assert (caught.value.record_id, caught.value.cursor) == (13, None)
+            assert ids(await evolve(pager, on_bad_record="skip").collect(3)) == [11, 12, 14]
+
+        run(main())
+
     def test_are_told_once_though_the_list_is_read_once_more(self) -> None:
         async def main() -> None:
             server = Server(list(range(1, 10)), bad={5: {"id": "5", "startAt": "soon"}})
@@ -983,11 +1105,12 @@ class TestBadRecords:
     def test_with_no_id_to_go_on_from_do_not_seem_to_be_the_end(self, junk: Any, policy: OnBadRecord) -> None:
         async def main() -> None:
             server = Server([1, 2, 3, 4, 5, 6], bad={3: junk, 4: junk})
-            with pytest.raises(DecodeError) as caught:
-                await Pager(after_id(), server, policy).collect()
-            assert caught.value.cursor == "2"
-            assert caught.value.path is not None
-            assert caught.value.path.startswith("tasks[0]")
+            read, error = await read_up_to_an_error(Pager(after_id(), server, policy))
+            assert read == [1, 2]
+            assert isinstance(error, DecodeError)
+            assert error.cursor == "2"
+            assert error.path is not None
+            assert error.path.startswith("tasks[0]")
 
         run(main())
 
