@@ -1,3 +1,5 @@
+from io import BytesIO, TextIOWrapper
+
 import click
 import pytest
 
@@ -20,7 +22,7 @@ def test_an_empty_file_chooses_no_leads_rather_than_all() -> None:
     assert chosen((), []) == []
 
 
-@pytest.mark.parametrize("line", ["abc", "0", "-3", "1.5", "7 8", "²"])
+@pytest.mark.parametrize("line", ["abc", "0", "-3", "1.5", "7 8", "²", "9" * 20, "9" * 5000])
 def test_a_line_that_is_no_id_is_named(line: str) -> None:
     with pytest.raises(click.BadParameter, match=r"line 2: .* is no lead id"):
         chosen((), ["7\n", line])
@@ -29,3 +31,14 @@ def test_a_line_that_is_no_id_is_named(line: str) -> None:
 def test_both_ways_at_once_are_refused() -> None:
     with pytest.raises(click.UsageError, match="exclude each other"):
         chosen((7,), ["5\n"])
+
+
+def test_a_long_line_is_not_shown_in_full() -> None:
+    with pytest.raises(click.BadParameter) as caught:
+        chosen((), ["9" * 5000])
+    assert len(str(caught.value)) < 100
+
+
+def test_a_file_that_is_no_text_is_refused() -> None:
+    with pytest.raises(click.BadParameter, match="UTF-8"):
+        chosen((), TextIOWrapper(BytesIO(b"7\n\xff\xfe\n"), encoding="utf-8"))

@@ -82,6 +82,11 @@ def truth(sandbox: Sandbox) -> dict[int, int]:
     return {entry.id: entry.lead_id for entry in sandbox.state.entries.values()}
 
 
+def read_lines(text: Path) -> dict[int, int]:
+    lines = [json.loads(line) for line in text.read_text(encoding="ascii").splitlines()]
+    return {line["id"]: line["lead_id"] for line in lines}
+
+
 def done(db: Path) -> int:
     with closing(sqlite3.connect(db)) as connection:
         (count,) = connection.execute("SELECT count(*) FROM sync").fetchone()
@@ -125,6 +130,58 @@ def test_an_interrupted_text_file_keeps_what_was_fetched(sandbox: Sandbox, hold:
     assert len({json.loads(line)["lead_id"] for line in lines}) == READ_BEFORE
     assert "tasks.jsonl.partial" in out
     assert not text.exists()
+
+
+def test_a_text_file_is_written_by_one_run_at_a_time(sandbox: Sandbox, hold: Hold, tmp_path: Path) -> None:
+    text = tmp_path / "tasks.jsonl"
+    first = started(sandbox, "sync", "--jsonl", text, "--concurrency", 1)
+    assert hold.reached.wait(30)
+    requests = len(sandbox.requests)
+    second = started(sandbox, "sync", "--jsonl", text)
+    out, err = second.communicate(timeout=30)
+    assert (second.returncode, out, len(err.splitlines())) == (2, "", 1)
+    assert "another sync" in err
+    assert len(sandbox.requests) == requests
+    sandbox.faults.clear()
+    hold.release()
+    first.communicate(timeout=30)
+    assert read_lines(text).items() <= truth(sandbox).items()
+    assert len(set(read_lines(text).values())) >= LEADS - 1  # the answer that was held is none
+    assert list(tmp_path.iterdir()) == [text]
+
+
+def test_a_killed_run_keeps_no_other_from_writing_its_text_file(sandbox: Sandbox, hold: Hold, tmp_path: Path) -> None:
+    text = tmp_path / "tasks.jsonl"
+    killed = started(sandbox, "sync", "--jsonl", text, "--concurrency", 1)
+    assert hold.reached.wait(30)
+    killed.kill()
+    killed.communicate(timeout=30)
+    sandbox.faults.clear()
+    again = started(sandbox, "sync", "--jsonl", text)
+    again.communicate(timeout=30)
+    assert again.returncode == 0
+    assert read_lines(text) == truth(sandbox)
+
+
+@pytest.mark.parametrize("option", ["--db", "--jsonl"])
+@pytest.mark.parametrize("room", [0, 3_000, 30_000])
+def test_a_disk_that_is_full_ends_a_run_in_one_line(sandbox: Sandbox, tmp_path: Path, option: str, room: int) -> None:
+    limited = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}));"
+        "from lofty_async.cli import main; main()"
+    )
+    # What measures this run could not write its own file either.
+    unmeasured = {name: value for name, value in environment(sandbox).items() if not name.startswith("COVERAGE")}
+    run = subprocess.run(
+        [sys.executable, "-c", limited, "sync", option, str(tmp_path / "tasks")],
+        env=unmeasured,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode in {1, 2}
+    assert run.stderr.startswith("Error: ")
+    assert len(run.stderr.splitlines()) == 1
 
 
 def test_a_killed_run_leaves_a_sound_file_that_the_next_run_completes(sandbox: Sandbox, hold: Hold, db: Path) -> None:

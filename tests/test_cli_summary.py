@@ -18,6 +18,7 @@ REPORT = SyncReport(
     seconds=494.5,
     complete=True,
 )
+LOST = (LeadFailure(7, "no"), LeadFailure(9, "no"))
 FAILED = SyncReport(leads=2, tasks=1, failed=(LeadFailure(2**53 + 1, "gone"),), seconds=1.0, skipped=5)
 DB = Places(db=Path("tasks.sqlite"), jsonl=None)
 JSONL = Places(db=None, jsonl=Path("tasks.jsonl"))
@@ -40,6 +41,31 @@ def test_a_run_that_was_cut_short_says_how_to_go_on() -> None:
     assert first == "Cut short: 2 leads, 1 task, 1 failed, 5 skipped as done before"
     assert second == "tasks.sqlite: 0 added, 0 changed, 0 removed; go on with --resume"
     assert third == "0 requests, 0 rejected, 1.0 s"
+
+
+@pytest.mark.parametrize("report", [SyncReport(), SyncReport(leads=2, failed=LOST)])
+def test_where_nothing_was_done_there_is_nothing_to_go_on_from(report: SyncReport) -> None:
+    assert in_words(report, DB)[1] == "tasks.sqlite: 0 added, 0 changed, 0 removed"
+
+
+@pytest.mark.parametrize("report", [SyncReport(skipped=1), SyncReport(leads=3, failed=LOST)])
+def test_what_was_done_can_be_gone_on_from(report: SyncReport) -> None:
+    assert in_words(report, DB)[1].endswith("; go on with --resume")
+
+
+@pytest.mark.parametrize(
+    ("report", "told"),
+    [
+        (SyncReport(complete=True), "0 lines"),
+        (SyncReport(complete=True, leads=2, failed=LOST), "left as it was"),
+        (
+            SyncReport(complete=True, leads=2, failed=LOST, tasks=1),
+            "1 line, besides those it had of the leads that failed",
+        ),
+    ],
+)
+def test_a_text_file_of_leads_that_failed_says_what_it_has(report: SyncReport, told: str) -> None:
+    assert in_words(report, JSONL)[1] == f"tasks.jsonl: {told}"
 
 
 def test_a_text_file_that_was_cut_short_is_where_it_grew() -> None:

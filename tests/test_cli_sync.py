@@ -1,6 +1,7 @@
 import json
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.faults import DropBefore, Reply
 
 TASKS_OF_LEAD = "GET /v2.0/tasks"
+REFUSAL = Reply(403, {"code": 20017, "message": "no"})
 KEYS = {"leads", "tasks", "failed", "requests", "rejected", "waited_s", "seconds"}
 
 
@@ -124,7 +126,7 @@ def test_a_listing_that_fails_removes_nothing(sandbox: Sandbox, db: Path) -> Non
     invoke()
     before = held(db)
     sandbox.state.remove_lead(next(iter(sandbox.state.leads)))
-    sandbox.faults.add("GET /v1.0/leads", Reply(403, {"code": 20017, "message": "no"}), times=None)
+    sandbox.faults.add("GET /v1.0/leads", REFUSAL, times=None)
     result = invoke("--json")
     assert result.exit_code == 1
     assert "20017" in result.stderr
@@ -164,6 +166,89 @@ def test_tasks_can_go_to_a_text_file(sandbox: Sandbox, db: Path, tmp_path: Path)
 def test_tasks_can_go_to_both(db: Path, tmp_path: Path) -> None:
     invoke("--jsonl", tmp_path / "tasks.jsonl", "--db", db)
     assert len((tmp_path / "tasks.jsonl").read_text(encoding="ascii").splitlines()) == len(held(db))
+
+
+def read_lines(text: Path) -> dict[int, int]:
+    lines = [json.loads(line) for line in text.read_text(encoding="ascii").splitlines()]
+    return {line["id"]: line["lead_id"] for line in lines}
+
+
+def test_an_outage_leaves_the_text_file_of_the_day_before(sandbox: Sandbox, db: Path) -> None:
+    text = db.with_name("tasks.jsonl")
+    invoke("--jsonl", text)
+    sandbox.faults.add(TASKS_OF_LEAD, REFUSAL, times=None)
+    before = text.read_bytes()
+    for leads in ((), ("--lead", 99)):
+        result = invoke("--jsonl", text, *leads)
+        assert (result.exit_code, text.read_bytes()) == (1, before)
+        assert "left as it was" in result.stdout
+    assert list(db.parent.iterdir()) == [text]
+
+
+def test_leads_that_fail_keep_the_lines_that_the_text_file_has_of_them(sandbox: Sandbox, db: Path) -> None:
+    text = db.with_name("tasks.jsonl")
+    invoke("--jsonl", text)
+    lead_id = next(iter(sandbox.state.leads))
+    sandbox.state.forbidden_leads.add(lead_id)
+    assert invoke("--jsonl", text).exit_code == 1
+    assert read_lines(text) == truth(sandbox)
+
+
+def test_a_text_file_loses_the_leads_that_are_gone_and_no_others(sandbox: Sandbox, db: Path) -> None:
+    text = db.with_name("tasks.jsonl")
+    invoke("--jsonl", text)
+    sandbox.state.remove_lead(next(iter(sandbox.state.leads)))
+    sandbox.faults.add("GET /v1.0/leads", Reply(200, {}), times=None)
+    assert invoke("--jsonl", text).exit_code == 0
+    assert read_lines(text) == truth(sandbox)
+
+
+def test_a_database_of_somebody_else_is_left_alone(sandbox: Sandbox, db: Path) -> None:
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute("CREATE TABLE tasks (id INTEGER PRIMARY KEY, title, lead_id)")
+        connection.execute("INSERT INTO tasks VALUES (1, 'mine', 7)")
+    before = db.read_bytes()
+    result = invoke()
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
+    assert "'tasks'" in result.stderr
+    assert db.read_bytes() == before
+    assert not sandbox.requests
+
+
+def plain_name(_: Path, text: Path) -> Path:
+    return text
+
+
+def linked_name(db: Path, text: Path) -> Path:
+    db.symlink_to(text)
+    return db
+
+
+def hard_linked_name(db: Path, text: Path) -> Path:
+    text.touch()
+    db.hardlink_to(text)
+    return db
+
+
+def name_of_the_partial_file(_: Path, text: Path) -> Path:
+    return text.with_name(f"{text.name}.partial")
+
+
+@pytest.mark.parametrize("name", [plain_name, linked_name, hard_linked_name, name_of_the_partial_file])
+def test_one_file_cannot_be_both(sandbox: Sandbox, db: Path, name: Callable[[Path, Path], Path]) -> None:
+    text = db.with_name("tasks.jsonl")
+    result = invoke("--db", name(db, text), "--jsonl", text)
+    assert result.exit_code == 2
+    assert "the same file" in result.stderr
+    assert not sandbox.requests
+
+
+def test_a_pipe_is_not_replaced_by_a_text_file(sandbox: Sandbox, db: Path) -> None:
+    pipe = db.with_name("pipe")
+    os.mkfifo(pipe)
+    result = invoke("--jsonl", pipe)
+    assert (result.exit_code, pipe.is_fifo()) == (2, True)
+    assert not sandbox.requests
 
 
 def test_lost_connections_cost_nothing_but_time(sandbox: Sandbox, db: Path) -> None:
@@ -217,6 +302,7 @@ def test_a_refused_credential_ends_the_run_and_is_never_shown(
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
     assert "secret-of-mine" not in result.output
+    assert "--resume" not in result.output
 
 
 @pytest.mark.parametrize("option", ["--db", "--jsonl"])

@@ -25,6 +25,7 @@ TASK_RECORDS = st.builds(
     content=st.none() | TEXTS,
     end_at=st.none() | TIMES,
     finished=st.none() | st.booleans(),
+    query_id=st.none() | st.integers(),
 )
 
 
@@ -50,6 +51,9 @@ def test_a_column_has_the_type_of_its_field(name: str, sql_type: str) -> None:
     ("field", "value", "stored"),
     [
         ("id", 2**53 + 1, 2**53 + 1),
+        ("query_id", -(2**63), -(2**63)),
+        ("query_id", 2**63, b"9223372036854775808"),
+        ("query_id", -(2**63) - 1, b"-9223372036854775809"),
         ("finished", True, 1),
         ("finished", None, None),
         ("type", TaskType.CALL, "Call"),

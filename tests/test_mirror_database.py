@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lofty_async.mirror import Changes
+from lofty_async.mirror import Changes, LeadPart
 from lofty_async.mirror.database import TASKS, Database
 from lofty_async.models import Task
 
@@ -73,6 +73,39 @@ def test_tasks_that_move_between_leads_are_neither_lost_nor_doubled(old: Homes, 
         assert {task.id: task.lead_id for task in database.tasks()} == new
 
 
+@pytest.mark.parametrize(
+    ("unread", "left"),
+    [(frozenset[int](), [10, 13]), (frozenset({11}), [10, 11, 13]), (None, [10, 11, 12, 13])],
+)
+def test_a_part_of_a_lead_leaves_what_could_not_be_read(
+    database: Database, unread: frozenset[int] | None, left: list[int]
+) -> None:
+    database.replace({1: tasks_of(1, 10, 11, 12)})
+    database.start(resume=False)
+    changes = database.replace_part(LeadPart(1, [*tasks_of(1, 10, content="new"), *tasks_of(1, 13)], unread))
+    assert (changes.added, changes.changed) == ((13,), (10,))
+    assert [task.id for task in database.tasks()] == left
+    assert database.start(resume=True) == frozenset()
+
+
+def test_nothing_of_a_lead_changes_nothing_of_it(database: Database) -> None:
+    database.replace({1: tasks_of(1, 10)})
+    assert database.replace_part(LeadPart(1)) == database.replace_part(LeadPart(2**70)) == Changes()
+    assert database.tasks() == tasks_of(1, 10)
+
+
+def test_the_leads_are_those_of_the_rows(database: Database) -> None:
+    database.replace({1: tasks_of(1, 10, 11), 2: [], 3: [Task(id=30)]})
+    assert database.leads() == {1}
+
+
+def test_integers_beyond_64_bits_are_kept_exactly(database: Database) -> None:
+    tasks = tasks_of(1, 10, query_id=2**64 - 1)
+    database.replace({1: tasks})
+    assert database.replace({1: tasks}) == Changes()
+    assert database.tasks() == tasks
+
+
 def test_the_rows_of_other_leads_go(database: Database) -> None:
     database.replace({1: tasks_of(1, 10), 2: tasks_of(2, 20), 3: tasks_of(3, 30)})
     assert database.keep_only({1, 3}) == Changes(removed=(20,))
@@ -90,7 +123,7 @@ def test_ids_beyond_what_a_double_holds_are_exact(database: Database) -> None:
 def test_a_batch_that_fails_leaves_everything_as_it_was(database: Database) -> None:
     database.replace({1: tasks_of(1, 10)})
     too_big = tasks_of(2, 2**63)
-    with pytest.raises(OverflowError):
+    with pytest.raises(sqlite3.IntegrityError):
         database.replace({1: [], 2: too_big})
     assert database.tasks() == tasks_of(1, 10)
     assert database.start(resume=True) == {1}
@@ -125,6 +158,7 @@ def test_the_table_has_the_id_as_integer_primary_key(database: Database, path: P
 
 def test_a_file_of_an_older_model_gets_the_columns_that_it_lacks(path: Path) -> None:
     query(path, "CREATE TABLE tasks (id INTEGER PRIMARY KEY, lead_id INTEGER, own_note TEXT)")
+    query(path, "CREATE TABLE sync (lead_id INTEGER PRIMARY KEY, synced_at TEXT)")
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("INSERT INTO tasks VALUES (10, 1, 'mine')")
     with closing(Database(path)) as database:
@@ -137,6 +171,14 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
     path.write_bytes(b"no database, but long enough to be looked at" * 100)
     with pytest.raises(sqlite3.DatabaseError):
         Database(path)
+
+
+def test_a_full_file_says_so_and_takes_more_once_there_is_room(database: Database) -> None:
+    database._connection.execute("PRAGMA max_page_count = 16")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        database.replace({1: tasks_of(1, *range(1, 100), content="x" * 3000)})
+    database._connection.execute("PRAGMA max_page_count = 10000")
+    assert database.replace({1: tasks_of(1, 10)}) == Changes(added=(10,))
 
 
 def test_others_can_read_while_a_batch_is_written(database: Database, path: Path) -> None:

@@ -1,9 +1,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from aiohttp import web
 
 from lofty_async.client import LoftyClient
 from lofty_async.errors import AuthenticationError, PermissionDeniedError
@@ -11,7 +12,7 @@ from lofty_async.mirror import SyncReport, TaskStore, TaskSync, sync_tasks
 from lofty_async.mirror.leads import LeadIds
 from lofty_async.ratelimit import Lane
 from lofty_async.sandbox import Sandbox
-from lofty_async.sandbox.faults import Reply
+from lofty_async.sandbox.faults import Answer, Reply
 
 LISTING = "GET /v1.0/leads"
 TASKS_OF_LEAD = "GET /v2.0/tasks"
@@ -121,6 +122,100 @@ async def test_leads_that_no_longer_exist_go(sandbox: Sandbox, lofty: LoftyClien
     sandbox.state.remove_lead(next(iter(sandbox.state.leads)))
     assert (await sync_tasks(lofty, store)).removed > 0
     assert await homes(store) == truth(sandbox)
+
+
+async def test_a_listing_that_shifts_while_it_is_read_loses_no_lead(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+) -> None:
+    for _ in range(100):
+        sandbox.state.add_task(sandbox.state.add_lead().id)
+    await sync_tasks(lofty, store)
+    deleted = list(sandbox.state.leads)[5]
+
+    async def shift(_: web.Request, answer: Answer) -> web.StreamResponse:
+        first_page = await answer()
+        sandbox.state.remove_lead(deleted)
+        sandbox.state.add_task(sandbox.state.add_lead().id)
+        return first_page
+
+    sandbox.faults.add(LISTING, shift)
+    await sync_tasks(lofty, store)
+    assert set(sandbox.state.leads) <= set((await homes(store)).values())
+
+
+@pytest.mark.parametrize("answer", [listing_of(), Reply(200, {})])
+async def test_leads_that_the_listing_lacks_are_kept_as_they_are_read(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, answer: Reply
+) -> None:
+    await sync_tasks(lofty, store)
+    first, second, third, *_ = sandbox.state.leads
+    sandbox.state.remove_lead(first)
+    for entry in list(sandbox.state.entries.of(second)):
+        sandbox.state.remove(entry.id)
+    sandbox.state.add_task(third)
+    sandbox.faults.add(LISTING, answer, times=None)
+    report = await sync_tasks(lofty, store)
+    assert (report.leads, report.added, report.failed) == (8, 1, ())
+    assert report.removed > 0
+    assert await homes(store) == truth(sandbox)
+
+
+async def test_leads_that_the_listing_lacks_and_that_cannot_be_read_stay(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+) -> None:
+    await sync_tasks(lofty, store)
+    before = await homes(store)
+    sandbox.faults.add(LISTING, listing_of(), times=None)
+    sandbox.faults.add(TASKS_OF_LEAD, REFUSAL, times=None)
+    report = await sync_tasks(lofty, store)
+    assert (len(report.failed), report.removed) == (10, 0)
+    assert await homes(store) == before
+
+
+@pytest.mark.parametrize("policy", ["raise", "skip"])
+async def test_a_task_that_cannot_be_read_keeps_its_row_and_no_other_from_changing(
+    sandbox: Sandbox, store: TaskStore, policy: Literal["raise", "skip"]
+) -> None:
+    async with LoftyClient(sandbox.auth, base_url=sandbox.url, on_bad_record=policy) as lofty:
+        await sync_tasks(lofty, store)
+        lead_id = next(iter(sandbox.state.leads))
+        bad, changed, gone, *_ = (entry.id for entry in sandbox.state.entries.of(lead_id))
+        sandbox.state.change(bad, quirks={"createTime": "rubbish"})
+        sandbox.state.change(changed, content="Changed")
+        sandbox.state.remove(gone)
+        report = await sync_tasks(lofty, store)
+    (failure,) = report.failed
+    assert (failure.lead_id, report.changed, report.removed) == (lead_id, 1, 1)
+    assert str(bad) in failure.error
+    assert await homes(store) == truth(sandbox)
+    assert lead_id not in await store.start(resume=True)
+
+
+async def test_an_unread_task_without_an_id_keeps_all_rows_of_its_lead(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+) -> None:
+    await sync_tasks(lofty, store)
+    before = await homes(store)
+    bad, gone, *_ = sandbox.state.entries.of(next(iter(sandbox.state.leads)))
+    sandbox.state.change(bad.id, quirks={"id": None})
+    sandbox.state.remove(gone.id)
+    assert (await sync_tasks(lofty, store)).removed == 0
+    assert await homes(store) == before
+
+
+async def test_a_number_beyond_64_bits_ends_no_run(sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:
+    first, second, *_ = (entry.id for entry in sandbox.state.entries.values())
+    sandbox.state.change(first, quirks={"queryId": 2**63})
+    sandbox.state.change(second, quirks={"id": 2**63})
+    report = await sync_tasks(lofty, store)
+    assert len(report.failed) == 1
+    assert "63 bits" in report.failed[0].error
+    assert await homes(store) == {id: lead for id, lead in truth(sandbox).items() if id != second}
+    assert {task.id: task.query_id for task in await store.tasks()}[first] == 2**63
+
+
+async def test_lead_ids_that_are_none_are_leads_that_fail(lofty: LoftyClient, store: TaskStore) -> None:
+    assert [failure.lead_id for failure in (await sync_tasks(lofty, store, [2**63, -1])).failed] == [2**63, -1]
 
 
 async def test_a_lead_that_fails_is_reported_and_keeps_its_tasks(

@@ -53,11 +53,11 @@ class Job:
 
     async def _work(self) -> SyncReport:
         plan = self._plan
-        async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(connected(self._target))
-            store = await self._open(stack)
-            self._sync = TaskSync(client, store, plan.lead_ids, concurrency=plan.concurrency, resume=plan.resume)
-            with _in_one_line(click.ClickException):
+        with _in_one_line(click.ClickException):  # closing a file may fail too
+            async with AsyncExitStack() as stack:
+                client = await stack.enter_async_context(connected(self._target))
+                store = await self._open(stack)
+                self._sync = TaskSync(client, store, plan.lead_ids, concurrency=plan.concurrency, resume=plan.resume)
                 async with drawn(self._sync, client):
                     return await self._sync.run()
 

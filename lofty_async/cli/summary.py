@@ -1,6 +1,7 @@
 """What a run of `sync` did, in words and in JSON."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -47,12 +48,25 @@ def _kept(report: SyncReport, places: Places) -> list[str]:
     lines: list[str] = []
     if places.db is not None:
         changes = f"{report.added:,} added, {report.changed:,} changed, {report.removed:,} removed"
-        hint = "" if report.complete else "; go on with --resume"
+        hint = "; go on with --resume" if not report.complete and _has_read(report) else ""
         lines.append(f"{places.db}: {changes}{hint}")
     if places.jsonl is not None:
-        place = places.jsonl if report.complete else JsonLines(places.jsonl).partial
-        lines.append(f"{place}: {_count(report.tasks, 'line')}")
+        lines.append(_kept_lines(report, places.jsonl))
     return lines
+
+
+def _kept_lines(report: SyncReport, place: Path) -> str:
+    if not report.complete:
+        return f"{JsonLines(place).partial}: {_count(report.tasks, 'line')}"
+    if report.failed and not _has_read(report):
+        return f"{place}: left as it was"
+    rest = ", besides those it had of the leads that failed" if report.failed else ""
+    return f"{place}: {_count(report.tasks, 'line')}{rest}"
+
+
+def _has_read(report: SyncReport) -> bool:
+    """Whether the run, or the one that it resumed, has anything to show."""
+    return report.leads + report.skipped > len(report.failed) or report.tasks > 0
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,8 +1,10 @@
 """The command that keeps a local copy."""
 
 from collections.abc import Iterable
+from contextlib import suppress
+from os.path import realpath
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import click
 
@@ -11,6 +13,10 @@ from .options import LEAD_ID, Places, Target, targeted
 FILE = click.Path(dir_okay=False, path_type=Path)
 LINES = click.File(encoding="utf-8-sig")
 DEFAULT_DB = Path("tasks.sqlite")
+LONGEST_ID: Final = 19
+"""Digits of 64 bits."""
+SHOWN: Final = 40
+"""Characters of a line that is no id."""
 
 
 @click.command()
@@ -42,10 +48,12 @@ def sync(
     The SQLite file's table `tasks` is made equal to what the API has: running this again leaves no
     duplicates and removes what is gone. Leads that fail keep what the file has of them and are named; the
     exit code is then 1. An interrupted run keeps what it fetched, and --resume goes on from there. The text
-    file grows beside its place, as FILE.partial, and is put there when the run is over.
+    file grows beside its place, as FILE.partial, and is put there when the run is over, unless all leads failed.
     """
     if resume and jsonl is not None:
         raise click.UsageError("--resume goes on with an SQLite file; --jsonl is written anew by every run")
+    if db is not None and jsonl is not None and is_same_file(db, jsonl):
+        raise click.UsageError("--db and --jsonl name the same file")
     lead_ids = chosen(leads, leads_file)
     from .job import Job, Plan  # noqa: PLC0415 - keeps `--help` fast
 
@@ -69,7 +77,22 @@ def chosen(leads: tuple[int, ...], file: Iterable[str] | None) -> list[int] | No
         raise click.UsageError("--lead and --leads-file exclude each other")
     if file is None:
         return list(leads) or None
-    return [_lead_id(text, number) for number, line in enumerate(file, 1) if (text := _text(line))]
+    try:
+        return [_lead_id(text, number) for number, line in enumerate(file, 1) if (text := _text(line))]
+    except UnicodeDecodeError as error:
+        raise click.BadParameter("is not text in UTF-8", param_hint="--leads-file") from error
+
+
+def is_same_file(db: Path, jsonl: Path) -> bool:
+    """Whether both are one file, or would be while the text file grows, by whatever names."""
+    place = Path(realpath(jsonl))
+    return any(_is_same(db, path) for path in (place, place.with_name(f"{place.name}.partial")))
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    with suppress(OSError):  # one of them does not exist yet
+        return one.samefile(other)
+    return realpath(one) == realpath(other)
 
 
 def _text(line: str) -> str:
@@ -77,6 +100,6 @@ def _text(line: str) -> str:
 
 
 def _lead_id(text: str, number: int) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise click.BadParameter(f"line {number}: {text!r} is no lead id", param_hint="--leads-file")
+    if not (text.isascii() and text.isdecimal() and len(text) <= LONGEST_ID and int(text)):
+        raise click.BadParameter(f"line {number}: {text[:SHOWN]!r} is no lead id", param_hint="--leads-file")
     return int(text)

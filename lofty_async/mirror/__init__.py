@@ -3,7 +3,7 @@
 from .diff import Changes, diff
 from .jsonlines import JsonLines
 from .report import LeadFailure, SyncReport
-from .sinks import TaskSink, Tee
+from .sinks import LeadPart, TaskSink, Tee
 from .store import TaskStore
 from .sync import TaskSync, sync_tasks
 
@@ -11,6 +11,7 @@ __all__ = [
     "Changes",
     "JsonLines",
     "LeadFailure",
+    "LeadPart",
     "SyncReport",
     "TaskSink",
     "TaskStore",

@@ -1,32 +1,31 @@
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, TypeVar
 
-from lofty_async.models import Task
+T = TypeVar("T")
 
-Batch = Mapping[int, Sequence[Task]]
 MOST_WAITING: Final = 500
 """Leads that may wait to be written before reading has to wait too."""
 
 
-class WriteBehind:
+class WriteBehind(Generic[T]):
     """Writes while the next answers arrive: what came during one write goes into the next as one batch.
 
     So a slow run keeps every lead at once, and a fast one writes few, large batches.
     """
 
-    def __init__(self, write: Callable[[Batch], Awaitable[None]], *, most_waiting: int = MOST_WAITING) -> None:
+    def __init__(self, write: Callable[[Sequence[T]], Awaitable[None]], *, most_waiting: int = MOST_WAITING) -> None:
         self._write = write
         self._most_waiting = most_waiting
-        self._waiting: dict[int, Sequence[Task]] = {}
+        self._waiting: list[T] = []
         self._writing: asyncio.Task[None] | None = None
 
-    async def add(self, lead_id: int, tasks: Sequence[Task]) -> None:
-        """Takes one lead's tasks; waits only where writing falls behind.
+    async def add(self, lead: T) -> None:
+        """Takes one lead; waits only where writing falls behind.
 
         Raises: whatever an earlier write raised.
         """
-        self._waiting[lead_id] = tasks
+        self._waiting.append(lead)
         if self._writing is not None and (self._writing.done() or len(self._waiting) >= self._most_waiting):
             await self._settle(self._writing)
         if self._writing is None:
@@ -47,5 +46,5 @@ class WriteBehind:
 
     async def _drain(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting, {}
+            batch, self._waiting = self._waiting, []
             await self._write(batch)

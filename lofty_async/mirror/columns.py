@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from attrs import fields_dict, frozen
 
-SqlValue = int | str | None
+SqlValue = int | str | bytes | None
 Row = tuple[SqlValue, ...]
 T = TypeVar("T")
 
@@ -15,6 +15,14 @@ T = TypeVar("T")
 def _storable(text: str) -> str:
     """SQLite holds UTF-8, which has no half of a surrogate pair; text cut by other programs does."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _fitting(number: int) -> int | bytes:
+    """SQLite's integers have 64 bits, with the sign; larger ones lie beside them as digits.
+
+    Digits in a blob, because of text a column of integers makes a floating-point number.
+    """
+    return int(number) if -(2**63) <= number < 2**63 else b"%d" % number
 
 
 @frozen
@@ -38,7 +46,7 @@ def _column(name: str, annotation: Any) -> Column:
     if issubclass(kind, Enum) and issubclass(kind, str):
         return Column(name, "TEXT", lambda value: _storable(str(value)), kind)
     if issubclass(kind, int):
-        return Column(name, "INTEGER", int, kind)
+        return Column(name, "INTEGER", _fitting, lambda value: kind(int(value)))
     if issubclass(kind, str):
         return Column(name, "TEXT", _storable, str)
     raise TypeError(f"no column type for field {name!r}: {annotation!r}")
@@ -49,6 +57,7 @@ class Columns(Generic[T]):
     """How the records of one attrs class lie in a table: one column per field, in the class's order.
 
     Integers and booleans are INTEGER, all else is TEXT: times in ISO 8601 with offset, enums as their value.
+    An integer beyond 64 bits is a BLOB of its digits, but for the id, which cannot be one.
     """
 
     model: type[T]

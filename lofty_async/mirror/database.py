@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,8 @@ from lofty_async.models import Task
 from .checkpoint import Checkpoint
 from .columns import Row, columns_of
 from .diff import Changes, diff, merged
+from .ownership import refuse_foreign_tables
+from .sinks import LeadPart
 
 LOCK_TIMEOUT: Final = 30.0
 """Seconds to wait for another process that is writing to the same file."""
@@ -37,7 +39,7 @@ _GONE: Final = "lead_id NOT IN (SELECT value FROM json_each(?))"
 class Database:
     """A connection to the file; tables are made and grown when it is opened.
 
-    Raises: sqlite3.Error where the file cannot be opened or is no database.
+    Raises: sqlite3.Error where the file cannot be opened, is no database, or has such tables of somebody else.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class Database:
             raise
 
     def _prepare(self) -> None:
+        refuse_foreign_tables(self._connection)
         # With a write-ahead log others can read during a sync, and a killed process leaves a valid file.
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -75,7 +78,9 @@ class Database:
         try:
             yield
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            # Where the disk is full, SQLite has rolled back by itself.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
 
@@ -93,11 +98,20 @@ class Database:
             self.checkpoint.mark(leads)
         return merged(changes)
 
-    def _replace(self, lead_id: int, tasks: Sequence[Task]) -> Changes[int]:
+    def replace_part(self, part: LeadPart) -> Changes[int]:
+        """Makes a lead's rows equal to its tasks, but for those that it may still have; it is not marked as done."""
+        if not part.tasks and part.unread is None:
+            return Changes()
+        with self._transaction():
+            return self._replace(part.lead_id, part.tasks, part.is_unread)
+
+    def _replace(
+        self, lead_id: int, tasks: Sequence[Task], is_spared: Callable[[int], bool] = lambda _: False
+    ) -> Changes[int]:
         new: dict[int, Row] = {task.id: TASKS.row(task) for task in tasks}
         # Held rows include tasks that came from another lead: a change, whichever lead is read first.
         held = self._connection.execute(_HELD, (lead_id, json.dumps(list(new))))
-        changes = diff({row[0]: row for row in held}, new)
+        changes = diff({row[0]: row for row in held if row[0] in new or not is_spared(row[0])}, new)
         self._connection.executemany(_UPSERT, [new[id] for id in (*changes.added, *changes.changed)])
         self._connection.executemany("DELETE FROM tasks WHERE id = ?", [(id,) for id in changes.removed])
         return changes
@@ -114,6 +128,11 @@ class Database:
         """Forgets the checkpoint: the next run has nothing to resume."""
         with self._transaction():
             self.checkpoint.clear()
+
+    def leads(self) -> frozenset[int]:
+        """The leads of the tasks held."""
+        query = "SELECT DISTINCT lead_id FROM tasks WHERE lead_id IS NOT NULL"
+        return frozenset(lead_id for (lead_id,) in self._connection.execute(query))
 
     def tasks(self, lead_id: int | None = None) -> list[Task]:
         """The tasks held, of one lead or of all, by id."""

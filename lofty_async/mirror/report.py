@@ -3,7 +3,7 @@ from attrs import frozen
 
 @frozen
 class LeadFailure:
-    """A lead whose tasks could not be read, and why."""
+    """A lead whose tasks could not all be read, and why."""
 
     lead_id: int
     error: str
@@ -13,11 +13,12 @@ class LeadFailure:
 class SyncReport:
     """What a run did, or has done so far.
 
-    `leads` counts the leads that were asked for, `failed` names those of them that could not be read,
-    `skipped` counts those that the run resumed had done already. `added`, `changed` and `removed` count
-    rows of the store. `rejected` counts the requests refused for want of budget (429), `waited_s` is the
-    seconds in which calls waited for their turns; `seconds` what the run took. `complete` unless cut
-    short. `total` leads are to be read, as far as known.
+    `leads` counts the leads that were asked for, but for those that proved to be gone; `failed` names those of
+    them that could not be read, or not wholly. `tasks` counts what was read. `skipped` counts the leads that
+    the run resumed had done already. `added`, `changed` and `removed` count rows of the store. `rejected`
+    counts the requests refused for want of budget (429), `waited_s` is the seconds in which calls waited for
+    their turns; `seconds` what the run took. `complete` unless cut short. `total` leads are to be read, as far
+    as known.
     """
 
     leads: int = 0

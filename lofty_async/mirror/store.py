@@ -10,6 +10,7 @@ from lofty_async.models import Task
 
 from .database import Database
 from .diff import Changes
+from .sinks import LeadPart
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,7 +22,8 @@ class TaskStore:
     Use it as `async with TaskStore(path) as store`: one thread of its own talks to SQLite, so that the
     event loop never waits for a disk.
 
-    Raises: sqlite3.Error where the file cannot be opened, is no database, or cannot be written.
+    Raises: sqlite3.Error where the file cannot be opened, is no database, has tables of these names that are not a
+    mirror's, or cannot be written.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -47,9 +49,17 @@ class TaskStore:
         """Begins a run; with `resume`, answers the leads that the last, unfinished run has done."""
         return await self._call(Database.start, resume=resume)
 
+    async def leads(self) -> frozenset[int]:
+        """The leads of the tasks held."""
+        return await self._call(Database.leads)
+
     async def write(self, leads: Mapping[int, Sequence[Task]]) -> Changes[int]:
         """Makes each lead's rows equal to its tasks, in one transaction; answers what changed."""
         return await self._call(Database.replace, leads)
+
+    async def write_part(self, part: LeadPart) -> Changes[int]:
+        """Keeps these rows of a lead and those of its unread tasks; answers what changed."""
+        return await self._call(Database.replace_part, part)
 
     async def keep_only(self, leads: Collection[int]) -> Changes[int]:
         """Removes the rows of all other leads; answers what was removed."""
