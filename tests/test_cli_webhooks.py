@@ -281,6 +281,15 @@ class TestListen:
         assert result.exit_code == 2
         assert "without a slash" in result.stderr
 
+    def test_help_asks_for_a_long_secret_and_does_not_claim_to_enforce_it(self) -> None:
+        assert "should have 16 characters or more" in " ".join(invoke("listen", "--help").stdout.split())
+
+    @pytest.mark.parametrize("host", ["nosuch.invalid", "no..such"])
+    def test_a_host_that_is_none_is_refused(self, host: str) -> None:
+        result = invoke("listen", "--port", 0, "--host", host)
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+        assert f"cannot listen on {host}" in result.stderr
+
     def test_a_port_that_is_taken_is_refused(self) -> None:
         with closing(socket.create_server(("127.0.0.1", 0))) as taken:
             result = invoke("listen", "--port", taken.getsockname()[1])

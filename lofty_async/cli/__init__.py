@@ -1,7 +1,7 @@
 """`lofty-async …`: the command line; needs the extra `cli`.
 
-`app`, `sync`, `read`, `webhooks`, `login`, `serve` and `options` declare the commands and import click alone,
-so that `--help` is fast; all else does the work and is imported when a command runs.
+`program`, `app`, `sync`, `read`, `webhooks`, `login`, `serve` and `options` declare the commands and import click
+alone, so that `--help` is fast; all else does the work and is imported when a command runs.
 """
 
 import sys
@@ -14,9 +14,11 @@ HINT: Final = 'lofty-async: the command line needs its extra: pip install "lofty
 def main() -> None:
     """Runs the command line. Exit codes: 0 done, 1 failed, 2 usage or credentials, 130 interrupted."""
     try:
-        from .app import app  # noqa: PLC0415 - its absence is what this function is about
+        from .program import program  # noqa: PLC0415 - its absence is what this function is about
 
-        app(prog_name="lofty-async")
+        sys.exit(program())
+    except KeyboardInterrupt:
+        sys.exit(130)
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] not in EXTRA:
             raise

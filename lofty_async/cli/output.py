@@ -1,30 +1,26 @@
 """Records as tables for people and as JSON for programs."""
 
 import json
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from lofty_async.convert import unstructure
 
 from .options import Form
+from .tables import Layout, print_table
 
-UNFOLDED: Final = 10_000
-"""Columns to print to where no terminal sets a width: one record a line, for grep and the like."""
+FIELDS: Final = Layout(("field", "value"), folding="value")
 
 
-def show_records(records: Sequence[Any], columns: Sequence[str], form: Form) -> None:
-    """Prints a JSON array of all fields, or a table of these columns."""
+def show_records(records: Sequence[Any], layout: Layout, form: Form) -> None:
+    """Prints a JSON array of all fields, or a table of those that are laid out."""
     if form.as_json:
         print_json([_plain(record, form) for record in records])
     elif records:
-        _print_table(columns, [[cell(getattr(record, name)) for name in columns] for record in records])
+        print_table(layout, [{name: cell(getattr(record, name)) for name in layout.columns} for record in records])
     else:
         click.echo("Nothing found.", err=True)
 
@@ -36,7 +32,7 @@ def show_record(record: Any, form: Form) -> None:
         print_json(plain)
     else:
         present = {name: getattr(record, name) for name in plain if getattr(record, name) is not None}
-        _print_table(("field", "value"), [[name, cell(value)] for name, value in present.items()])
+        print_table(FIELDS, [{"field": name, "value": cell(value)} for name, value in present.items()])
 
 
 def print_json(value: object) -> None:
@@ -59,12 +55,3 @@ def cell(value: object) -> str:
 
 def _plain(record: Any, form: Form) -> dict[str, Any]:
     return unstructure(record, ids_as_strings=form.string_ids)
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table()
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    Console(width=None if sys.stdout.isatty() else UNFOLDED).print(table)

@@ -6,8 +6,9 @@ import click
     short_help="Serve a Lofty server of our own, to try things out on.",
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def sandbox(arguments: tuple[str, ...]) -> None:
+@click.pass_context
+def sandbox(context: click.Context, arguments: tuple[str, ...]) -> None:
     """Takes the options of `python -m lofty_async.sandbox`, its `--help` included."""
     from lofty_async.sandbox.command import main  # noqa: PLC0415 - keeps the server out of `--help`
 
-    main(list(arguments))
+    main(list(arguments), context.command_path)

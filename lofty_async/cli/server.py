@@ -28,7 +28,8 @@ async def served(app: web.Application, host: str, port: int) -> AsyncGenerator[i
 async def _port(runner: web.AppRunner, host: str, port: int) -> int:
     try:
         await web.TCPSite(runner, host, port).start()
-    except OSError as error:
-        raise Refused(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host that cannot be looked up
+        reason = getattr(error, "strerror", None) or error
+        raise Refused(f"cannot listen on {host}, port {port}: {reason}") from error
     bound: int = runner.addresses[0][1]
     return bound

@@ -14,33 +14,45 @@ from .moments import end_of, start_of, zone_called
 from .options import Form, Period, Target
 from .output import show_record, show_records
 from .run import run
+from .tables import Layout
 
-TASK_COLUMNS: Final = ("id", "lead_id", "type", "content", "start_at", "end_at", "finished", "assigned_user")
-ENTRY_COLUMNS: Final = ("id", "lead_id", "type", "content", "start_at", "end_at", "finished")
-SLOT_COLUMNS: Final = ("start_at", "end_at")
+MY_TASKS: Final = Layout(
+    ("id", "lead_id", "type", "content", "start_at", "end_at", "finished", "assigned_user"),
+    folding="content",
+    spare=("assigned_user", "start_at", "finished", "type", "lead_id", "end_at", "content"),
+)
+TASKS_OF_LEAD: Final = MY_TASKS._replace(
+    spare=("lead_id", "start_at", "assigned_user", "finished", "type", "end_at", "content")
+)
+ENTRIES: Final = Layout(
+    ("id", "lead_id", "type", "content", "start_at", "end_at", "finished"),
+    folding="content",
+    spare=("finished", "end_at", "type", "lead_id", "start_at", "content"),
+)
+SLOTS: Final = Layout(("start_at", "end_at"), spare=("end_at",))
 
 
 def my_tasks(target: Target, form: Form, limit: int | None, time_zone: str | None) -> None:
     zone_called(time_zone)
     tasks = _collected(target, limit, lambda lofty: lofty.tasks.mine(**_given(time_zone=time_zone)))
-    show_records(tasks, TASK_COLUMNS, form)
+    show_records(tasks, MY_TASKS, form)
 
 
 def tasks_of(lead_id: int, target: Target, form: Form, limit: int | None) -> None:
     tasks = _collected(target, limit, lambda lofty: lofty.tasks.list(lead_id))
-    show_records(tasks, TASK_COLUMNS, form)
+    show_records(tasks, TASKS_OF_LEAD, form)
 
 
 def entries(period: Period, target: Target, form: Form, limit: int | None, **filters: Any) -> None:
     asked = _times(period) | _given(**filters)
-    show_records(_collected(target, limit, lambda lofty: lofty.calendar.list(**asked)), ENTRY_COLUMNS, form)
+    show_records(_collected(target, limit, lambda lofty: lofty.calendar.list(**asked)), ENTRIES, form)
 
 
 def free_slots(period: Period, target: Target, form: Form, limit: int | None) -> None:
     asked = _times(period)
     if not {"start", "end"} <= asked.keys():
         raise click.UsageError("slots needs --start and --end")
-    show_records(_collected(target, limit, lambda lofty: lofty.calendar.slots(**asked)), SLOT_COLUMNS, form)
+    show_records(_collected(target, limit, lambda lofty: lofty.calendar.slots(**asked)), SLOTS, form)
 
 
 def user(target: Target, form: Form) -> None:

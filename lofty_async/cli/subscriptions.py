@@ -14,6 +14,7 @@ from .connect import connected, takes_plain_callbacks
 from .options import Form, Target
 from .output import print_json, show_records
 from .run import run
+from .tables import Layout
 
 EVENTS: Final = {word: event for event in WebhookEvent for word in (event.name, str(int(event)))}
 MASK: Final = "***"
@@ -31,6 +32,9 @@ class Row(NamedTuple):
     permission_mode: str | None
 
 
+ROWS: Final = Layout(Row._fields, folding="callback_url", spare=("limit", "permission_mode", "event"))
+
+
 def show(target: Target, form: Form, limit: int | None, *, show_urls: bool) -> None:
     async def collect() -> list[WebhookSubscription]:
         async with connected(target) as lofty:
@@ -38,7 +42,7 @@ def show(target: Target, form: Form, limit: int | None, *, show_urls: bool) -> N
 
     subscriptions = run(collect)
     shown = subscriptions if show_urls else [_masked(one) for one in subscriptions]
-    show_records(shown if form.as_json else [_row(one) for one in shown], Row._fields, form)
+    show_records(shown if form.as_json else [_row(one) for one in shown], ROWS, form)
 
 
 def ensure(event: str, callback_url: str, target: Target, form: Form, *, limit: int, permission_mode: str) -> None:

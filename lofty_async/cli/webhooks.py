@@ -67,8 +67,8 @@ def delete(*, id: int, base_url: str | None) -> None:
     "--secret",
     envvar="LOFTY_WEBHOOK_SECRET",
     metavar="TEXT",
-    help="The path's last segment, 16 characters or more; better given as LOFTY_WEBHOOK_SECRET, since others can "
-    "see arguments. Without it one is made up and printed.",
+    help="The path's last segment, which should have 16 characters or more; better given as LOFTY_WEBHOOK_SECRET, "
+    "since others can see arguments. Without it one is made up and printed.",
 )
 @formed
 def listen(*, port: int, host: str, secret: str | None, form: Form) -> None:

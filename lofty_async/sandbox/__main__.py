@@ -1,5 +1,8 @@
 import sys
 
-from .command import main
+try:
+    from .command import main
 
-sys.exit(main())
+    main()
+except KeyboardInterrupt:
+    sys.exit(130)

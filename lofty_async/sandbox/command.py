@@ -3,9 +3,8 @@
 import argparse
 import asyncio
 import signal
-import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from .server import Sandbox
 from .window import ResetStyle
@@ -13,6 +12,10 @@ from .window import ResetStyle
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Announce = Callable[[str], None]
+
+
+class CannotListen(Exception):  # noqa: N818 - says what cannot be done
+    """The address is taken, or none of this machine's."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,19 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def from_arguments(arguments: argparse.Namespace) -> Sandbox:
-    """Raises: ValueError for a reset style that does not exist."""
+    """Raises: ValueError naming an argument that is out of its range."""
     return Sandbox(**vars(arguments))
 
 
 def _announce(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    print(line, flush=True)  # noqa: T201 - unlike sys.stdout, which may be None, it bears a closed output
 
 
 async def serve(sandbox: Sandbox, announce: Announce = _announce) -> None:
     """Serves until SIGINT or SIGTERM, or until cancelled.
 
-    Raises: OSError where the port is taken.
+    Raises: CannotListen where the port is taken; OSError where the address cannot be announced.
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -56,7 +58,7 @@ async def serve(sandbox: Sandbox, announce: Announce = _announce) -> None:
         for number in SIGNALS:
             loop.add_signal_handler(number, stopped.set)
     try:
-        async with sandbox:
+        async with _listening(sandbox):
             announce(f"listening on {sandbox.url}")
             announce(f"API key: {sandbox.api_key}")
             await stopped.wait()
@@ -66,8 +68,28 @@ async def serve(sandbox: Sandbox, announce: Announce = _announce) -> None:
                 loop.remove_signal_handler(number)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("python -m lofty_async.sandbox", description="A Lofty server to try out against.")
+@asynccontextmanager
+async def _listening(sandbox: Sandbox) -> AsyncGenerator[None, None]:
+    try:
+        await sandbox.start()
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host that cannot be looked up
+        reason = getattr(error, "strerror", None) or error
+        raise CannotListen(f"cannot listen on {sandbox.host}, port {sandbox.port}: {reason}") from error
+    try:
+        yield
+    finally:
+        await sandbox.close()
+
+
+def main(arguments: Sequence[str] | None = None, program: str = "python -m lofty_async.sandbox") -> None:
+    """Serves until it is stopped.
+
+    Raises: SystemExit of 2 where it cannot, after one line that says why; OSError where nothing can be written.
+    """
+    parser = argparse.ArgumentParser(program, "%(prog)s [options]", description="A Lofty server to try out against.")
     add_arguments(parser)
-    asyncio.run(serve(from_arguments(parser.parse_args(arguments))))
-    return 0
+    given = parser.parse_args(arguments)
+    try:
+        asyncio.run(serve(from_arguments(given)))
+    except (ValueError, CannotListen) as error:
+        parser.exit(2, f"{parser.prog}: error: {error}\n")

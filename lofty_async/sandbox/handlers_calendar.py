@@ -167,7 +167,7 @@ class CalendarQuery:
 
     @classmethod
     def read(cls, fields: Fields, source_types: frozenset[int]) -> "CalendarQuery":
-        since, till = fields.moment("startTime"), fields.moment("endTime")
+        since, till = fields.bound("startTime"), fields.bound("endTime")
         if since is None and till is None:
             raise refusals.invalid("one of startTime and endTime is required")
         return cls(
@@ -237,4 +237,4 @@ def _reminder_type(fields: Fields) -> int | None:
     """A string here, though tasks show a number."""
     fields.text("reminderTime")
     text = fields.text("reminderType")
-    return int(text) if text and text.isdecimal() else None
+    return fields.integer("reminderType") if text and text.isdecimal() else None

@@ -1,5 +1,6 @@
 """Leads and the caller's profile."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from .state import State
 
 LARGEST_PAGE = 100
 SCROLL = "scroll"
+SCROLL_ID = re.compile(f"{SCROLL}-([0-9a-f]{{1,16}})")
 
 FILTERS: dict[str, Callable[[Lead], Any]] = {
     "stage": lambda lead: lead.stage,
@@ -93,8 +95,7 @@ def _offset(fields: Fields) -> int:
 
 
 def _scrolled(scroll: str) -> int:
-    word, _, place = scroll.partition("-")
-    try:
-        return int(place if word == SCROLL else "", 16)
-    except ValueError:
-        raise refusals.invalid("scrollId is unknown or has expired") from None
+    place = SCROLL_ID.fullmatch(scroll)
+    if place is None:
+        raise refusals.invalid("scrollId is unknown or has expired")
+    return int(place[1], 16)

@@ -107,5 +107,5 @@ async def _post(session: aiohttp.ClientSession, subscription: Subscription, body
     try:
         async with session.post(subscription.callback_url, data=json_answer(body).body) as answer:
             return Delivery(subscription.id, body, answer.status)
-    except (aiohttp.ClientError, TimeoutError):
+    except (aiohttp.ClientError, TimeoutError, ValueError):  # UnicodeError: a host that cannot be looked up
         return Delivery(subscription.id, body, None)

@@ -1,6 +1,7 @@
 """Reading what a request carries, strictly."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, cast
@@ -12,6 +13,9 @@ from . import refusals, times
 
 LONGEST_TEXT = 10_000
 LARGEST_ID = 2**63 - 1
+INTEGER = re.compile(r"-?[0-9]{1,19}")
+WRITABLE_YEARS = range(2, 9999)
+"""Years whose every moment can be written in every time zone, and has a day before and after it."""
 
 
 @frozen
@@ -26,10 +30,7 @@ class Fields:
 
     @classmethod
     async def of_body(cls, request: web.Request) -> "Fields":
-        try:
-            body: Any = json.loads(await request.read())
-        except ValueError:
-            raise refusals.invalid("the body is not JSON") from None
+        body = _json(await request.read())
         if not isinstance(body, dict):
             raise refusals.invalid("the body is not an object")
         return cls(cast("dict[str, Any]", body))
@@ -56,10 +57,10 @@ class Fields:
         value = self.values.get(name)
         if value in (None, ""):
             return None
-        if isinstance(value, str) and value.removeprefix("-").isdecimal():
+        if isinstance(value, str) and INTEGER.fullmatch(value):
             value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise refusals.invalid(f"{name} is not an integer")
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) > LARGEST_ID:
+            raise refusals.invalid(f"{name} is not an integer of 64 bits")
         return value
 
     def identity(self, name: str) -> int | None:
@@ -97,10 +98,14 @@ class Fields:
             raise refusals.invalid(f"{name} is no IANA time zone")
         return code or None
 
-    def moment(self, name: str) -> datetime | None:
+    def bound(self, name: str) -> datetime | None:
         """An ISO time with its offset, else the same in `…Ms`; the string wins."""
         text = self.text(name)
         return self._milliseconds(f"{name}Ms") if not text else self._iso(name, text)
+
+    def moment(self, name: str) -> datetime | None:
+        """As `bound`, but in a year that can be written and reckoned with."""
+        return _writable(name, self.bound(name))
 
     def required_moment(self, name: str) -> datetime:
         moment = self.moment(name)
@@ -111,10 +116,10 @@ class Fields:
     def iso(self, name: str) -> datetime | None:
         """An ISO time with its offset, and no other form."""
         text = self.text(name)
-        return self._iso(name, text) if text else None
+        return _writable(name, self._iso(name, text)) if text else None
 
     def milliseconds(self, name: str) -> datetime | None:
-        return self._milliseconds(name)
+        return _writable(name, self._milliseconds(name))
 
     def _iso(self, name: str, text: str) -> datetime:
         try:
@@ -130,6 +135,22 @@ class Fields:
             return times.from_milliseconds(value)
         except OverflowError:
             raise refusals.invalid(f"{name} is out of range") from None
+
+
+def _json(sent: bytes) -> Any:
+    try:
+        body = json.loads(sent)
+        # Half of a surrogate pair can be escaped in JSON, but no answer could be encoded that holds it.
+        json.dumps(body, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise refusals.invalid("the body is not JSON") from None
+    return body
+
+
+def _writable(name: str, moment: datetime | None) -> datetime | None:
+    if moment is not None and moment.year not in WRITABLE_YEARS:
+        raise refusals.invalid(f"{name} is out of range")
+    return moment
 
 
 def path_id(request: web.Request, name: str) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack, cast
 
 from aiohttp import web
 from attrs import define, field
@@ -26,6 +26,7 @@ from .handlers_oauth import OPEN_CALLS, OAuthHandlers
 from .handlers_tasks import TaskHandlers
 from .handlers_v1 import LegacyHandlers
 from .handlers_webhooks import WebhookHandlers
+from .options import LENGTH, LIMIT_OR_NONE, LIMITS, NOT_NEGATIVE, PORT, POSITIVE, SECONDS, SandboxOptions
 from .postman import Postman
 from .request_log import RequestLog, RequestRecord
 from .seed import Seed
@@ -74,32 +75,32 @@ class Sandbox:
         port: Where to listen; any free port by default.
         keep_requests: How many of the last requests stay in `requests`.
 
-    Raises: ValueError for an unknown `reset_style`.
+    Raises: ValueError naming an argument that is out of its range; also for an unknown `reset_style`.
     """
 
-    leads: int = 200
-    tasks_per_lead: int = 5
+    leads: int = field(default=200, validator=NOT_NEGATIVE)
+    tasks_per_lead: int = field(default=5, validator=NOT_NEGATIVE)
     seed: int = 0
-    limit: int = 500
-    window: float = 60.0
+    limit: int = field(default=500, validator=POSITIVE)
+    window: float = field(default=60.0, validator=LENGTH)
     reset_style: ResetStyle = field(default=ResetStyle.EPOCH_SECONDS, kw_only=True, converter=ResetStyle)
     aligned: bool = field(default=True, kw_only=True)
-    appointments_per_lead: int = field(default=1, kw_only=True)
+    appointments_per_lead: int = field(default=1, kw_only=True, validator=NOT_NEGATIVE)
     cursor_inclusive: bool = field(default=False, kw_only=True)
     repeat_last_page: bool = field(default=True, kw_only=True)
-    endpoint_limits: Mapping[str, int] = field(factory=dict[str, int], kw_only=True)
-    per_second_limit: int | None = field(default=None, kw_only=True)
-    latency: float = field(default=0.0, kw_only=True)
-    read_lag: float = field(default=0.0, kw_only=True)
+    endpoint_limits: Mapping[str, int] = field(factory=dict[str, int], kw_only=True, validator=LIMITS)
+    per_second_limit: int | None = field(default=None, kw_only=True, validator=LIMIT_OR_NONE)
+    latency: float = field(default=0.0, kw_only=True, validator=SECONDS)
+    read_lag: float = field(default=0.0, kw_only=True, validator=SECONDS)
     time_zone: str = field(default="America/Los_Angeles", kw_only=True)
     clock: Callable[[], float] = field(default=time.time, kw_only=True)
     allow_http_callbacks: bool = field(default=False, kw_only=True)
-    most_webhooks: int = field(default=50, kw_only=True)
-    token_lifetime: float = field(default=3600.0, kw_only=True)
+    most_webhooks: int = field(default=50, kw_only=True, validator=NOT_NEGATIVE)
+    token_lifetime: float = field(default=3600.0, kw_only=True, validator=SECONDS)
     rotate_refresh_tokens: bool = field(default=False, kw_only=True)
     host: str = field(default="127.0.0.1", kw_only=True)
-    port: int = field(default=0, kw_only=True)
-    keep_requests: int = field(default=100_000, kw_only=True)
+    port: int = field(default=0, kw_only=True, validator=PORT)
+    keep_requests: int = field(default=100_000, kw_only=True, validator=NOT_NEGATIVE)
     state: State = field(init=False)
     """The data, to look at and to change."""
     faults: Faults = field(init=False)
@@ -150,7 +151,8 @@ class Sandbox:
         """
         if self._runner is None or not self._runner.addresses:
             raise RuntimeError("the sandbox has not been started")
-        return f"http://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
     @property
     def requests(self) -> list[RequestRecord]:
@@ -198,12 +200,12 @@ class Sandbox:
 
     @classmethod
     @contextmanager
-    def in_thread(cls, *args: Any, **options: Any) -> Generator[Self]:
+    def in_thread(cls, *args: Any, **options: Unpack[SandboxOptions]) -> Generator[Self]:
         """A started sandbox on a thread and event loop of its own, for callers without a loop or with many.
 
         Change its `state` and `faults` only between requests: they are not locked.
         """
-        sandbox = cls(*args, **options)
+        sandbox = cls(*args, **cast("dict[str, Any]", options))  # some may be among `args` too, which `cls` checks
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever, name="lofty-sandbox", daemon=True)
         thread.start()
@@ -228,7 +230,7 @@ class Sandbox:
 
     def _throttle(self) -> Throttle:
         own = {label: self._window(limit, self.window) for label, limit in self.endpoint_limits.items()}
-        burst = FixedWindow(self.per_second_limit, 1.0) if self.per_second_limit else None
+        burst = FixedWindow(self.per_second_limit, 1.0) if self.per_second_limit is not None else None
         return Throttle(self._window(self.limit, self.window), own, burst)
 
     def _client(self) -> Grants:

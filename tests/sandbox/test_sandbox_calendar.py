@@ -71,6 +71,10 @@ async def test_the_string_wins_over_milliseconds(api: "Api") -> None:
     assert await entries(api, startTimeMs=milliseconds(datetime(2999, 1, 1, tzinfo=UTC)))
 
 
+async def test_a_range_may_reach_to_the_ends_of_time(api: "Api") -> None:
+    assert await entries(api, startTime="0001-01-01T00:00:00+14:00", endTime="9999-12-31T23:59:59-14:00")
+
+
 async def test_times_in_a_zone(api: "Api", lead_id: int) -> None:
     at = datetime(2026, 7, 1, tzinfo=UTC)
     api.sandbox.state.add_appointment(lead_id, start_at=at, end_at=at)
@@ -174,7 +178,11 @@ async def test_update_moves_an_entry_to_another_lead(api: "Api", lead_id: int) -
     assert (refused.status, code(refused)) == (400, 20017)
 
 
-@pytest.mark.parametrize("body", [{"startAt": "2026-05-01T12:00:00Z"}, {"endAtMs": 1}, {"reminderType": 3}])
+@pytest.mark.parametrize(
+    "body",
+    [{"startAt": "2026-05-01T12:00:00Z"}, {"endAtMs": 1}, {"reminderType": 3}, {"reminderType": "9" * 5000}],
+    ids=lambda body: next(iter(body)),
+)
 async def test_update_refuses(api: "Api", lead_id: int, body: dict[str, Any]) -> None:
     entry = api.sandbox.state.add_appointment(lead_id)
     answer = await api.put(f"/v2.0/calendar/{entry.calendar_id}", **body)
@@ -257,6 +265,7 @@ async def test_slots_in_another_zone(api: "Api") -> None:
         ({"endTime": "2026-06-01T13:00:00Z"}, 20012),
         ({"endTime": "2026-08-30T13:00:01Z"}, 20012),
         ({"endTime": "2026-06-08T13:00:00"}, 20012),
+        ({"startTime": "9999-12-01T00:00:00Z", "endTime": "9999-12-31T23:59:59Z"}, 20012),
         ({"limit": 0}, 20042),
         ({"limit": "many"}, 20012),
     ],

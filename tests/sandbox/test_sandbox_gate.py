@@ -101,7 +101,8 @@ async def test_all_calls_spend_one_window_and_say_so(clock: "Clock", api_of: Any
 
 
 async def test_a_refused_request_changes_nothing(clock: "Clock", api_of: Any) -> None:
-    async with api_of(Sandbox(1, limit=0, clock=clock)) as api:
+    async with api_of(Sandbox(1, limit=1, clock=clock)) as api:
+        assert (await api.get("/v1.0/me")).status == 200
         entry = next(iter(api.sandbox.state.entries))
         assert (await api.delete(f"/v2.0/tasks/{entry}")).status == 429
         assert entry in api.sandbox.state.entries

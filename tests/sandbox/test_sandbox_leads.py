@@ -58,9 +58,12 @@ async def test_ten_by_default(api: "Api") -> None:
         ({"limit": 0}, {"errorCode": 20042, "errorMsg": "LIMIT_NOT_VALID"}),
         ({"limit": 101}, {"errorCode": 20042, "errorMsg": "LIMIT_NOT_VALID"}),
         ({"offset": -1}, {"errorCode": 20012, "errorMsg": "INVALID_PARAMETER: offset is negative"}),
-        (
-            {"scrollId": "page-2"},
-            {"errorCode": 20012, "errorMsg": "INVALID_PARAMETER: scrollId is unknown or has expired"},
+        *(
+            (
+                {"scrollId": scroll},
+                {"errorCode": 20012, "errorMsg": "INVALID_PARAMETER: scrollId is unknown or has expired"},
+            )
+            for scroll in ("page-2", "scroll--5", "scroll-", "scroll- 5", "scroll-0x5", "scroll-" + "f" * 17)
         ),
     ],
 )

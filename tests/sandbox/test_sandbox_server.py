@@ -1,14 +1,19 @@
 import asyncio
+import math
 import os
 import signal
+import socket
 import sys
 import threading
+from contextlib import closing
 
 import aiohttp
 import pytest
+from attrs import fields
 
 from lofty_async import sandbox as package
 from lofty_async.sandbox import Sandbox, command
+from lofty_async.sandbox.options import SandboxOptions
 
 pytest_plugins = ["pytester"]
 
@@ -53,6 +58,50 @@ async def test_a_port_that_is_taken() -> None:
             _ = second.url
 
 
+def has_ipv6() -> bool:
+    try:
+        with closing(socket.create_server(("::1", 0), family=socket.AF_INET6)):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+async def test_an_ipv6_address_stands_in_brackets() -> None:
+    async with Sandbox(1, host="::1") as sandbox:
+        assert sandbox.url == f"http://[::1]:{sandbox.port}"
+        assert await whoami(sandbox) == 200
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("leads", -1),
+        ("tasks_per_lead", -1),
+        ("appointments_per_lead", -1),
+        ("limit", 0),
+        ("limit", -3),
+        ("window", 0),
+        ("window", -1.0),
+        ("window", math.nan),
+        ("window", math.inf),
+        ("per_second_limit", 0),
+        ("endpoint_limits", {"GET /v2.0/calendar": 0}),
+        ("latency", -1.0),
+        ("latency", math.inf),
+        ("read_lag", -0.1),
+        ("token_lifetime", -1.0),
+        ("most_webhooks", -1),
+        ("keep_requests", -1),
+        ("port", -1),
+        ("port", 65536),
+    ],
+)
+def test_an_argument_out_of_its_range_is_named(argument: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"'{argument}' must be "):
+        Sandbox(**{argument: value})  # type: ignore[arg-type] # any of them
+
+
 async def test_many_keys_share_one_window() -> None:
     async with Sandbox(1, limit=1) as sandbox:
         sandbox.credentials.keys.add("another-account")
@@ -77,6 +126,15 @@ def test_a_thread_that_cannot_start_leaves_nothing() -> None:
     ):
         pass
     assert "lofty-sandbox" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_thread_takes_no_other_arguments_for_a_type_checker_either() -> None:
+    with pytest.raises(TypeError, match="foo"), Sandbox.in_thread(leads=3, foo=1):  # type: ignore[call-arg] # so it is
+        pass
+
+
+def test_all_arguments_have_a_type_by_name() -> None:
+    assert SandboxOptions.__annotations__.keys() == {one.name for one in fields(Sandbox) if one.init}
 
 
 def test_the_names_load_on_demand() -> None:

@@ -112,6 +112,25 @@ async def test_create_needs_a_json_object(api: "Api", body: str) -> None:
     assert (answer.status, answer.body["code"]) == (400, 20012)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 100_000, b'{"content":"\\ud800"}', b'{"content":"\xed\xa0\x80"}', b'{"leadId":' + b"9" * 5000 + b"}"],
+    ids=["too deep", "half a pair escaped", "half a pair", "too many digits"],
+)
+async def test_update_takes_no_json_that_could_not_be_answered(api: "Api", lead_id: int, body: bytes) -> None:
+    task = api.sandbox.state.entries.of(lead_id)[0]
+    answer = await api.call("PUT", f"/v2.0/tasks/{task.id}", data=body)
+    assert (answer.status, answer.body["code"]) == (400, 20012)
+    assert api.sandbox.state.entries[task.id] == task
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+async def test_no_time_is_kept_that_another_zone_could_not_write(api: "Api", lead_id: int, moment: str) -> None:
+    task = api.sandbox.state.entries.of(lead_id)[0]
+    answer = await api.put(f"/v2.0/tasks/{task.id}", endAt=moment)
+    assert (answer.status, answer.body) == (400, {"code": 20012, "message": "INVALID_PARAMETER: endAt is out of range"})
+
+
 async def test_updates_what_is_given_and_ignores_nulls(api: "Api", lead_id: int) -> None:
     entry = api.sandbox.state.entries.of(lead_id)[0]
     answer = await api.put(f"/v2.0/tasks/{entry.id}", content="New", startAt=None, timeZoneCode="UTC")
@@ -162,7 +181,11 @@ async def test_deletes_once(api: "Api", lead_id: int) -> None:
     assert (again.status, again.body["code"]) == (404, "TASK_NOT_EXIST")
 
 
-@pytest.mark.parametrize(("path", "status"), [(UNKNOWN, 404), (0, 400), ("abc", 400), ("12-task", 400)])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [(UNKNOWN, 404), (0, 400), ("abc", 400), ("12-task", 400), (2**63, 400), ("9" * 5000, 400)],
+    ids=lambda value: str(value)[:20],
+)
 async def test_a_task_is_named_by_a_number_that_exists(api: "Api", path: object, status: int) -> None:
     answer = await api.get(f"/v2.0/tasks/{path}")
     assert answer.status == status

@@ -190,6 +190,18 @@ async def test_a_subscriber_who_is_away(api: "Api", lead_id: int) -> None:
     assert [delivery.status for delivery in api.sandbox.webhooks.deliveries] == [None]
 
 
+async def test_a_subscriber_who_cannot_be_looked_up_keeps_nobody_else_waiting(
+    api: "Api", subscriber: Subscriber, lead_id: int
+) -> None:
+    for url in ("https://hooks..example.com/x", subscriber.url):
+        await api.post("/v1.0/webhook", listId=TASK, callbackUrl=url)
+    for _ in range(2):
+        api.sandbox.state.add_task(lead_id)
+        async with asyncio.timeout(10):
+            await api.sandbox.webhooks.settled()
+    assert [delivery.status for delivery in api.sandbox.webhooks.deliveries] == [None, 200] * 2
+
+
 async def test_what_happens_while_closed_is_posted_after_the_next_start(
     sandbox: Sandbox, subscriber: Subscriber
 ) -> None:

@@ -1,0 +1,222 @@
+"""How the command line ends and what it says then, whatever happens to its output and whoever interrupts it."""
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from lofty_async.sandbox import Sandbox
+
+COMMAND = (sys.executable, "-m", "lofty_async")
+SANDBOX = (sys.executable, "-m", "lofty_async.sandbox")
+FULL = Path("/dev/full")
+NO_ROOM = "Error: [Errno 28] No space left on device\n"
+SECRET = "a-token-of-ones-own"
+
+needs_a_full_disk = pytest.mark.skipif(not FULL.exists(), reason="a disk that is always full is Linux's")
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    with Sandbox.in_thread(leads=4, tasks_per_lead=5) as running:
+        for name in [name for name in os.environ if name.startswith("LOFTY_")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("LOFTY_API_KEY", running.api_key)
+        monkeypatch.setenv("LOFTY_BASE_URL", running.url)
+        yield running
+
+
+def run(*command: str) -> tuple[int, str, str]:
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def shell(redirection: str, *arguments: str) -> tuple[int, str, str]:
+    """The command with its streams as a shell redirects them."""
+    return run("sh", "-c", f'"$@" {redirection}', "sh", *COMMAND, *arguments)
+
+
+@needs_a_full_disk
+class TestAFullDisk:
+    @pytest.mark.usefixtures("sandbox")
+    @pytest.mark.parametrize("arguments", [("tasks", "mine"), ("tasks", "mine", "--json"), ("whoami",), ("--help",)])
+    def test_is_one_line(self, arguments: tuple[str, ...]) -> None:
+        assert shell("> /dev/full", *arguments) == (1, "", NO_ROOM)
+
+    @pytest.mark.usefixtures("sandbox")
+    def test_takes_no_report_of_a_sync(self, tmp_path: Path) -> None:
+        assert shell("> /dev/full", "sync", "--json", "--db", str(tmp_path / "tasks.sqlite")) == (1, "", NO_ROOM)
+
+    def test_takes_no_address_of_a_sandbox(self) -> None:
+        assert shell("> /dev/full", "sandbox", "--port", "0") == (1, "", NO_ROOM)
+
+    @pytest.mark.usefixtures("sandbox")
+    def test_behind_both_streams_leaves_the_exit_code(self) -> None:
+        assert shell("> /dev/full 2>&1", "tasks", "mine") == (1, "", "")
+
+    def test_ends_a_listener(self) -> None:
+        with FULL.open("w") as full:
+            listening = subprocess.Popen(
+                [*COMMAND, "webhooks", "listen", "--port", "0", "--secret", SECRET],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        assert listening.stderr is not None
+        port = listening.stderr.readline().split()[3]
+        with urlopen(f"http://127.0.0.1:{port}/lofty/{SECRET}", b'{"listId":10,"updatedTask":[{"taskId":6}]}'):
+            _, err = listening.communicate(timeout=30)
+        assert (listening.returncode, err) == (1, NO_ROOM)
+
+
+@pytest.mark.usefixtures("sandbox")
+class TestAClosedStream:
+    @pytest.mark.parametrize("arguments", [("tasks", "mine"), ("tasks", "mine", "--json"), ("whoami",)])
+    def test_is_no_terminal_and_takes_nothing(self, arguments: tuple[str, ...]) -> None:
+        assert shell(">&-", *arguments) == (0, "", "")
+
+    def test_takes_no_errors_either(self) -> None:
+        assert shell("2>&-", "nonsense") == (2, "", "")
+
+    def test_a_pipe_that_nobody_reads_ends_it_without_a_word(self) -> None:
+        ours, theirs = os.pipe()
+        os.close(ours)
+        ended = subprocess.run([*COMMAND, "tasks", "mine"], stdout=theirs, stderr=subprocess.PIPE, check=False)
+        os.close(theirs)
+        assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+INTERRUPTED = """
+import runpy, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            signal.raise_signal(signal.SIGINT)
+
+module, program = sys.argv[1:3]
+del sys.argv[1:3]
+sys.meta_path.insert(0, Interrupting())
+runpy.run_module(program, run_name="__main__")
+"""
+
+
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.parametrize(
+    ("module", "program", "arguments"),
+    [
+        ("lofty_async.cli.app", "lofty_async", ("tasks", "mine")),
+        ("lofty_async.cli.show", "lofty_async", ("tasks", "mine")),
+        ("aiohttp", "lofty_async", ("tasks", "mine")),
+        ("aiohttp", "lofty_async", ("sandbox", "--port", "0")),
+        ("aiohttp", "lofty_async.sandbox", ("--port", "0")),
+    ],
+)
+def test_an_interrupt_while_it_still_loads_counts_as_one(module: str, program: str, arguments: tuple[str, ...]) -> None:
+    code, out, err = run(sys.executable, "-c", INTERRUPTED, module, program, *arguments)
+    assert (code, out, err.strip()) == (130, "", "")
+
+
+class TestSandbox:
+    @pytest.mark.parametrize(
+        ("command", "name"),
+        [((*COMMAND, "sandbox"), "lofty-async sandbox"), (SANDBOX, "python -m lofty_async.sandbox")],
+    )
+    def test_it_goes_by_the_name_it_was_called_by(self, command: tuple[str, ...], name: str) -> None:
+        assert run(*command, "--help")[1].startswith(f"usage: {name} [options]\n")
+        assert run(*command, "--port", "many")[2] == (
+            f"usage: {name} [options]\n{name}: error: argument --port: invalid int value: 'many'\n"
+        )
+
+    @pytest.mark.parametrize("command", [(*COMMAND, "sandbox"), SANDBOX])
+    def test_a_port_that_is_taken_is_one_line(self, command: tuple[str, ...]) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+            port = taken.getsockname()[1]
+            code, out, err = run(*command, "--port", str(port))
+        assert (code, out) == (2, "")
+        assert re.fullmatch(rf".+ error: cannot listen on 127\.0\.0\.1, port {port}: .+\n", err)
+
+    @pytest.mark.parametrize(
+        ("option", "value", "message"),
+        [
+            ("--host", "nosuch.invalid", "cannot listen on nosuch.invalid"),
+            ("--host", "no..such", "cannot listen on no..such"),
+            ("--port", "99999", "'port' must be <= 65535"),
+            ("--port", "-1", "'port' must be >= 0"),
+            ("--leads", "-1", "'leads' must be >= 0"),
+            ("--tasks-per-lead", "-1", "'tasks_per_lead' must be >= 0"),
+            ("--limit", "0", "'limit' must be >= 1"),
+            ("--window", "0", "'window' must be > 0"),
+            ("--latency", "-1", "'latency' must be >= 0"),
+        ],
+    )
+    def test_nonsense_is_one_line(self, option: str, value: str, message: str) -> None:
+        code, out, err = run(*COMMAND, "sandbox", option, value)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+        assert err.startswith(f"lofty-async sandbox: error: {message}")
+
+    def test_it_serves_without_an_output(self) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as chosen:
+            port = chosen.getsockname()[1]
+        command = ["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, "sandbox", "--port", str(port)]
+        serving = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        while serving.poll() is None:
+            with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port))):
+                break
+        serving.send_signal(signal.SIGINT)
+        _, err = serving.communicate(timeout=30)
+        assert (serving.returncode, err) == (0, "")
+
+
+def seen_on_a_terminal(width: int, *arguments: str) -> list[str]:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    plain = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    environment = plain | {"TERM": "xterm", "NO_COLOR": "1"}
+    shown = subprocess.Popen([*COMMAND, *arguments], stdout=theirs, stderr=subprocess.PIPE, env=environment)
+    os.close(theirs)
+    seen = b""
+    with suppress(OSError), closing(os.fdopen(ours, "rb", buffering=0)) as terminal:  # EIO is a terminal's end
+        while chunk := terminal.read(4096):
+            seen += chunk
+    _, err = shown.communicate(timeout=30)
+    assert (shown.returncode, err) == (0, b"")
+    return re.sub(r"\x1b\[[0-9;]*m", "", seen.decode()).splitlines()
+
+
+@pytest.mark.parametrize("width", [200, 110, 80, 40, 10])
+def test_no_terminal_is_too_narrow_for_an_id(sandbox: Sandbox, width: int) -> None:
+    ids = {str(task) for task in sandbox.state.entries}
+    lines = seen_on_a_terminal(width, "tasks", "mine")
+    assert {line.split()[1] for line in lines if re.match(r"│ \d", line)} == ids
+    assert max(map(len, lines)) <= max(width, 4 + 15)
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_80_columns_show_what_matters_most() -> None:
+    lines = seen_on_a_terminal(80, "tasks", "mine", "--limit", "3")
+    assert lines[1].strip("┃").replace("┃", " ").split() == ["id", "lead_id", "content", "end_at"]
+    assert re.fullmatch(r"│ \d{15} │ \d{15} │ .+ │ [\d-]{10} [\d:+-]{11} │", lines[3])
+
+
+class TestTheShortestCommand:
+    def test_runs_the_command_line(self) -> None:
+        assert run(*COMMAND, "--version")[1].startswith("lofty-async, version ")
+
+    def test_says_how_to_get_the_extra(self) -> None:
+        probe = "import runpy, sys; sys.modules['click'] = None; runpy.run_module('lofty_async', run_name='__main__')"
+        code, out, err = run(sys.executable, "-c", probe)
+        assert (code, out) == (2, "")
+        assert err == 'lofty-async: the command line needs its extra: pip install "lofty-async[cli]"\n'
