@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
 from .errors import DecodeError, InvalidRequestError
@@ -80,8 +80,7 @@ def numbers(argument: str, values: object) -> tuple[int, ...]:
         return ()
     if not isinstance(values, Iterable):
         raise refuse(argument, f"must be integers in a list or the like, not {values!r}")
-    several: Iterable[object] = values
-    return tuple(within(argument, value, 0) for value in several)
+    return tuple(within(argument, value, 0) for value in cast("Iterable[object]", values))
 
 
 def moment(argument: str, value: object) -> datetime:
@@ -181,8 +180,6 @@ def header(argument: str, value: object) -> str:
 
 
 def bad_record_policy(value: object) -> OnBadRecord:
-    if value == "raise" or value == "skip":  # noqa: PLR1714 - type checkers narrow this, and not a membership
-        return value
-    if not callable(value) or inspect.iscoroutinefunction(value):
+    if value not in ("raise", "skip") and (not callable(value) or inspect.iscoroutinefunction(value)):
         raise refuse("on_bad_record", "must be 'raise', 'skip' or a plain function of the error")
-    return value
+    return cast("OnBadRecord", value)

@@ -9,7 +9,8 @@ from attrs import define, evolve, field
 
 from .checks import OnBadRecord, refuse, within
 from .errors import LoftyError
-from .reading import END, Fetch, Fetched, Listing, Page, Reading
+from .listing import Fetched, Listing
+from .reading import END, Fetch, Page, Reading
 
 __all__ = ["END", "Items", "Page", "Pager"]
 

@@ -5,13 +5,14 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from itertools import islice
-from typing import Any, Final, Generic, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from attrs import define, field, frozen
 
 from .checks import OnBadRecord
 from .convert import BadRecord
 from .errors import DecodeError, LoftyError, cut
+from .listing import Fetched, Listing
 from .wire import Params
 
 log = logging.getLogger("lofty_async.paging")
@@ -43,64 +44,6 @@ class Page(Generic[T]):
 
     def __len__(self) -> int:
         return len(self.items)
-
-
-@define
-class Fetched(Generic[T]):
-    """One answer, read: `next` is the cursor of what follows, `None` at the end.
-
-    `is_again` says that its rows were read before, so that it is no sign of the end if none of them is new.
-    """
-
-    items: list[T]
-    bad: tuple[BadRecord, ...] = ()
-    next: str | None = None
-    total: int | None = None
-    is_again: bool = False
-
-
-def trusted(total: int | None, before: int, count: int, *, is_full: bool) -> int | None:
-    """A total, unless more rows were met than it tells: 0 may mean "none", and must not end the list.
-
-    Behind a page that is not full no more rows come: there, a lower total tells that the list became shorter.
-    """
-    return None if total is not None and total < (before + count if is_full else count) else total
-
-
-class Listing(Protocol[T]):
-    """How one list is paged: pure, from cursor to parameters and from body to records.
-
-    `request` names the call. `is_whole` says that one answer holds all there is; `stops_on_repeats` that pages
-    without a new record end the list; `shifts` that rows move while it is read, so that all keys are kept and their
-    count is held against the total.
-    """
-
-    is_whole: bool
-    stops_on_repeats: bool
-    shifts: bool
-
-    @property
-    def request(self) -> str: ...
-
-    def params(self, cursor: str | None) -> Params:
-        """What to ask for a page; refuses a cursor that is none of this list's."""
-        ...
-
-    def read(self, cursor: str | None, body: Any) -> Fetched[T]: ...
-
-    def key(self, item: T, /) -> Hashable: ...
-
-    def known_at(self, cursor: str | None) -> Iterable[Hashable]:
-        """Keys that a page at this cursor may repeat."""
-        ...
-
-    def landmark(self, cursor: str) -> str:
-        """What comes again where a server sends its pages in a circle."""
-        ...
-
-    def ahead(self, fetched: Fetched[T], most: int) -> list[str]:
-        """Cursors of up to `most` pages that can be asked for now."""
-        ...
 
 
 @define

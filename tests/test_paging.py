@@ -23,10 +23,11 @@ from lofty_async.errors import (
     NotFoundError,
     ServerError,
 )
+from lofty_async.listing import Listing
 from lofty_async.listings import AfterIdListing, NumberedListing, OffsetListing, SingleListing
 from lofty_async.models import CalendarEntry, Lead, Task
 from lofty_async.paging import END, Page, Pager
-from lofty_async.reading import MEMORY, Listing, Pass
+from lofty_async.reading import MEMORY, Pass
 from lofty_async.sandbox import Sandbox
 from lofty_async.wire import Params
 from tests.leaks import others, settled

@@ -8,9 +8,10 @@ from attrs import frozen
 
 from lofty_async import checks
 from lofty_async.checks import UNSET, OnBadRecord, Unset
-from lofty_async.listings import NumberedListing, SlotListing
+from lofty_async.listings import NumberedListing
 from lofty_async.models import AssignedRole, CalendarEntry, EntryType, MeetingSlot, TaskType
 from lofty_async.paging import Pager
+from lofty_async.slots import SlotListing
 from lofty_async.times import format_time
 from lofty_async.wire import Route
 

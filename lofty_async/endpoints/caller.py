@@ -12,10 +12,9 @@ from lofty_async import _json, checks
 from lofty_async.checks import OnBadRecord
 from lofty_async.convert import structure
 from lofty_async.dispatch import Dispatcher, Options
-from lofty_async.listings import part
+from lofty_async.listing import Listing, part
 from lofty_async.paging import Pager
 from lofty_async.ratelimit import Lane
-from lofty_async.reading import Listing
 from lofty_async.wire import NO_PARAMS, Params, Request, Route
 
 T = TypeVar("T")
