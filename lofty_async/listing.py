@@ -131,15 +131,21 @@ class BaseListing(Generic[T]):
         return [fetched.next] if fetched.next and most else []
 
     def _records(self, body: Any) -> list[Any]:
-        """The records in an answer; a list that is missing, null or the vendor's other nothing, `""`, is empty."""
+        """The records in an answer; a list that is missing, null or the vendor's other nothing, `""`, is empty.
+
+        Where a message stands in its place, nobody knows what there is.
+        """
         if body is None:
             raise DecodeError("the answer is empty", request=self.request)
         records: Any = part(body, self.at, self.request)
         if records.__class__ is list:
             return records
-        if records in (None, ""):
+        if records in (None, "") and not self._is_notice(body):
             return []
         raise DecodeError("expected a list", request=self.request, path=".".join(self.at), body=cut(repr(records)))
+
+    def _is_notice(self, body: dict[str, Any]) -> bool:
+        return bool(self.at) and self.at[0] not in body and "message" in body
 
     def _fetched(self, records: list[Any], following: str | None, total: int | None = None) -> Fetched[T]:
         items, bad = structure_list(self.kind, records, path=".".join(self.at), request=self.request)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lofty_async.errors import InvalidRequestError
+from lofty_async.errors import DecodeError, InvalidRequestError
 from lofty_async.listings import (
     AfterIdListing,
     NumberedListing,
@@ -42,6 +42,17 @@ class TestById:
 
 
 class TestWhole:
+    listing = SingleListing(kind=Task, request="GET /v2.0/tasks", at=("tasks",))
+
+    @pytest.mark.parametrize("body", [{}, {"tasks": None}, {"tasks": ""}, {"tasks": [], "message": "ok"}, {"total": 0}])
+    def test_nothing_is_said_in_several_ways(self, body: dict[str, Any]) -> None:
+        assert self.listing.read(None, body).items == []
+
+    def test_a_message_in_place_of_the_list_is_not_taken_for_nothing(self) -> None:
+        with pytest.raises(DecodeError, match="expected a list at tasks") as caught:
+            self.listing.read(None, {"message": "down for maintenance"})
+        assert caught.value.request == "GET /v2.0/tasks"
+
     def test_a_bare_array_is_a_list_of_one_page(self) -> None:
         listing = SingleListing(kind=TaskV1, request="GET /v1.0/tasks", at=())
         fetched = listing.read(None, [{"id": 1}, {"id": "x"}])
