@@ -128,7 +128,7 @@ class RateLimitedError(APIError):
 
 
 class ServerError(APIError):
-    """The server failed (5xx)."""
+    """The server failed, by its status (5xx) or its code, or a token endpoint refused without giving a reason."""
 
 
 class TransportError(CallError):
