@@ -17,6 +17,10 @@ def every(_: str) -> bool:
     return True
 
 
+def nobody(_: Waiter[str]) -> bool:
+    return False
+
+
 def order(queue: Queue[str], is_open: Callable[[str], bool] = every) -> list[int]:
     numbers = []
     while first := queue.first(is_open):
@@ -96,9 +100,9 @@ async def test_deadlines_come_due_in_their_order() -> None:
     for one in [waiter(1, max_wait=5), waiter(2, max_wait=3), waiter(3), waiter(4, max_wait=3)]:
         deadlines.add(one)
     assert deadlines.next() == 3
-    assert deadlines.due(2.9) == []
-    assert [one.number for one in deadlines.due(3)] == [2, 4]
-    assert [one.number for one in deadlines.due(9)] == [1]
+    assert deadlines.due(2.9, nobody) == []
+    assert [one.number for one in deadlines.due(3, nobody)] == [2, 4]
+    assert [one.number for one in deadlines.due(9, nobody)] == [1]
     assert deadlines.next() == inf
 
 
@@ -110,7 +114,22 @@ async def test_a_deadline_that_was_left_never_comes_due() -> None:
     deadlines.remove(one)
     deadlines.remove(one)
     assert deadlines.next() == 2
-    assert [each.number for each in deadlines.due(9)] == [2, 3]
+    assert [each.number for each in deadlines.due(9, nobody)] == [2, 3]
+
+
+async def test_who_is_late_with_an_excuse_gives_up_when_it_is_gone() -> None:
+    deadlines: Deadlines[str] = Deadlines()
+    for one in [waiter(1, max_wait=1), waiter(2, max_wait=1)]:
+        deadlines.add(one)
+    assert [one.number for one in deadlines.due(1, lambda one: one.number == 1)] == [2]
+    assert deadlines.next() == inf
+    assert [one.number for one in deadlines.due(1, nobody)] == [1]
+    assert deadlines.due(9, nobody) == []
+
+
+async def test_of_each_route_no_more_are_counted_than_it_has_room_for() -> None:
+    queue = queued(*(waiter(number, "ab"[number % 2]) for number in range(10)))
+    assert [queue.count({"a": 3, "b": most}.__getitem__) for most in (0, 2, 99)] == [3, 5, 8]
 
 
 async def test_who_returns_has_a_new_deadline_and_not_the_old_one() -> None:

@@ -184,9 +184,35 @@ def test_an_outcome_told_twice_is_made_good_when_its_process_asks_again() -> Non
     assert ledger.take(ask("a", 100, holding=5), 60.4).interactive == 95
 
 
-@pytest.mark.parametrize(("floor", "granted"), [(0, 100), (30, 70), (100, 0)])
-def test_the_floor_is_never_spent(floor: int, granted: int) -> None:
-    assert in_whole_window().take(ask("a", 200, floor=floor), 1.0).interactive == granted
+@pytest.mark.parametrize(("floor", "granted"), [(0, 100), (30, 70), (99, 1), (100, 1), (500, 1)])
+def test_the_floor_is_never_spent_but_for_one(floor: int, granted: int) -> None:
+    ledger = in_whole_window()
+    assert ledger.take(ask("a", 200, floor=floor), 1.0).interactive == granted
+    assert ledger.take(ask("a", 200, holding=granted, floor=floor), 1.0).interactive == 0
+
+
+@pytest.mark.parametrize("rules", [{"reserve": 1.0}, {"floor": 95}, {"floor": 60, "reserve": 0.5}, {"floor": 100}])
+def test_whatever_is_to_be_left_one_bulk_request_goes_when_its_window_begins(rules: dict[str, Any]) -> None:
+    ledger = in_whole_window()
+    assert ledger.take(ask("a", bulk=200, **rules), 200.0).bulk == 1
+    assert ledger.take(ask("a", bulk=200, holding=1, **rules), 200.0).bulk == 0
+
+
+@pytest.mark.parametrize("floor", [0, 99])
+def test_a_process_that_died_at_the_very_end_with_the_whole_budget_stops_nobody_for_long(floor: int) -> None:
+    ledger = in_whole_window()
+    assert ledger.take(ask("dead", LIMIT), 60.0 - CARRY / 2).interactive == LIMIT
+    assert ledger.take(ask("b", 1, floor=floor), 60.2).interactive == 0
+    assert ledger.take(ask("b", 1, floor=floor), 120.3).interactive == 1
+
+
+def test_what_ended_without_an_answer_before_its_window_began_is_over_with_that() -> None:
+    ledger = in_whole_window()
+    grant = ledger.take(ask("a", LIMIT), 59.0)
+    for _ in range(LIMIT):
+        ledger.learn(Outcome("a", grant.epoch, grant.spend, "silent"), 70.0)
+    assert ledger.take(ask("a", 1), 70.0).interactive == 0
+    assert ledger.take(ask("a", 1), 130.1).interactive == 1
 
 
 def test_bulk_leaves_the_reserve_of_the_whole_budget_and_less_as_the_window_ages() -> None:
@@ -213,6 +239,20 @@ def test_bulk_has_its_turn_after_so_many_interactive_permits() -> None:
     ledger.take(ask("a", 1, holding=100), 1.0)
     ledger.take(ask("a", 0, holding=98), 1.0)
     assert ledger.take(ask("b", bulk=5), 1.0).bulk == 2
+
+
+def test_each_tenth_permit_is_bulk_s_however_many_interactive_calls_the_same_process_has() -> None:
+    ledger = in_whole_window()
+    grant = ledger.take(ask("a", 200, 50), 0.0)
+    assert (grant.interactive, grant.bulk) == (90, 10)
+
+
+def test_bulk_has_its_turn_also_where_permits_come_one_by_one() -> None:
+    ledger, bulk, held = in_whole_window(), 0, 0
+    for _ in range(50):
+        grant = ledger.take(ask("a", 1, 1, holding=held, reserve=1.0), 0.0)
+        bulk, held = bulk + grant.bulk, held + grant.interactive + grant.bulk
+    assert (held, bulk) == (55, 5)
 
 
 def test_four_that_want_everything_get_a_quarter_each_once_all_have_asked() -> None:
@@ -274,11 +314,72 @@ def test_what_is_no_ledger_is_refused(name: str, value: Any) -> None:
         Ledger.from_json({**in_whole_window().as_json(), name: value})
 
 
-@pytest.mark.parametrize(("name", "value"), [("limit", "many"), ("in_flight", 0.5), ("in_flight", None), ("seen", "")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("limit", "many"), ("in_flight", 0.5), ("in_flight", None), ("seen", "")],
+        *[("ends_at", math.nan), ("held_until", math.inf), ("probed_at", -math.inf)],
+    ],
+)
 def test_a_window_of_other_types_is_refused(name: str, value: Any) -> None:
     values = in_whole_window().as_json()
     with pytest.raises(TypeError, match=name):
         Ledger.from_json({**values, "window": {**values["window"], name: value}})
+
+
+def with_figure(part: str, name: str, value: Any) -> Ledger:
+    """A ledger at 1 s, with two of one member's permits in flight, and one figure that is another."""
+    ledger = in_whole_window()
+    ledger.take(ask("a", 2), 1.0)
+    parts: dict[str, Any] = {"ledger": ledger, "window": ledger.window, "member": ledger.members["a"]}
+    setattr(parts[part], name, value)
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        *[("ledger", "since_bulk", -1), ("ledger", "serial", -1), ("window", "serial", -1)],
+        *[("window", "limit", 0), ("window", "lowest", -5), ("window", "untold", -1), ("window", "covered", -1)],
+        *[
+            ("window", "in_flight", 10**6),
+            ("window", "in_flight", 0),
+            ("window", "carried", 3),
+            ("window", "carried", -1),
+        ],
+        *[("window", "ends_at", 1e9), ("window", "previous_end", 1e9), ("window", "probed_at", 1e9)],
+        *[("window", "held_until", 1e6), ("window", "length", -1.0), ("window", "length", 61.0)],
+        *[("window", "bias", 9.0), ("window", "bias", -1.0)],
+        *[
+            ("member", "granted", -1),
+            ("member", "in_flight", 1),
+            ("member", "carried", 3),
+            ("member", "granted_at", 1e9),
+        ],
+        *[("member", "seen_at", 1e9), ("member", "hungry_at", 1e9), ("member", "hungry_interactive_at", 1e9)],
+    ],
+)
+def test_a_figure_that_cannot_have_come_about_is_told(part: str, name: str, value: float) -> None:
+    assert not with_figure(part, name, value).is_possible(1.0)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        *[("window", "limit", 100), ("window", "held_until", 86_400.0), ("window", "ends_at", 62.5)],
+        *[("window", "guess_holds", -3), ("window", "probed_at", None), ("member", "seen_at", -math.inf)],
+    ],
+)
+def test_a_figure_that_is_rare_can_have_come_about(part: str, name: str, value: float) -> None:
+    assert with_figure(part, name, value).is_possible(1.0)
+
+
+def test_of_a_window_that_has_not_begun_nothing_can_be_spent() -> None:
+    ledger = in_whole_window()
+    ledger.window.ends_at = None
+    assert ledger.is_possible(1.0)
+    ledger.window.lowest -= 1
+    assert not ledger.is_possible(1.0)
 
 
 NAMES = st.sampled_from("abc")
@@ -409,6 +510,7 @@ class SharedLedger(RuleBasedStateMachine):
         assert self.ledger.window.in_flight == sum(one.in_flight for one in members)
         assert self.ledger.window.carried <= self.ledger.window.in_flight
         assert all(0 <= one.carried <= one.in_flight for one in members)
+        assert self.ledger.is_possible(self.now)
 
     def teardown(self) -> None:
         """Whatever happened, once all have ended the ledger is as new two windows later."""

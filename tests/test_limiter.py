@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimitWaitTooLong
 from lofty_async.ratelimit import Lane, Permit, RateLimit, RateLimiter, Waited
+from lofty_async.ratelimit.window import Window
 from lofty_async.wire import RateState
 from tests.virtual import Caller, LoftyWindow, VirtualLoop, exhausted, limiter, now, run
 
@@ -155,6 +156,81 @@ def test_the_floor_is_never_spent() -> None:
     assert run(main()) == 70
 
 
+LEFT = [
+    *[({"floor": 100}, 100), ({"floor": 500}, 100), ({"floor": 9}, 10), ({"floor": 20, "reserve": 0.0}, 10)],
+    *[({"reserve": 1.0}, 100), ({"floor": 90}, 100), ({"floor": 50, "reserve": 0.5}, 100), ({"floor": 1}, 1)],
+]
+
+
+@pytest.mark.parametrize("lane", Lane)
+@pytest.mark.parametrize(("rules", "limit"), LEFT)
+def test_whatever_is_to_be_left_of_a_window_one_request_of_it_goes(
+    rules: dict[str, Any], limit: int, lane: Lane
+) -> None:
+    async def main() -> None:
+        server = LoftyWindow(limit, phase=1)
+        caller = Caller(limiter(**rules), server, lane=lane)
+        await caller.call()
+        await asyncio.sleep(100)
+        began = now()
+        await caller.call()
+        assert now() - began < 1
+        await caller.calls(3, at_once=3)
+        assert now() - began < 5 * 60
+        assert server.refused == 0
+
+    run(main())
+
+
+def test_a_reserve_of_everything_leaves_nothing_unused() -> None:
+    server = LoftyWindow(phase=0)
+
+    async def main() -> None:
+        await Caller(limiter(reserve=1.0), server, lane=Lane.BULK).calls(3 * LIMIT, at_once=LIMIT)
+
+    run(main())
+    # The last of a window may be on its way when that ends.
+    assert min(server.per_window()[:3]) >= LIMIT - 1
+
+
+def test_an_endpoints_own_limit_below_the_floor_stops_nobody_for_long() -> None:
+    async def main() -> None:
+        server = LoftyWindow(500, phase=1, own={"slow": LoftyWindow(10, phase=1)})
+        shared = limiter(floor=20)
+        await Caller(shared, server, route="slow").call()
+        await Caller(shared, server, route="fast").call()
+        assert now() < 61
+        assert shared.snapshot.limit == 500
+
+    run(main())
+
+
+def test_a_guess_below_the_floor_stops_nobody() -> None:
+    async def main() -> None:
+        caller = Caller(limiter(floor=10), LoftyWindow(10, phase=21, silent=True))
+        await caller.calls(20, at_once=20)
+        assert now() < 20 * 60
+
+    run(main())
+
+
+def test_when_all_that_was_carried_over_ended_without_an_answer_the_next_call_waits_for_one_window() -> None:
+    async def main() -> float:
+        calls = Calls(exhausted(limit=10))
+        await asyncio.sleep(60)
+        for _ in range(10):
+            await calls.ask("lost")
+        await asyncio.sleep(61)
+        calls.shared.acquire_now()
+        for permit in calls.permits:
+            permit.settle()
+        began = now()
+        await calls.shared.acquire()
+        return now() - began
+
+    assert run(main()) <= 60
+
+
 def test_no_more_than_max_burst_are_in_flight() -> None:
     async def main() -> int:
         calls = Calls(exhausted(max_burst=7))
@@ -188,6 +264,85 @@ def test_the_prediction_counts_whole_windows_for_those_ahead() -> None:
         return [calls.shared.predict(lane) for lane in Lane]
 
     assert run(main()) == [60.0, 120.0]
+
+
+async def with_a_slow_route(waiting: int) -> Calls:
+    """A window of a hundred that has just begun; one route has a limit of two of its own, and calls wait for it."""
+    calls = Calls(exhausted())
+    await asyncio.sleep(60)
+    (await calls.shared.acquire("fast")).settle(told(99))
+    (await calls.shared.acquire("slow")).settle(told(0, limit=2))
+    for _ in range(waiting):
+        await calls.ask("slow", route="slow")
+    return calls
+
+
+@pytest.mark.parametrize("lane", Lane)
+def test_calls_that_wait_for_another_endpoint_alone_are_not_ahead(lane: Lane) -> None:
+    async def main() -> None:
+        calls = await with_a_slow_route(waiting=3 * LIMIT)
+        assert calls.shared.predict(lane) == calls.shared.predict(lane, "fast") == 0
+        began = now()
+        await calls.shared.acquire("fast", lane=lane, max_wait=0)
+        assert now() == began
+
+    run(main())
+
+
+def test_calls_that_wait_for_the_same_endpoint_are_ahead() -> None:
+    async def main() -> None:
+        calls = await with_a_slow_route(waiting=3 * LIMIT)
+        assert calls.shared.predict(route="slow") == pytest.approx(60 + 2 * 60)
+        with pytest.raises(RateLimitWaitTooLong):
+            await calls.shared.acquire("slow", max_wait=120)
+
+    run(main())
+
+
+def test_of_calls_for_an_endpoint_that_is_open_only_those_it_has_room_for_are_ahead() -> None:
+    async def main() -> None:
+        calls = Calls(exhausted())
+        calls.shared._budget.routes.windows["slow"] = Window(
+            limit=2, lowest=2, ends_at=now() + 60, seen=True, watched=True
+        )
+        for _ in range(3 * LIMIT):
+            await calls.ask("slow", route="slow")
+        await asyncio.sleep(50)
+        began = now()
+        assert calls.shared.predict(route="fast") == pytest.approx(10)
+        await calls.shared.acquire("fast", max_wait=10)
+        assert now() - began == pytest.approx(10)
+
+    run(main())
+
+
+def test_a_bulk_call_whose_turn_comes_in_time_is_not_refused_for_the_interactive_ones() -> None:
+    async def main() -> None:
+        calls = Calls(exhausted())
+        for _ in range(LIMIT + 50):
+            await calls.ask("person")
+        await asyncio.sleep(50)
+        began = now()
+        assert calls.shared.predict(Lane.BULK) == pytest.approx(10)
+        await calls.shared.acquire(lane=Lane.BULK, max_wait=10)
+        assert now() - began == pytest.approx(10)
+
+    run(main())
+
+
+def test_the_prediction_for_bulk_counts_nine_interactive_calls_to_each_of_its_own() -> None:
+    async def main() -> list[float]:
+        calls, predicted = Calls(exhausted()), list[float]()
+        for _ in range(3 * LIMIT):
+            await calls.ask("person")
+        for _ in range(LIMIT // 10 + 1):
+            predicted.append(calls.shared.predict(Lane.BULK))
+            await calls.ask("bulk", lane=Lane.BULK)
+        await asyncio.sleep(70)
+        assert calls.order.count("bulk") == LIMIT // 10
+        return predicted
+
+    assert run(main()) == [60.0] * 10 + [120.0]
 
 
 def test_a_wait_that_turns_out_too_long_ends_when_it_does() -> None:

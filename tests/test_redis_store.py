@@ -1,3 +1,5 @@
+import asyncio
+import gc
 import sys
 import time
 from collections.abc import AsyncGenerator
@@ -7,12 +9,13 @@ import pytest
 import redis.asyncio
 from attrs import define, field
 
-from lofty_async.ratelimit import RedisStore
+from lofty_async.ratelimit import RateLimiter, RedisStore
 from lofty_async.ratelimit.ledger import Ask, Grant
-from lofty_async.ratelimit.redis import TRIES
+from lofty_async.ratelimit.redis import TRIES, ClientPerLoop
+from lofty_async.ratelimit.shared import SharedBudget, SharedCharge
 from lofty_async.ratelimit.stores import StoreFailed, application_key
-from lofty_async.wire import BASE_URL
-from tests.redis_server import RedisServer, needs_redis, running_redis
+from lofty_async.wire import BASE_URL, RateState
+from tests.redis_server import RedisServer, free_port, needs_redis, running_redis
 
 pytestmark = needs_redis
 KEY = application_key("my-app", BASE_URL)
@@ -144,6 +147,53 @@ async def test_a_ledger_that_others_change_all_the_time_is_given_up(store: Redis
         await take(RedisStore(rival, "my-app", timeout=10.0))
     assert len(rival.ran) == TRIES
     assert (await take(store, holding=1)).epoch
+
+
+async def test_each_event_loop_has_a_client_of_its_own_that_ends_with_it(store: RedisStore, client: Any) -> None:
+    before = len(await client.client_list())
+    for _ in range(3):
+        await asyncio.to_thread(lambda: asyncio.run(take(store)))
+    gc.collect()  # a connection that was left open would warn now
+    assert len(await client.client_list()) == before
+    await take(store)
+    assert len(await client.client_list()) == before + 1
+
+
+async def test_a_store_of_one_loop_goes_on_while_it_is_used_in_another(store: RedisStore) -> None:
+    epoch, own = (await take(store)).epoch, await own_client(store)
+    other = await asyncio.to_thread(lambda: asyncio.run(own_client(store)))
+    assert other is not own
+    assert (await take(store, holding=1)).epoch == epoch
+    assert await own_client(store) is own
+
+
+async def own_client(store: RedisStore) -> Any:
+    await take(store)
+    assert isinstance(store._client, ClientPerLoop)
+    return await store._client._here()
+
+
+def test_a_limiter_left_open_shares_in_every_loop_from_its_first_call_on() -> None:
+    with asyncio.Runner() as runner:
+        server = RedisServer(free_port())
+        runner.run(server.start())
+        shared = RateLimiter(store=RedisStore.from_url(server.url, "my-app"))
+        assert [asyncio.run(_is_shared(shared)) for _ in range(3)] == [True] * 3
+        runner.run(server.stop())
+
+
+async def _is_shared(shared: RateLimiter) -> bool:
+    permit = await shared.acquire()
+    permit.settle(RateState(100, 90, 50.0))
+    assert isinstance(shared._budget, SharedBudget)
+    assert shared._budget._pump
+    await shared._budget._pump  # the connection is idle when its loop ends
+    return isinstance(permit.charge, SharedCharge) and permit.charge.ticket is not None
+
+
+def test_a_malformed_address_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="scheme"):
+        RedisStore.from_url("nonsense", "app")
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

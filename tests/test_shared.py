@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from lofty_async.ratelimit import Lane, MemoryStore, RateLimiter
+from lofty_async.errors import RateLimitWaitTooLong
+from lofty_async.ratelimit import Lane, MemoryStore, Permit, RateLimiter
 from lofty_async.ratelimit.shared import MOST_OUTCOMES, PATIENCE, REJOIN
 from lofty_async.ratelimit.stores import StoreFailed
 from lofty_async.wire import RateState
-from tests.company import Company, budget, spend_beside
+from tests.company import Company, Nearby, budget, spend_beside
 from tests.virtual import LoftyWindow, best_possible, now, run, together
 
 AWAY = "the rate limit's store is away"
@@ -129,6 +130,139 @@ def test_closing_waits_no_longer_than_a_moment_for_a_store_that_hangs() -> None:
         await company.close()
         assert now() - began < 1.5
         assert pumps() == []
+
+    run(main())
+
+
+def test_who_ends_after_the_limiter_was_closed_opens_no_store() -> None:
+    async def main() -> None:
+        company = Company()
+        caller = company.join()
+        permits = [await caller.limiter.acquire() for _ in range(2)]
+        await company.close()
+        changes = company.store.changes
+        permits[0].settle(RateState(100, 99, 60.0))
+        permits[1].release()
+        await asyncio.sleep(1)
+        assert company.store.changes == changes
+        assert pumps() == []
+
+    run(main())
+
+
+def test_a_limiter_that_was_closed_shares_again_when_it_is_used() -> None:
+    async def main() -> None:
+        company = Company()
+        caller = company.join()
+        await caller.call()
+        await company.close()
+        await caller.call()
+        await asyncio.sleep(1)
+        assert company.store.ledger.window.limit == 100
+        assert company.store.ledger.window.lowest == 98
+        assert company.store.ledger.window.in_flight == 0
+
+    run(main())
+
+
+async def ready(**options: Any) -> tuple[Company, RateLimiter]:
+    """A process that is alone with its store, early in a window of which it knows everything."""
+    company = Company(LoftyWindow(phase=1))
+    caller = company.join(**options)
+    await caller.calls(3, at_once=1)
+    await asyncio.sleep(0.1)
+    return company, caller.limiter
+
+
+@pytest.mark.parametrize("lane", Lane)
+@pytest.mark.parametrize("max_wait", [0, 0.0005, 0.002])
+def test_asking_the_store_about_an_idle_budget_is_no_wait(max_wait: float, lane: Lane) -> None:
+    async def main() -> None:
+        company, shared = await ready()
+        for _ in range(10):
+            (await shared.acquire(lane=lane, max_wait=max_wait)).settle()
+        await company.close()
+
+    run(main())
+
+
+def test_those_who_come_while_the_store_is_asked_for_others_are_asked_for_too() -> None:
+    async def main() -> None:
+        company, shared = await ready()
+        asking = []
+        for _ in range(8):
+            asking.append(asyncio.ensure_future(shared.acquire(max_wait=0)))
+            await asyncio.sleep(0.0003)
+        permits = await asyncio.gather(*asking)
+        assert max(permit.waited for permit in permits) <= 4 * company.store.delay + 1e-9
+        await company.close()
+
+    run(main())
+
+
+def test_who_may_not_wait_gives_up_when_the_store_says_that_nothing_is_free() -> None:
+    async def main() -> None:
+        company, shared = await ready()
+        free = company.store.ledger.window.free(now())
+        asking = [asyncio.ensure_future(shared.acquire(max_wait=0)) for _ in range(free + 5)]
+        began = now()
+        ended = await asyncio.gather(*asking, return_exceptions=True)
+        assert [type(one) for one in ended[free:]] == [RateLimitWaitTooLong] * 5
+        assert all(isinstance(one, Permit) for one in ended[:free])
+        assert now() - began <= 4 * company.store.delay
+        with pytest.raises(RateLimitWaitTooLong):
+            await shared.acquire(max_wait=0)
+        await company.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("way", ["paused", "full"])
+def test_who_waits_for_what_the_store_knows_nothing_of_gives_up_in_time(way: str) -> None:
+    async def main() -> None:
+        company, shared = await ready(max_burst=1)
+        if way == "full":
+            await shared.acquire()
+        else:
+            (await shared.acquire("slow")).settle(RateState(), refused=True)
+            await asyncio.sleep(0.5)
+        began = now()
+        with pytest.raises(RateLimitWaitTooLong):
+            await shared.acquire("slow", max_wait=0)
+        assert now() == began
+        await company.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_who_may_not_wait_waits_for_a_store_that_is_away_no_longer_than_its_patience(hangs: bool) -> None:
+    async def main() -> None:
+        company, shared = await ready()
+        company.store.delay = 1000.0 if hangs else company.store.delay
+        company.store.broken = None if hangs else StoreFailed("away")
+        began = now()
+        (await shared.acquire(max_wait=0)).release()
+        assert now() - began <= PATIENCE
+        began = now()
+        (await shared.acquire(max_wait=0)).release()
+        assert now() == began
+        await company.close()
+
+    run(main())
+
+
+def test_a_caller_who_may_not_wait_and_goes_away_while_the_store_is_asked_leaves_nothing() -> None:
+    async def main() -> None:
+        company, shared = await ready()
+        going = asyncio.ensure_future(shared.acquire(max_wait=0))
+        await asyncio.sleep(0.0007)
+        going.cancel()
+        await asyncio.wait({going})
+        (await shared.acquire(max_wait=0)).release()
+        await asyncio.sleep(1)
+        assert shared.snapshot.in_flight == company.store.ledger.window.in_flight == 0
+        await company.close()
 
     run(main())
 
@@ -310,6 +444,22 @@ def test_a_permit_that_outlived_its_loop_is_told_with_the_next_call() -> None:
     assert store._ledger.window.in_flight == 0
 
 
+def test_a_store_that_was_away_in_one_loop_is_asked_at_once_in_the_next() -> None:
+    store = Nearby()
+    store._clock = lambda: 0.0
+    shared = RateLimiter(store=store, clock=lambda: 0.0)
+
+    async def call() -> None:
+        (await shared.acquire()).settle(RateState(100, 99, 60.0))
+        await asyncio.sleep(0.1)
+
+    store.broken = StoreFailed("away")
+    run(call())
+    store.broken = None
+    run(call())
+    assert store.ledger.window.limit == 100
+
+
 async def _acquire(shared: RateLimiter) -> Any:
     return await shared.acquire()
 
@@ -383,6 +533,20 @@ def test_the_reserve_is_of_the_whole_budget_however_many_bulk_processes_there_ar
         assert 76 <= company.server.used <= 85
         working.cancel()
         await asyncio.wait({working})
+
+    run(main())
+
+
+@pytest.mark.parametrize("rules", [{"reserve": 1.0}, {"floor": 90}, {"floor": 100}, {"floor": 50, "reserve": 0.5}])
+def test_whatever_is_to_be_left_of_a_window_one_bulk_request_of_it_goes(rules: dict[str, Any]) -> None:
+    async def main() -> None:
+        company = Company(LoftyWindow(phase=1))
+        caller = company.join(Lane.BULK, **rules)
+        await caller.call()
+        await asyncio.sleep(100)
+        began = now()
+        await caller.call()
+        assert now() - began < 1
 
     run(main())
 

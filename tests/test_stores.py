@@ -1,6 +1,8 @@
 """What every store does; the same for each of them."""
 
 import asyncio
+import json
+import math
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -11,8 +13,10 @@ import pytest
 
 from lofty_async.errors import InvalidRequestError
 from lofty_async.ratelimit import FileStore, MemoryStore, RedisStore, Store
-from lofty_async.ratelimit.ledger import Ask, Grant, Ledger, Outcome
+from lofty_async.ratelimit.ledger import Ask, Grant, Ledger, Member, Outcome
+from lofty_async.ratelimit.redis import ClientPerLoop
 from lofty_async.ratelimit.stores import application_key, read_ledger, write_ledger
+from lofty_async.ratelimit.window import Window
 from tests.redis_server import needs_redis, running_redis
 
 LIMIT = 100
@@ -158,7 +162,9 @@ async def start(*arguments: str) -> asyncio.subprocess.Process:
 
 async def _url(store: Store) -> str:
     assert isinstance(store, RedisStore)
-    options = store._client.connection_pool.connection_kwargs  # type: ignore[attr-defined]  # it is redis-py's
+    assert isinstance(store._client, ClientPerLoop)
+    client: Any = await store._client._here()
+    options = client.connection_pool.connection_kwargs
     return f"redis://{options['host']}:{options['port']}/0"
 
 
@@ -187,7 +193,40 @@ def test_what_stands_behind_a_ledger_is_not_read(behind: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"written_at": "now"}', b'{"written_at": 0}']
+    "text",
+    [
+        *[b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"written_at": "now"}', b'{"written_at": 0}'],
+        *[b"[" * 100_000, b'{"written_at": 1' + b"0" * 400 + b"}"],
+    ],
+    ids=lambda text: repr(text[:20]),
 )
 def test_what_is_no_ledger_makes_a_new_one(text: bytes) -> None:
     assert read_ledger(text, 0.0).members == {}
+
+
+def ledger_text(**figures: Any) -> bytes:
+    """A ledger as a store keeps it, but for these figures."""
+    ledger = Ledger("e", window=Window(limit=LIMIT, lowest=LIMIT, ends_at=30.0), members={"a": Member()})
+    values = json.loads(write_ledger(ledger, 0.0))
+    for part in (values["ledger"], values["ledger"]["window"], values["ledger"]["members"]["a"]):
+        part.update({name: value for name, value in figures.items() if name in part})
+    return json.dumps(values).encode()
+
+
+def test_a_ledger_is_read_as_it_was_written() -> None:
+    assert read_ledger(ledger_text(), 0.0).epoch == "e"
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("name", ["since_bulk", "granted", "lowest", "ends_at", "held_until"])
+def test_a_number_without_bounds_makes_a_new_ledger(name: str, value: float) -> None:
+    assert read_ledger(ledger_text(**{name: value}), 0.0).epoch != "e"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("carried", 10**6), ("lowest", -5), ("ends_at", 1e9), ("limit", 0), ("held_until", 10**400)],
+    ids=lambda part: str(part)[:12],
+)
+def test_a_number_that_cannot_have_come_about_makes_a_new_ledger(name: str, value: float) -> None:
+    assert read_ledger(ledger_text(**{name: value}), 0.0).epoch != "e"

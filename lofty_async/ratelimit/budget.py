@@ -35,7 +35,7 @@ class Budget:
     """Every `take` ends in one `settle` or one `release`.
 
     `reserve` is the share of each window that bulk work leaves, `floor` the number of requests of each window that
-    is never spent, `max_burst` the most requests in flight at once.
+    is never spent, `max_burst` the most requests in flight at once. One of each window goes, whatever is to be left.
     """
 
     reserve: float = 0.1
@@ -56,7 +56,7 @@ class Budget:
         if pace.per_second is not None and pace.ready_at(now) > now:
             return False
         if leaves_reserve or self.floor:
-            return self._spare > (window.reserve(now, self.reserve) if leaves_reserve else 0)
+            return window.spare > window.kept(now, self.reserve if leaves_reserve else 0.0, self.floor)
         return True
 
     def is_open(self, route: str, now: float) -> bool:
@@ -116,7 +116,7 @@ class Budget:
     def next_look(self, now: float, routes: Iterable[str], *, leaves_reserve: bool) -> float:
         """When time alone may let a request of one of these `routes` go; `inf` where only an answer can."""
         share = self.reserve if leaves_reserve else 0.0
-        looks = [self.window.next_look(now, share, self.floor), self.pace.ready_at(now)]
+        looks = [self.window.next_look(now, share, self._floor), self.pace.ready_at(now)]
         looks += [self.routes.ready_at(route, now) for route in routes]
         return min((look for look in looks if look > now), default=inf)
 
@@ -128,15 +128,15 @@ class Budget:
     def _predict_window(self, ahead: int, now: float) -> float:
         window = self.window
         window.roll(now)
-        missing = ahead + 1 - max(0, self._spare)
+        missing = ahead + 1 - max(0, window.spare - self._floor)
         if window.limit is None or window.ends_at is None or missing <= 0:
             return 0.0
-        windows = (missing - 1) // max(1, window.limit - self.floor)
+        windows = (missing - 1) // (window.limit - self._floor)
         return window.ends_at - now + windows * window.length_or_default
 
     @property
-    def _spare(self) -> int:
-        return self.window.spare - (0 if self.window.limit is None else self.floor)
+    def _floor(self) -> int:
+        return 0 if self.window.limit is None else min(self.floor, self.window.limit - 1)
 
     def _learn(self, charge: Charge, state: RateState, end: float | None, *, refused: bool, now: float) -> bool:
         """Take in an answer's figures; whether it had any."""

@@ -23,7 +23,10 @@ class Lane(StrEnum):
 
 @define(eq=False)
 class Waiter(Generic[Permit]):
-    """One call that waits for its turn; `number` is its place in the order of arrival."""
+    """One call that waits for its turn; `number` is its place in the order of arrival.
+
+    A shared budget had asked its store `questions` times before it came.
+    """
 
     number: int
     lane: Lane
@@ -31,6 +34,7 @@ class Waiter(Generic[Permit]):
     since: float
     future: asyncio.Future[Permit]
     max_wait: float | None = None
+    questions: int = 0
 
     @property
     def deadline(self) -> float:
@@ -76,9 +80,9 @@ class Queue(Generic[Permit]):
         heads = [next(iter(route.values())) for name, route in self._routes.items() if is_open(name)]
         return min(heads, key=lambda waiter: waiter.number, default=None)
 
-    def count(self, is_open: Callable[[str], bool]) -> int:
-        """How many wait for routes that are open."""
-        return sum(len(waiters) for name, waiters in self._routes.items() if is_open(name))
+    def count(self, room: Callable[[str], int]) -> int:
+        """How many wait, of each route no more than it has room for."""
+        return sum(min(len(waiters), room(name)) for name, waiters in self._routes.items())
 
     def routes(self) -> list[str]:
         return list(self._routes)
@@ -92,10 +96,14 @@ class Queue(Generic[Permit]):
 
 @define(eq=False)
 class Deadlines(Generic[Permit]):
-    """When those whose patience is bounded give up; who left is dropped before half of the heap is of such."""
+    """When those whose patience is bounded give up; who left is dropped before half of the heap is of such.
+
+    Who is `excused` is late, and gives up only when there is no excuse any more.
+    """
 
     _heap: list[tuple[float, int]] = field(factory=list[tuple[float, int]])
     _waiters: dict[int, Waiter[Permit]] = field(factory=dict[int, Waiter[Permit]])
+    _excused: list[Waiter[Permit]] = field(factory=list[Waiter[Permit]])
 
     def __len__(self) -> int:
         return len(self._waiters)
@@ -118,15 +126,18 @@ class Deadlines(Generic[Permit]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else inf
 
-    def due(self, now: float) -> list[Waiter[Permit]]:
-        """Those whose time is over, taken out."""
-        due: list[Waiter[Permit]] = []
+    def due(self, now: float, is_excused: Callable[[Waiter[Permit]], bool]) -> list[Waiter[Permit]]:
+        """Those whose time is over and who have no excuse, taken out."""
+        late, due = self._excused, list[Waiter[Permit]]()
         while self.next() <= now:
-            due.append(self._waiters.pop(heapq.heappop(self._heap)[1]))
+            late.append(self._waiters.pop(heapq.heappop(self._heap)[1]))
+        self._excused = []
+        for waiter in late:
+            (self._excused if is_excused(waiter) else due).append(waiter)
         return due
 
     def drain(self) -> None:
-        self._heap, self._waiters = [], {}
+        self._heap, self._waiters, self._excused = [], {}, []
 
     def _is_valid(self, deadline: float, number: int) -> bool:
         waiter = self._waiters.get(number)

@@ -3,13 +3,15 @@
 A ledger lives in a store and is changed by one process at a time. Its times are those of the store's clock.
 """
 
-from math import ceil, inf
+from collections.abc import Iterator
+from math import ceil, inf, isfinite
 from typing import Any, Final, Literal, TypeVar
 
 import attrs
 from attrs import define, field, frozen
 
-from .window import Spend, Window
+from .resets import WINDOW
+from .window import LATEST_BIAS, Spend, Window
 
 CARRY: Final = 2.0  # seconds before a window's end from which a request may still land in the next one
 HUNGER: Final = 1.0  # seconds for which an unmet wish counts, should its process not come back
@@ -17,6 +19,8 @@ POLL: Final = 0.05  # seconds until looking again while answers to other process
 LOOK: Final = 1.0  # seconds until looking again when nothing is known to come
 ACTIVE: Final = 120.0  # seconds after which a silent process is forgotten
 BULK_SHARE: Final = 9  # interactive permits in a row after which bulk has its turn
+FORESIGHT: Final = 2 * WINDOW  # seconds ahead of which no ledger knows a time, even where a clock was set back
+LONGEST_HOLD: Final = 86_400.0 + FORESIGHT  # a day is the most that is believed of a server's Retry-After
 
 What = Literal["answered", "silent", "released"]
 T = TypeVar("T", "Member", Window)
@@ -101,16 +105,21 @@ class Ledger:
     counts_milliseconds: bool = False
 
     def take(self, ask: Ask, now: float) -> Grant:
-        """Grant what is free to this member, interactive first."""
+        """Grant what is free to this member, interactive first; each tenth permit is bulk's."""
         self._turn(now)
         member = self._member(ask.member, now)
         self._agree(member, ask.in_flight)
+        if self.window.in_flight:
+            # What its process never hands back is forgotten with a window, which therefore has to end.
+            self.window.assume_end(now)
         self._give_up_waiting(now)
-        interactive = self._grant(member, ask.interactive, self._free(ask, now, kept=0), now)
-        bulk = 0
-        if interactive == ask.interactive and self._is_open_to_bulk(ask.member, now):
-            kept = 0 if self._is_turn_of_bulk() else self.window.reserve(now, ask.reserve)
-            bulk = self._grant(member, ask.bulk, self._free(ask, now, kept=kept), now)
+        is_open_to_bulk, free = self._is_open_to_bulk(ask.member, now), self._free(ask, now, share=0.0)
+        due = (self.since_bulk + min(ask.interactive, free)) // (BULK_SHARE + 1) if is_open_to_bulk else 0
+        bulk = self._grant(member, min(ask.bulk, due), free, now)
+        interactive = self._grant(member, ask.interactive, self._free(ask, now, share=0.0), now)
+        if interactive == ask.interactive and is_open_to_bulk:
+            share = 0.0 if self._is_turn_of_bulk() else ask.reserve
+            bulk += self._grant(member, ask.bulk - bulk, self._free(ask, now, share=share), now)
         self.since_bulk = 0 if bulk else self.since_bulk + interactive
         self._note_hunger(member, ask, interactive, bulk, now)
         missing = interactive < ask.interactive or bulk < ask.bulk
@@ -210,9 +219,9 @@ class Ledger:
             member.granted = member.in_flight
         self.members = {name: one for name, one in self.members.items() if one.in_flight or one.seen_at > now - ACTIVE}
 
-    def _free(self, ask: Ask, now: float, *, kept: int) -> int:
+    def _free(self, ask: Ask, now: float, *, share: float) -> int:
         window = self.window
-        kept += ask.floor if window.limit is not None else 0
+        kept = window.kept(now, share, ask.floor)
         return max(0, min(window.free(now), window.spare - kept, self._quota(ask.member, now)))
 
     def _quota(self, name: str, now: float) -> int:
@@ -255,6 +264,27 @@ class Ledger:
         spent = window.seen and window.lowest <= 0 and window.limit is not None
         return max(0.0, min(look, POLL if may_change and not spent else LOOK))
 
+    def is_possible(self, at: float) -> bool:
+        """Whether its figures, written at that time, can have come about: others would hold calls up for ever."""
+        window, members = self.window, list(self.members.values())
+        return (
+            min(self.since_bulk, self.serial, window.lowest, window.serial, window.untold, window.covered) >= 0
+            and (window.limit is None or window.limit > 0)
+            and all(0 <= one.carried <= one.in_flight and one.granted >= 0 for one in members)
+            and 0 <= window.carried <= window.in_flight == sum(one.in_flight for one in members)
+            and max(self._times()) <= at + FORESIGHT
+            and window.held_until <= at + LONGEST_HOLD
+            and 0 <= window.length <= WINDOW
+            and 0 <= window.bias <= LATEST_BIAS
+            and (window.ends_at is not None or window.remaining >= (window.limit or 0))
+        )
+
+    def _times(self) -> Iterator[float]:
+        window = self.window
+        yield from (time or -inf for time in (window.previous_end, window.ends_at, window.probed_at))
+        for one in self.members.values():
+            yield from (one.granted_at, one.seen_at, one.hungry_at, one.hungry_interactive_at)
+
     def as_json(self) -> dict[str, Any]:
         """Plain values for a store; infinities, which JSON lacks, as null."""
         members = {name: _without_infinities(attrs.asdict(one)) for name, one in self.members.items()}
@@ -263,7 +293,10 @@ class Ledger:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Ledger":
-        """The ledger that `as_json` made; raises TypeError, KeyError, AttributeError or ValueError on anything else."""
+        """The ledger that `as_json` made.
+
+        Raises: TypeError, KeyError, AttributeError, ValueError or OverflowError on anything else.
+        """
         members = {name: _made(Member, one) for name, one in values["members"].items()}
         window = _made(Window, values["window"])
         rest = int(values["since_bulk"]), int(values["serial"]), bool(values["counts_milliseconds"])
@@ -280,6 +313,6 @@ def _made(kind: type[T], values: dict[str, Any]) -> T:
         value = values[attribute.name]
         if attribute.default == -inf and value is None:
             values = {**values, attribute.name: -inf}
-        elif not isinstance(value, attribute.type | int):
+        elif not isinstance(value, attribute.type | int) or not isfinite(value or 0):
             raise TypeError(f"{attribute.name} cannot be {value!r}")
     return kind(**values)

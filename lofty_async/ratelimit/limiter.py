@@ -39,6 +39,7 @@ from .budget import Budget, Charge
 from .lanes import Deadlines, Lane, Queue, Waiter
 from .shared import SharedBudget
 from .stores import Store
+from .window import UNBOUNDED
 
 log = logging.getLogger("lofty_async.ratelimit")
 
@@ -102,8 +103,9 @@ class RateLimiter:
 
     One limiter belongs to one application; clients for several accounts of it share one. `reserve` is the share of
     each window that bulk work leaves to interactive calls (0 to 1), `floor` the number of requests of each window
-    that is never spent, `max_burst` the most requests in flight at once. `on_wait` hears of each wait above
-    `wait_threshold` seconds. `clock` counts monotonic seconds, `wall` epoch seconds.
+    that is never spent, `max_burst` the most requests in flight at once. One request of each window goes whatever is
+    to be left of it. `on_wait` hears of each wait above `wait_threshold` seconds. `clock` counts monotonic seconds,
+    `wall` epoch seconds.
 
     Raises: InvalidRequestError where a number is out of its range.
     """
@@ -127,8 +129,10 @@ class RateLimiter:
         self._on_wait, self._wait_threshold = on_wait, wait_threshold
         self._clock, self._wall = clock, wall
         self._budget = Budget(reserve, floor, max_burst)
+        self._shared: SharedBudget | None = None
         if store:
-            self._budget = SharedBudget(reserve, floor, max_burst, store=store, clock=clock, on_change=self._pump)
+            self._shared = SharedBudget(reserve, floor, max_burst, store=store, clock=clock, on_change=self._pump)
+            self._budget = self._shared
         self._interactive, self._bulk = Queue[Permit](), Queue[Permit]()
         self._queues = {Lane.INTERACTIVE: self._interactive, Lane.BULK: self._bulk}
         self._deadlines: Deadlines[Permit] = Deadlines()
@@ -168,12 +172,13 @@ class RateLimiter:
             return permit
         now = self._clock()
         if max_wait is not None:
-            predicted = self._budget.predict(0 if returning else self._ahead(lane), route, now)
+            predicted = self._budget.predict(0 if returning else self._ahead(lane, route, now), route, now)
             if predicted > max_wait:
                 raise _too_long(predicted, max_wait, lane)
         number = returning.number if returning else next(self._numbers)
         future = asyncio.get_running_loop().create_future()
-        return await self._queue(Waiter(number, lane, route, now, future, max_wait))
+        questions = self._shared.questions if self._shared else 0
+        return await self._queue(Waiter(number, lane, route, now, future, max_wait, questions))
 
     def acquire_now(
         self, route: str = "", *, lane: Lane = Lane.INTERACTIVE, returning: Permit | None = None
@@ -203,10 +208,20 @@ class RateLimiter:
 
     def predict(self, lane: Lane = Lane.INTERACTIVE, route: str | None = None) -> float:
         """Seconds that a call coming now would wait at least, by what is known."""
-        return self._budget.predict(self._ahead(lane), route, self._clock())
+        now = self._clock()
+        return self._budget.predict(self._ahead(lane, route, now), route, now)
 
-    def _ahead(self, lane: Lane) -> int:
-        return self._waiting() if lane is Lane.BULK else self._interactive.size
+    def _ahead(self, lane: Lane, route: str | None, now: float) -> int:
+        """How many go before one more call, at least: who waits for a closed route is no hindrance to the others."""
+
+        def room(name: str) -> int:
+            return UNBOUNDED if name == route else self._budget.routes.room(name, now)
+
+        interactive = self._interactive.count(room)
+        if lane is Lane.INTERACTIVE:
+            return interactive
+        bulk = self._bulk.count(room)
+        return bulk + max(0, min(interactive, BULK_SHARE * (bulk + 1) - self._since_bulk))
 
     def _waiting(self) -> int:
         return self._interactive.size + self._bulk.size
@@ -258,15 +273,16 @@ class RateLimiter:
             self._leave(waiter)
             if not waiter.future.done():
                 self._serve(waiter, now)
-        self._give_up_late(now)
         self._want(now)
+        if self._give_up_late(now):
+            self._want(now)
         self._arm(now)
 
     def _want(self, now: float) -> None:
         """Tell a shared budget how many calls wait that could go."""
-        if isinstance(self._budget, SharedBudget):
-            counts = (queue.count(lambda route: self._budget.is_open(route, now)) for queue in self._queues.values())
-            self._budget.want(*counts)
+        if self._shared:
+            room = self._shared.routes.room
+            self._shared.want(*(queue.count(lambda route: room(route, now)) for queue in self._queues.values()))
 
     def _serve(self, waiter: Waiter[Permit], now: float) -> None:
         waited = now - waiter.since
@@ -290,10 +306,19 @@ class RateLimiter:
                     return waiter
         return None
 
-    def _give_up_late(self, now: float) -> None:
-        for waiter in self._deadlines.due(now):
+    def _give_up_late(self, now: float) -> bool:
+        """End the waits that took too long; whether there were any."""
+        due = self._deadlines.due(now, lambda waiter: self._is_asked_for(waiter, now))
+        for waiter in due:
             self._queues[waiter.lane].remove(waiter)
             waiter.fail(_too_long(now - waiter.since, waiter.max_wait or 0.0, waiter.lane))
+        return bool(due)
+
+    def _is_asked_for(self, waiter: Waiter[Permit], now: float) -> bool:
+        """Whether it waits for the store to answer, which is no waiting for a turn: the budget may be idle."""
+        if self._shared is None or waiter.future.done() or not self._budget.is_open(waiter.route, now):
+            return False
+        return self._shared.is_asking(waiter.lane, waiter.questions)
 
     def _arm(self, now: float) -> None:
         self._disarm()

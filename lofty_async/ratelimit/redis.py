@@ -1,12 +1,12 @@
 """A ledger in Redis, for the processes of many hosts: the only module that knows Redis."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from hashlib import sha1
 from secrets import token_hex
 from typing import Any, Final, Protocol, TypeVar
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from lofty_async.wire import BASE_URL
 
@@ -59,6 +59,51 @@ class ScriptRunner(Protocol):
     def eval(self, script: str, numkeys: int, /, *keys_and_args: Any) -> Awaitable[Any]: ...
 
 
+class OwnClient(ScriptRunner, Protocol):
+    """A client that its store closes."""
+
+    def aclose(self) -> Awaitable[object]: ...
+
+
+@define(eq=False)
+class ClientPerLoop:
+    """Makes a client in each event loop that it is used in, for a connection works in no other."""
+
+    make: Callable[[], OwnClient]
+    _clients: dict[asyncio.AbstractEventLoop, tuple[OwnClient, AsyncGenerator[None, None]]] = field(
+        factory=dict[asyncio.AbstractEventLoop, "tuple[OwnClient, AsyncGenerator[None, None]]"]
+    )
+
+    async def evalsha(self, sha: str, numkeys: int, /, *keys_and_args: Any) -> Any:
+        return await (await self._here()).evalsha(sha, numkeys, *keys_and_args)
+
+    async def eval(self, script: str, numkeys: int, /, *keys_and_args: Any) -> Any:
+        return await (await self._here()).eval(script, numkeys, *keys_and_args)
+
+    async def aclose(self) -> None:
+        """Close the running loop's client; the others are closed with their loops."""
+        _, lifetime = self._clients.pop(asyncio.get_running_loop(), (None, None))
+        if lifetime:
+            await lifetime.aclose()
+
+    async def _here(self) -> OwnClient:
+        loop = asyncio.get_running_loop()
+        if loop not in self._clients:
+            self._clients = {other: kept for other, kept in self._clients.items() if not other.is_closed()}
+            client = self.make()
+            self._clients[loop] = client, _lifetime(client)
+            await anext(self._clients[loop][1])
+        return self._clients[loop][0]
+
+
+async def _lifetime(client: OwnClient) -> AsyncGenerator[None, None]:
+    """Closes the client when it is closed itself, as loops do with generators that are left when they shut down."""
+    try:
+        yield
+    finally:
+        await client.aclose()
+
+
 @frozen
 class Known:
     """A ledger as it was read: its version, its text, and the server's time."""
@@ -71,8 +116,9 @@ class Known:
 class RedisStore(Store):
     """A ledger in one Redis hash, named by a hash of `app_id` and `base_url`, never by a secret.
 
-    `client` is a ready asyncio client, left open; `from_url` makes one and closes it with the store. Times are the
-    Redis server's. A change reads, computes here, and writes only if nobody else wrote meanwhile.
+    `client` is a ready asyncio client, left open; `from_url` makes one for each event loop, and closes it with the
+    store or its loop. Times are the Redis server's. A change reads, computes here, and writes only if nobody else
+    wrote meanwhile.
 
     Raises: InvalidRequestError where `app_id` is empty.
     """
@@ -86,13 +132,18 @@ class RedisStore(Store):
 
     @classmethod
     def from_url(cls, url: str, app_id: str, *, base_url: str = BASE_URL, timeout: float = TIMEOUT) -> "RedisStore":
-        """A store with a client of its own; needs the extra `redis`."""
+        """A store with clients of its own; needs the extra `redis`."""
         try:
             import redis.asyncio  # noqa: PLC0415 - an extra
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError('RedisStore.from_url needs redis: pip install "lofty-async[redis]"') from error
 
-        client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType] - untyped options
+        def make() -> OwnClient:
+            client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType] - untyped options
+            return client
+
+        make()  # connects to nothing yet, and tells of a malformed `url` here
+        client = ClientPerLoop(make)
         store = cls(client, app_id, base_url=base_url, timeout=timeout)
         store._close = client.aclose
         return store

@@ -5,7 +5,7 @@ from typing import Final
 
 from attrs import define, evolve, field, frozen
 
-from .window import Spend, Window
+from .window import UNBOUNDED, Spend, Window
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
@@ -72,6 +72,13 @@ class Routes:
         if window and window.free(now) < 1:
             return max(paused, window.next_look(now, 0.0))
         return paused
+
+    def room(self, route: str, now: float) -> int:
+        """How many the route itself lets go now."""
+        if self.ready_at(route, now) > now:
+            return 0
+        window = self.windows.get(route)
+        return 1 if route in self.pauses else UNBOUNDED if window is None else window.free(now)
 
     def take(self, route: str, now: float) -> OwnSpend | None:
         if route in self.pauses:

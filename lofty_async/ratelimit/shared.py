@@ -66,8 +66,11 @@ class SharedBudget(Budget):
     _outcomes: deque[tuple[Outcome, float]] = field(factory=lambda: deque(maxlen=MOST_OUTCOMES))
     _denied: set[Lane] = field(factory=set[Lane])
     _again_at: float = -inf
+    questions: int = 0
+    _answered: int = 0
     _news: asyncio.Event = field(factory=asyncio.Event)
     _pump: asyncio.Task[None] | None = None
+    _is_closed: bool = False
 
     def is_free(self, now: float, *, leaves_reserve: bool, lane: Lane = Lane.INTERACTIVE) -> bool:
         if self.is_away:
@@ -76,6 +79,7 @@ class SharedBudget(Budget):
         return in_hand and self.pace.ready_at(now) <= now
 
     def take(self, route: str, now: float, lane: Lane = Lane.INTERACTIVE) -> Charge:
+        self._is_closed = False
         charge = super().take(route, now, lane)
         ticket = self._tickets[lane].pop() if self._tickets[lane] else None
         return SharedCharge(charge.route, charge.granted_at, charge.spend, charge.own, ticket)
@@ -109,6 +113,7 @@ class SharedBudget(Budget):
 
     def want(self, interactive: int, bulk: int) -> None:
         """How many calls wait, per lane, that could go now."""
+        self._is_closed = self._is_closed and not (interactive or bulk)
         now = self.clock()
         most = max(0, self.max_burst - self.window.in_flight) if self.pace.ready_at(now) <= now else 0
         self._wants[Lane.INTERACTIVE] = min(interactive, most)
@@ -117,8 +122,16 @@ class SharedBudget(Budget):
             self._again_at = -inf
         self._wake()
 
+    def is_asking(self, lane: Lane, questions: int) -> bool:
+        """Whether the store has still to answer, at once, what this lane's calls ask that came after `questions`."""
+        if self.is_away or self._answered > questions or not self._shortage(lane):
+            return False
+        is_talking = self.questions > self._answered
+        return is_talking or bool(self._outcomes) or lane not in self._denied or self.clock() >= self._again_at
+
     async def aclose(self) -> None:
         """Hand back what is in hand, tell the store the rest, and let go of it."""
+        self._is_closed = True
         self._wants = dict.fromkeys(Lane, 0)
         await self._finish_talking()
         self._hand_back()
@@ -151,6 +164,8 @@ class SharedBudget(Budget):
         ticket = charge.ticket if isinstance(charge, SharedCharge) else None
         if ticket is None and what != "answered":
             return  # the store never counted it, and there is nothing to learn from it
+        if self._is_closed:
+            return  # telling would open the store again, for nobody to close
         spend, epoch = (ticket.spend, ticket.epoch) if ticket else (Spend(-1, None), "")
         told = (limit, remaining, left, hold, self.resets.counts_milliseconds)
         outcome = Outcome(self.member, epoch, spend, what, refused, *told)
@@ -164,6 +179,8 @@ class SharedBudget(Budget):
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return  # a permit that outlived its loop: the store hears of it with the next call
+        if self._pump and self._pump.get_loop() is not loop:
+            self._again_at = -inf  # what kept the store away may have been that loop's
         if self._pump is None or self._pump.done() or self._pump.get_loop() is not loop:
             self._news = asyncio.Event()
             self._pump = loop.create_task(self._run(), name="lofty_async rate limit store")
@@ -197,15 +214,18 @@ class SharedBudget(Budget):
         self._outcomes.clear()
         try:
             ask = self._ask()
+            self.questions += 1
             async with asyncio.timeout(PATIENCE):
                 grant = await self.store.take(ask, _aged(outcomes, self.clock()))
         except BaseException as failure:
             self._keep(outcomes)
+            self._answered = self.questions
             # A store may be the user's own: whatever it raises, calls go on.
             if not isinstance(failure, Exception):
                 raise
             self._go_on_without(failure)
             return
+        self._answered = self.questions
         self._come_back()
         self._learn_from_others(grant, self.clock())
         ticket = Ticket(grant.spend, grant.epoch)

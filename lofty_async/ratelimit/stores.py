@@ -182,13 +182,14 @@ def new_ledger() -> Ledger:
 
 
 def read_ledger(text: bytes, now: float) -> Ledger:
-    """The ledger in a store's text; a new one where it is missing, stale, or no ledger."""
+    """The ledger in a store's text; a new one where it is missing, stale, no ledger, or one that cannot be."""
     try:
         # Behind it may stand the end of a longer one, written before.
         values: dict[str, Any] = json.JSONDecoder().raw_decode(text.decode())[0]
         if -BACKWARDS <= now - values["written_at"] <= STALE:
-            return Ledger.from_json(values["ledger"])
-    except (ValueError, TypeError, KeyError, AttributeError):
+            ledger = Ledger.from_json(values["ledger"])
+            return ledger if ledger.is_possible(values["written_at"]) else new_ledger()
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         pass
     return new_ledger()
 

@@ -145,6 +145,12 @@ class Window:
         portion = min(1.0, max(0.0, left) / self.length_or_default)
         return int(share * self.limit * portion)
 
+    def kept(self, now: float, share: float, floor: int) -> int:
+        """What is not to be spent now: `floor`, and bulk's reserve; a window of which nothing is spent lets one go."""
+        if self.limit is None:
+            return 0
+        return min(floor + self.reserve(now, share), self.limit - 1)
+
     @property
     def length_or_default(self) -> float:
         return self.length or WINDOW
@@ -167,9 +173,13 @@ class Window:
         if self.probed_at is None:
             self.probed_at = now
         if self.ends_at is None:
-            # Should no answer tell the end: this request falls into some window, and that is over by then.
-            self.ends_at, self.end_is_assumed = now + self.length_or_default, True
+            self.assume_end(now)
         return Spend(self.serial, self.lowest if self.seen else None, self.untold)
+
+    def assume_end(self, now: float) -> None:
+        """Should no answer tell the end: what was sent falls into some window, and that is over by then."""
+        if self.ends_at is None:
+            self.ends_at, self.end_is_assumed = now + self.length_or_default, True
 
     def release(self, spend: Spend) -> None:
         """Take back a permit whose request never left."""
@@ -198,6 +208,7 @@ class Window:
         self.roll(now)
         self._land(spend)
         self.untold += 1
+        self.assume_end(now)
 
     def answered(self, spend: Spend, limit: int, remaining: int, end: float | None, now: float) -> bool:
         """Learn from an answer's figures; `end` is the upper bound that its reset header gives.
@@ -267,8 +278,8 @@ class Window:
         self.limit, self.limit_is_guess, self.seen = limit, False, True
         if end is not None:
             self._bound(end)
-        elif self.ends_at is None:
-            self.ends_at, self.end_is_assumed = now + self.length_or_default, True
+        else:
+            self.assume_end(now)
         self.company = self.company or limit - remaining - self.head_start > self.sent
 
     def _bound(self, end: float) -> None:
