@@ -6,7 +6,8 @@ from lofty_async._lazy import lazily
 
 if TYPE_CHECKING:
     from .lanes import Lane
-    from .limiter import Permit, RateLimit, RateLimiter, Waited
+    from .limiter import RateLimiter
+    from .permits import Permit, RateLimit, Waited
     from .redis import RedisStore
     from .stores import FileStore, MemoryStore, Store
 
@@ -26,7 +27,8 @@ else:
         __name__,
         {
             ".lanes": ("Lane",),
-            ".limiter": ("Permit", "RateLimit", "RateLimiter", "Waited"),
+            ".limiter": ("RateLimiter",),
+            ".permits": ("Permit", "RateLimit", "Waited"),
             ".redis": ("RedisStore",),
             ".stores": ("FileStore", "MemoryStore", "Store"),
         },

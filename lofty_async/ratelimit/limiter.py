@@ -24,19 +24,18 @@ state changes.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import count
 from math import inf
 from types import TracebackType
 from typing import Final, Self
 
-from attrs import define, frozen
-
 from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimitWaitTooLong
 from lofty_async.wire import RateState
 
-from .budget import Budget, Charge
+from .budget import Budget
 from .lanes import Deadlines, Lane, Queue, Waiter
+from .permits import Permit, RateLimit, Waited
 from .shared import SharedBudget
 from .stores import Store
 from .window import UNBOUNDED
@@ -44,58 +43,6 @@ from .window import UNBOUNDED
 log = logging.getLogger("lofty_async.ratelimit")
 
 BULK_SHARE: Final = 9  # interactive permits in a row after which bulk has its turn
-
-
-@frozen
-class RateLimit:
-    """The budget at one moment.
-
-    `remaining` is the lowest that the server has told in this window, before what is in flight; `resets_in` seconds.
-    Each is `None` while it is unknown. `queued` counts the calls that wait, per lane.
-    """
-
-    limit: int | None
-    remaining: int | None
-    resets_in: float | None
-    queued: Mapping[Lane, int]
-    in_flight: int
-
-
-@frozen
-class Waited:
-    """A call got its turn after waiting for longer than the threshold; `seconds` from asking to getting."""
-
-    route: str
-    lane: Lane
-    seconds: float
-
-
-@define(eq=False)
-class Permit:
-    """The right to send one request now. It ends in `settle` or `release`, once; ending it again does nothing."""
-
-    number: int
-    lane: Lane
-    route: str
-    waited: float
-    limiter: "RateLimiter"
-    charge: Charge
-    is_open: bool = True
-
-    def settle(self, state: RateState | None = None, *, refused: bool = False) -> None:
-        """The request left; `state` is what its answer said, `refused` whether it said that nothing is left.
-
-        Without a `state` no answer came: the server may have counted the request or not.
-        """
-        if self.is_open:
-            self.is_open = False
-            self.limiter.settle(self, state, refused=refused)
-
-    def release(self) -> None:
-        """The request never left."""
-        if self.is_open:
-            self.is_open = False
-            self.limiter.release(self)
 
 
 class RateLimiter:

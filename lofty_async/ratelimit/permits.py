@@ -1,0 +1,71 @@
+"""What a limiter hands out, and what it tells of itself."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from attrs import define, frozen
+
+from lofty_async.wire import RateState
+
+from .budget import Charge
+from .lanes import Lane
+
+
+@frozen
+class RateLimit:
+    """The budget at one moment.
+
+    `remaining` is the lowest that the server has told in this window, before what is in flight; `resets_in` seconds.
+    Each is `None` while it is unknown. `queued` counts the calls that wait, per lane.
+    """
+
+    limit: int | None
+    remaining: int | None
+    resets_in: float | None
+    queued: Mapping[Lane, int]
+    in_flight: int
+
+
+@frozen
+class Waited:
+    """A call got its turn after waiting for longer than the threshold; `seconds` from asking to getting."""
+
+    route: str
+    lane: Lane
+    seconds: float
+
+
+class Issuer(Protocol):
+    """Where permits come from and end."""
+
+    def settle(self, permit: "Permit", state: RateState | None, *, refused: bool) -> None: ...
+
+    def release(self, permit: "Permit") -> None: ...
+
+
+@define(eq=False)
+class Permit:
+    """The right to send one request now. It ends in `settle` or `release`, once; ending it again does nothing."""
+
+    number: int
+    lane: Lane
+    route: str
+    waited: float
+    limiter: Issuer
+    charge: Charge
+    is_open: bool = True
+
+    def settle(self, state: RateState | None = None, *, refused: bool = False) -> None:
+        """The request left; `state` is what its answer said, `refused` whether it said that nothing is left.
+
+        Without a `state` no answer came: the server may have counted the request or not.
+        """
+        if self.is_open:
+            self.is_open = False
+            self.limiter.settle(self, state, refused=refused)
+
+    def release(self) -> None:
+        """The request never left."""
+        if self.is_open:
+            self.is_open = False
+            self.limiter.release(self)
