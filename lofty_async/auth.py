@@ -13,7 +13,7 @@ TokenPost = Callable[[str, Mapping[str, str], tuple[str, str] | None], Awaitable
 
 
 class Secret(str):
-    """Text to be sent whose repr hides its last word: much that reports an exception shows what frames hold."""
+    """Text to be sent whose repr, and that of its slices, hides its last word: reports of exceptions show frames."""
 
     __slots__ = ()
 
@@ -22,7 +22,7 @@ class Secret(str):
         return f"'{scheme}{space}…'"
 
     def __getitem__(self, key: SupportsIndex | slice, /) -> "Secret":
-        """A part is as secret as the whole: long texts are cut before they are shown."""
+        """Long texts are cut before they are shown."""
         return Secret(super().__getitem__(key))
 
 

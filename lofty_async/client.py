@@ -29,7 +29,7 @@ LONGEST: Final = 1e9  # seconds; thirty years are as good as no bound
 
 
 class ClientOptions(TypedDict, total=False):
-    """What `LoftyClient` takes besides its credential."""
+    """What `LoftyClient` takes besides its credential: the parameters of its `__init__`, which a test compares."""
 
     base_url: str
     limiter: ratelimit.RateLimiter | None

@@ -30,9 +30,13 @@ class LoftyError(Exception):
     cursor: str | None = field(default=None, kw_only=True)
 
     @property
-    def args(self) -> tuple[object, ...]:  # type: ignore[override] # never set: attrs would put every field into it
+    def args(self) -> tuple[object, ...]:
         """The message alone; the fields hold the rest, and some of that is not for every log."""
         return (self.message,)
+
+    @args.setter
+    def args(self, args: tuple[object, ...]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride] - a property is one
+        self.message = str(args[0]) if args else ""
 
     def __str__(self) -> str:
         return self.message

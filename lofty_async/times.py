@@ -52,9 +52,10 @@ USUAL_TIME_NAMES: dict[str, Any] = {
 def parse_time(value: object) -> datetime | None:
     """The time that a wire value stands for, with the offset it was sent with.
 
-    Read are ISO 8601 with seconds, and with an offset, `Z` or a literal `GMT`; `yyyy-MM-dd HH:mm:ss`; integers,
-    which are milliseconds since 1970. `None`, `""`, 0 and -1 are no time. Without an offset the time is UTC, as
-    the vendor documents for the one naive form that is known. Fractions are cut to the microsecond.
+    Read are ISO 8601 with seconds, as `datetime.fromisoformat` knows it, and with an offset, `Z` or a literal `GMT`;
+    `yyyy-MM-dd HH:mm:ss`; integers, which are milliseconds since 1970. `None`, `""`, 0 and -1 are no time. Without an
+    offset the time is UTC, as the vendor documents for the one naive form that is known. Fractions are cut to the
+    microsecond.
 
     Raises:
         ValueError: The value is none of these; digits in a string and floats are not.

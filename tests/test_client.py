@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import inspect
 import math
 import re
 import warnings
@@ -25,6 +26,7 @@ from lofty_async import (
     ServerError,
     User,
 )
+from lofty_async.client import ClientOptions
 from lofty_async.sandbox import Sandbox, faults
 
 if TYPE_CHECKING:
@@ -98,6 +100,11 @@ def test_what_makes_no_sense_is_refused_by_name(options: dict[str, Any], argumen
     with pytest.raises(InvalidRequestError, match=argument) as caught:
         LoftyClient(ApiKey("key"), **options)
     assert caught.value.argument == argument
+
+
+def test_the_options_by_name_are_the_parameters() -> None:
+    parameters = list(inspect.signature(LoftyClient).parameters)
+    assert list(ClientOptions.__annotations__) == [name for name in parameters if name != "auth"]
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 10**400])

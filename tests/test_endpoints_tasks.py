@@ -357,6 +357,13 @@ class TestVerify:
         assert isinstance(failure, ConnectionFailed)
         assert self.made(sandbox, before) == {found}
 
+    async def test_those_on_another_server_are_not_alike(self, open_client: "OpenClient", fields: Any) -> None:
+        async with Sandbox() as one, Sandbox() as other:
+            other.faults.add(CREATE, faults.DropAfter())
+            here, there = (open_client(box.auth, base_url=box.url) for box in (one, other))
+            made = await asyncio.gather(here.tasks.create(**fields), there.tasks.create(**fields))
+            assert made[0] == made[1]  # both servers count alike
+
     async def test_those_alike_wait_for_each_other_and_nobody_else_does(
         self, sandbox: Sandbox, lofty: LoftyClient, fields: Any
     ) -> None:

@@ -4,9 +4,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import define
 
 from lofty_async import (
     AmbiguousWriteError,
+    ApiKey,
     InvalidRequestError,
     LoftyClient,
     NotFoundError,
@@ -15,6 +17,7 @@ from lofty_async import (
     WebhookEvent,
     WebhookSubscription,
 )
+from lofty_async.auth import Auth
 from lofty_async.sandbox import Sandbox, faults
 
 if TYPE_CHECKING:
@@ -187,6 +190,23 @@ class TestEnsure:
         made = await asyncio.gather(*(lofty.webhooks.ensure(10, URL) for _ in range(3)))
         assert subscribed(sandbox) == [(10, URL)]
         assert {one.id for one in made} == {one.id for one in sandbox.webhooks.subscriptions.own()}
+
+    async def test_several_clients_of_one_credential_are_one(self, sandbox: Sandbox, open_client: "OpenClient") -> None:
+        clients = [open_client(ApiKey(sandbox.auth.key)) for _ in range(2)]
+        made = await asyncio.gather(*(lofty.webhooks.ensure(10, URL) for lofty in clients))
+        assert subscribed(sandbox) == [(10, URL)]
+        assert made[0] == made[1]
+
+    async def test_a_credential_need_not_be_hashable(self, sandbox: Sandbox, open_client: "OpenClient") -> None:
+        @define
+        class Own(Auth):
+            key: str
+
+            def ready(self) -> str:
+                return f"token {self.key}"
+
+        lofty = open_client(Own(sandbox.auth.key))
+        assert len({one.id for one in await asyncio.gather(*(lofty.webhooks.ensure(10, URL) for _ in range(2)))}) == 1
 
     async def test_several_at_once_go_on_after_one_that_fails(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
         sandbox.faults.add(CREATE, faults.Reply(403, {"code": 200100}))

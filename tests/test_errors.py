@@ -182,6 +182,14 @@ def test_a_repr_has_what_differs_from_the_usual() -> None:
     assert repr(ConnectionFailed("refused", sent=True)) == "ConnectionFailed(message='refused')"
 
 
+def test_words_may_be_added_in_the_way_of_old() -> None:
+    error = NotFoundError("no such lead", code=20006)
+    error.args = (f"{error.args[0]}, I think", *error.args[1:])
+    assert (str(error), error.args, error.code) == ("20006: no such lead, I think", ("no such lead, I think",), 20006)
+    error.args = ()
+    assert error.message == ""
+
+
 def test_what_was_to_be_created_stays_out_of_text_repr_and_args() -> None:
     error = AmbiguousWriteError("lost", lead_id=5, sent={"callbackUrl": "https://example.com/secret"})
     assert "secret" not in f"{error!r} {error} {error.args}"

@@ -159,7 +159,7 @@ async def test_a_forked_process_has_a_lock_of_its_own(store: FileStore, monkeypa
 
 
 async def test_a_platform_without_locks_has_no_such_store(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "fcntl", None)
+    monkeypatch.setattr("lofty_async._locks.fcntl", None)
     with pytest.raises(StoreFailed, match="no file locks"):
         await take(store)
 

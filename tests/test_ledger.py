@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from lofty_async.ratelimit.ledger import ACTIVE, BULK_SHARE, CARRY, LOOK, POLL, Ask, Grant, Ledger, Member, Outcome
+from lofty_async.ratelimit.lanes import BULK_SHARE
+from lofty_async.ratelimit.ledger import ACTIVE, CARRY, LOOK, POLL, Ask, Grant, Ledger, Member, Outcome
 from lofty_async.ratelimit.window import Spend
 
 LIMIT = 100
@@ -238,13 +239,26 @@ def test_bulk_has_its_turn_after_so_many_interactive_permits() -> None:
     assert ledger.since_bulk >= BULK_SHARE
     ledger.take(ask("a", 1, holding=100), 1.0)
     ledger.take(ask("a", 0, holding=98), 1.0)
-    assert ledger.take(ask("b", bulk=5), 1.0).bulk == 2
+    assert ledger.take(ask("b", bulk=5), 1.0).bulk == 1
 
 
 def test_each_tenth_permit_is_bulk_s_however_many_interactive_calls_the_same_process_has() -> None:
     ledger = in_whole_window()
     grant = ledger.take(ask("a", 200, 50), 0.0)
     assert (grant.interactive, grant.bulk) == (90, 10)
+
+
+def test_turns_of_bulk_that_nobody_wanted_are_not_made_up_for() -> None:
+    ledger = in_whole_window()
+    ledger.take(ask("a", 60), 0.0)
+    grant = ledger.take(ask("a", 40, 60, holding=60), 0.0)
+    assert (grant.interactive, grant.bulk) == (36, 4)
+
+
+def test_a_turn_of_bulk_does_not_cost_the_reserve() -> None:
+    ledger = in_whole_window()
+    ledger.take(ask("a", 20), 0.0)
+    assert ledger.take(ask("a", 0, 100, holding=20), 0.0).bulk == 70
 
 
 def test_bulk_has_its_turn_also_where_permits_come_one_by_one() -> None:

@@ -187,3 +187,26 @@ async def test_a_failure_to_close_does_not_hide_what_went_wrong(path: Path) -> N
 
     with pytest.raises(ValueError, match="first"):
         await broken()
+
+
+async def test_it_may_be_used_for_run_after_run(path: Path) -> None:
+    sink = JsonLines(path)
+    async with sink:
+        await sink.write({1: [TASK], 2: [Task(id=2, lead_id=2)]})
+        await sink.finish(all_done=True)
+    async with sink:
+        await sink.write({2: [Task(id=3, lead_id=2)]})
+        await sink.write_part(LeadPart(1))
+        await sink.finish(all_done=False)
+    assert [line["id"] for line in lines(path)] == [3, TASK.id]
+    async with sink:
+        for lead_id in (1, 2):
+            await sink.write_part(LeadPart(lead_id))
+        await sink.finish(all_done=False)
+    assert [line["id"] for line in lines(path)] == [3, TASK.id]
+
+
+async def test_a_line_nested_too_deeply_is_nobody_s(path: Path) -> None:
+    path.write_text("[" * 200_000 + "\n", encoding="ascii")
+    async with JsonLines(path) as sink:
+        assert await sink.leads() == frozenset()

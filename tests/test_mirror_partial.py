@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import os
 from collections.abc import Callable
@@ -67,11 +68,22 @@ def test_a_file_published_between_opening_and_locking_it_is_left_alone(
         assert place.read_text(encoding="ascii") == "a\n"
 
 
+def test_a_file_system_without_locks_keeps_nobody_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with closing(PartialFile(place)) as file:
+        file.append(["a\n"])
+        file.publish()
+    assert place.read_text(encoding="ascii") == "a\n"
+
+
 @pytest.mark.parametrize(("end", "left"), [(PartialFile.publish, "new"), (PartialFile.discard, "old")])
 def test_without_locks_and_with_files_that_must_be_closed_first_it_ends_as_well(
     place: Path, monkeypatch: pytest.MonkeyPatch, end: Callable[[PartialFile], None], left: str
 ) -> None:
-    monkeypatch.setattr(partial, "fcntl", None)
+    monkeypatch.setattr("lofty_async._locks.fcntl", None)
     monkeypatch.setattr(partial, "CLOSES_FIRST", True)
     place.write_text("old", encoding="ascii")
     file = PartialFile(place)

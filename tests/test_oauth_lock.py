@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from lofty_async.oauth import lock
 from lofty_async.oauth.lock import turn
 
 HOLDER = """
@@ -129,7 +128,7 @@ async def test_a_turn_that_ends_badly_ends(path: Path) -> None:
 
 @pytest.mark.usefixtures("holder")
 async def test_where_the_platform_has_no_locks_nobody_waits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "fcntl", None)
+    monkeypatch.setattr("lofty_async._locks.fcntl", None)
     async with turn(path, sleep=never):
         pass
 

@@ -7,7 +7,8 @@ from typing import Any
 import click
 from attrs import asdict
 
-from lofty_async.mirror import JsonLines, SyncReport
+from lofty_async.mirror import SyncReport
+from lofty_async.mirror.partial import partial_of, target_of
 
 from .options import Places
 
@@ -57,7 +58,7 @@ def _kept(report: SyncReport, places: Places) -> list[str]:
 
 def _kept_lines(report: SyncReport, place: Path) -> str:
     if not report.complete:
-        return f"{JsonLines(place).partial}: {_count(report.tasks, 'line')}"
+        return f"{partial_of(target_of(place))}: {_count(report.tasks, 'line')}"
     if report.failed and not _has_read(report):
         return f"{place}: left as it was"
     rest = ", besides those it had of the leads that failed" if report.failed else ""

@@ -84,9 +84,10 @@ class Alike(Generic[T]):
 _alike: WeakValueDictionary[tuple[object, ...], Alike[Any]] = WeakValueDictionary()
 
 
-def alike(*marks: object) -> Alike[Any]:
-    """What creates of the same `marks` that are under way share."""
-    return _alike.setdefault((asyncio.get_running_loop(), *marks), Alike())
+def alike(caller: Caller, *marks: object) -> Alike[Any]:
+    """What creates of the same `marks` on the same server that are under way share."""
+    server = caller.dispatcher.session.base_url
+    return _alike.setdefault((asyncio.get_running_loop(), server, *marks), Alike())
 
 
 async def settled(
@@ -100,7 +101,7 @@ async def settled(
     Raises: the failure itself where there is none, so that creating it again is safe; AmbiguousWriteError where
     looking fails too, or where the server did answer, only without an id.
     """
-    async with alike(wanted["lead_id"], wanted["type"], wanted["content"]) as others:
+    async with alike(caller, wanted["lead_id"], wanted["type"], wanted["content"]) as others:
         before = {*others.made, *(task.id for task in await look())}
 
         async def find() -> int | None:

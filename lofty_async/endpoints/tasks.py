@@ -91,7 +91,8 @@ class Tasks:
 
         Where the answer is lost it may or may not exist. With `verify` the lead's tasks are read before and, in that
         case, after: a new match is the answer, and its absence means that the failure itself is raised and creating
-        it again is safe. `verify` costs one request more; in one event loop, creates of the same thing take turns.
+        it again is safe. `verify` costs one request more. In one event loop, creates of the same thing take turns, for
+        which `max_wait` is no bound.
 
         Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost and could not be settled.
         """

@@ -1,5 +1,6 @@
 """Webhook subscriptions (`/v1.0/webhook`, `/v1.0/webhooks`)."""
 
+from collections.abc import Hashable
 from typing import Any, Final
 
 from attrs import frozen
@@ -67,11 +68,17 @@ class Webhooks:
         """
         wire = self._wanted(event, callback_url, limit, permission_mode)
         # Of one credential: another account has subscriptions of its own.
-        async with alike(id(self._caller.dispatcher.auth), wire["listId"], wire["callbackUrl"]) as others:
+        async with alike(self._caller, self._credential, wire["listId"], wire["callbackUrl"]) as others:
             if not others.made:
                 others.made.append(await self._find(wire) or await self._create_once(wire))
             subscription: WebhookSubscription = others.made[0]
             return subscription
+
+    @property
+    def _credential(self) -> object:
+        auth = self._caller.dispatcher.auth
+        # A credential of the user's own may be one that cannot be hashed.
+        return auth if isinstance(auth, Hashable) else id(auth)
 
     async def _create_once(self, wire: dict[str, Any]) -> WebhookSubscription:
         try:

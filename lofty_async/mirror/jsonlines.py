@@ -20,9 +20,9 @@ T = TypeVar("T", int, str)
 class JsonLines:
     """Tasks as a text file, one JSON object a line, in the order in which they are fetched.
 
-    The file is replaced when the run is over and complete. Until then, and after an interrupted run, what was
-    fetched is in `<file>.partial`. Of leads that failed the new file takes over the lines of the old one; where no
-    lead could be read, the old one stays. Nothing can be resumed. All text is ASCII, so that any reader can take it.
+    The file is replaced when the run is over. Until then, and after an interrupted run, what was fetched is in
+    `<file>.partial`. Of leads that failed the new file takes over the lines of the old one; where no lead could be
+    read, the old one stays. Nothing can be resumed. All text is ASCII, so that any reader can take it.
     A link stays one: the file that it names is written.
 
     Raises: OSError where the file cannot be written, is no regular one, or is being written by another process.
@@ -39,6 +39,7 @@ class JsonLines:
 
     async def __aenter__(self) -> Self:
         self._file = PartialFile(self.path)
+        self._failed, self._written, self._has_read = {}, set(), False
         return self
 
     async def __aexit__(
@@ -119,7 +120,7 @@ def records_in(lines: Iterable[bytes]) -> Generator[tuple[int, dict[str, Any]], 
             record = json.loads(line)
             ids = _ids(record, int)
             lead_id, _ = ids["lead_id"], ids["id"]
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
             continue
         yield lead_id, record | ids
 

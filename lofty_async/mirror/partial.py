@@ -7,10 +7,7 @@ from typing import TextIO
 
 from attrs import define, field
 
-try:
-    import fcntl
-except ImportError:  # Windows has no flock
-    fcntl = None  # type: ignore[assignment]  # the module or nothing
+from lofty_async._locks import try_lock_if_possible
 
 CLOSES_FIRST = os.name == "nt"
 """Windows moves no open file. Elsewhere it stays open, as its lock has to outlast the move."""
@@ -20,7 +17,7 @@ CLOSES_FIRST = os.name == "nt"
 class PartialFile:
     """`<file>.partial`, which one process at a time writes to: its lock ends with the process, however that ends.
 
-    Where the platform has no `flock`, nothing keeps a second one out.
+    Where the platform or the file system has no locks, nothing keeps a second one out.
 
     Raises: OSError where another process writes it, either path is taken by what is no regular file, or the disk
     does not take it.
@@ -74,11 +71,8 @@ class PartialFile:
             file.close()
 
     def _lock(self, file: TextIO) -> None:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BlockingIOError(f"another sync is writing {str(self.path)!r}") from error
+        if not try_lock_if_possible(file.fileno()):
+            raise BlockingIOError(f"another sync is writing {str(self.path)!r}")
 
     def _is_in_place(self, file: TextIO) -> bool:
         """Whether the other has not published the file between our opening and our locking it."""

@@ -7,10 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-try:
-    import fcntl
-except ImportError:  # Windows has no flock
-    fcntl = None  # type: ignore[assignment]  # the module or nothing
+from lofty_async._locks import try_lock_if_possible
 
 PAUSE: Final = 0.05
 LOOKS: Final = 1200
@@ -30,21 +27,15 @@ async def turn(path: Path, *, sleep: Sleep = asyncio.sleep) -> AsyncGenerator[No
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if fcntl is not None:
-            await _wait_for(file, fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB, sleep)
+        await _wait_for(file, sleep)
         yield
     finally:
         # The lock goes with the file, which stays: one that was removed would keep nobody waiting.
         os.close(file)
 
 
-async def _wait_for(file: int, flock: Callable[[int, int], None], operation: int, sleep: Sleep) -> None:
+async def _wait_for(file: int, sleep: Sleep) -> None:
     for _ in range(LOOKS):
-        try:
-            flock(file, operation)
-        except BlockingIOError:
-            await sleep(PAUSE)
-        except OSError:
-            return  # a file system without locks
-        else:
+        if try_lock_if_possible(file):
             return
+        await sleep(PAUSE)

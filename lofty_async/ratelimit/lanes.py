@@ -7,11 +7,14 @@ from collections.abc import Callable
 from enum import StrEnum
 from itertools import takewhile
 from math import inf
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from attrs import define, field
 
 Permit = TypeVar("Permit")
+
+
+BULK_SHARE: Final = 9  # interactive permits in a row after which bulk has its turn
 
 
 class Lane(StrEnum):
@@ -114,6 +117,8 @@ class Deadlines(Generic[Permit]):
             heapq.heappush(self._heap, (waiter.deadline, waiter.number))
 
     def remove(self, waiter: Waiter[Permit]) -> None:
+        if self._excused:
+            self._excused = [other for other in self._excused if other is not waiter]
         if self._waiters.get(waiter.number) is waiter:
             del self._waiters[waiter.number]
             if len(self._heap) >= 2 * len(self._waiters):

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeVar
 import attrs
 from attrs import define, field, frozen
 
+from .lanes import BULK_SHARE
 from .resets import WINDOW
 from .window import LATEST_BIAS, Spend, Window
 
@@ -18,7 +19,6 @@ HUNGER: Final = 1.0  # seconds for which an unmet wish counts, should its proces
 POLL: Final = 0.05  # seconds until looking again while answers to other processes may free something
 LOOK: Final = 1.0  # seconds until looking again when nothing is known to come
 ACTIVE: Final = 120.0  # seconds after which a silent process is forgotten
-BULK_SHARE: Final = 9  # interactive permits in a row after which bulk has its turn
 FORESIGHT: Final = 2 * WINDOW  # seconds ahead of which no ledger knows a time, even where a clock was set back
 LONGEST_HOLD: Final = 86_400.0 + FORESIGHT  # a day is the most that is believed of a server's Retry-After
 
@@ -105,7 +105,7 @@ class Ledger:
     counts_milliseconds: bool = False
 
     def take(self, ask: Ask, now: float) -> Grant:
-        """Grant what is free to this member, interactive first; each tenth permit is bulk's."""
+        """Grant what is free to this member: each tenth permit to bulk, the others to interactive calls first."""
         self._turn(now)
         member = self._member(ask.member, now)
         self._agree(member, ask.in_flight)
@@ -118,9 +118,10 @@ class Ledger:
         bulk = self._grant(member, min(ask.bulk, due), free, now)
         interactive = self._grant(member, ask.interactive, self._free(ask, now, share=0.0), now)
         if interactive == ask.interactive and is_open_to_bulk:
-            share = 0.0 if self._is_turn_of_bulk() else ask.reserve
-            bulk += self._grant(member, ask.bulk - bulk, self._free(ask, now, share=share), now)
-        self.since_bulk = 0 if bulk else self.since_bulk + interactive
+            if self._is_turn_of_bulk() and not bulk:
+                bulk = self._grant(member, min(ask.bulk, 1), self._free(ask, now, share=0.0), now)
+            bulk += self._grant(member, ask.bulk - bulk, self._free(ask, now, share=ask.reserve), now)
+        self.since_bulk = 0 if bulk else min(BULK_SHARE, self.since_bulk + interactive)
         self._note_hunger(member, ask, interactive, bulk, now)
         missing = interactive < ask.interactive or bulk < ask.bulk
         again_in = self._again_in(ask, now) if missing else LOOK
@@ -259,8 +260,9 @@ class Ledger:
 
     def _again_in(self, ask: Ask, now: float) -> float:
         window = self.window
-        look = window.next_look(now, ask.reserve if ask.bulk else 0.0) - now
-        may_change = window.in_flight > 0 or window.spare > 0
+        floor = 0 if window.limit is None else min(ask.floor, window.limit - 1)
+        look = window.next_look(now, ask.reserve if ask.bulk else 0.0, floor) - now
+        may_change = window.in_flight > 0 or window.spare > floor
         spent = window.seen and window.lowest <= 0 and window.limit is not None
         return max(0.0, min(look, POLL if may_change and not spent else LOOK))
 

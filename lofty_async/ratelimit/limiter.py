@@ -28,21 +28,19 @@ from collections.abc import Callable
 from itertools import count
 from math import inf
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimitWaitTooLong
 from lofty_async.wire import RateState
 
 from .budget import Budget
-from .lanes import Deadlines, Lane, Queue, Waiter
+from .lanes import BULK_SHARE, Deadlines, Lane, Queue, Waiter
 from .permits import Permit, RateLimit, Waited
 from .shared import SharedBudget
 from .stores import Store
 from .window import UNBOUNDED
 
 log = logging.getLogger("lofty_async.ratelimit")
-
-BULK_SHARE: Final = 9  # interactive permits in a row after which bulk has its turn
 
 
 class RateLimiter:

@@ -14,15 +14,11 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final, TypeVar
 
+from lofty_async._locks import try_lock, unlock
 from lofty_async.errors import InvalidRequestError
 from lofty_async.wire import BASE_URL
 
 from .ledger import Ask, Grant, Ledger, Outcome
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock
-    fcntl = None  # type: ignore[assignment]  # the module or nothing
 
 R = TypeVar("R")
 
@@ -123,22 +119,18 @@ class FileStore(Store):
     @asynccontextmanager
     async def _locked(self) -> AsyncGenerator[None, None]:
         """Lock the file that the path names now, which may be another than the one that is open."""
-        if fcntl is None:
-            raise StoreFailed("this platform has no file locks")
         deadline = time.monotonic() + LOCK_PATIENCE
-        while not self._try_lock(fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        while not self._try_lock():
             if time.monotonic() > deadline:
                 raise StoreFailed(f"{self.path} is locked by another process")
             await asyncio.sleep(LOCK_PAUSE)
         try:
             yield
         finally:
-            fcntl.flock(self._open(), fcntl.LOCK_UN)
+            unlock(self._open())
 
-    def _try_lock(self, flock: Callable[[int, int], None], operation: int) -> bool:
-        try:
-            flock(self._open(), operation)
-        except BlockingIOError:
+    def _try_lock(self) -> bool:
+        if not try_lock(self._open()):
             return False
         if not self._is_in_place():
             self._close()

@@ -42,8 +42,8 @@ class Window:
     may count here or there, so they count here until their answer shows otherwise. `untold` landed without figures of
     this window; `covered` of those were sent before a request whose figures came, which therefore include them.
     `head_start` was spent by others before we came. `company` says that others spend beside us, as far as we
-    `watched`. A window that began
-    when it was believed to makes the next end `trusted`; one that did not, `doubted`, proves nothing by its own end.
+    `watched`. A window that began when it was believed to makes the next end `trusted`; one that did not, `doubted`,
+    proves nothing by its own end.
     """
 
     limit: int | None = None
