@@ -10,7 +10,8 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lofty_async.ratelimit.budget import Budget, Charge
+from lofty_async.ratelimit import Lane, Permit, RateLimiter
+from lofty_async.ratelimit.budget import Budget
 from lofty_async.ratelimit.window import ROUNDING
 from lofty_async.wire import RateState
 from tests.virtual import EPOCH, LoftyWindow
@@ -22,7 +23,7 @@ ROUTES = ["GET /a", "GET /b"]
 class Thorough(Budget):
     """Learns from every answer the long way."""
 
-    def _is_like_the_latest(self, charge: Charge, state: RateState, now: float) -> bool:  # noqa: ARG002 - none is
+    def _is_like_the_latest(self, permit: Permit, state: RateState, now: float) -> bool:  # noqa: ARG002 - none is
         return False
 
 
@@ -30,8 +31,8 @@ class Thorough(Budget):
 class Counting(Budget):
     short_ways: int = 0
 
-    def _is_like_the_latest(self, charge: Charge, state: RateState, now: float) -> bool:
-        is_like = super()._is_like_the_latest(charge, state, now)
+    def _is_like_the_latest(self, permit: Permit, state: RateState, now: float) -> bool:
+        is_like = super()._is_like_the_latest(permit, state, now)
         self.short_ways += is_like
         return is_like
 
@@ -42,31 +43,37 @@ class Pair:
 
     short: Counting = field(factory=Counting)
     long: Thorough = field(factory=Thorough)
-    under_way: list[tuple[Charge, Charge, tuple[int, RateState]]] = field(
-        factory=list[tuple[Charge, Charge, tuple[int, RateState]]]
+    under_way: list[tuple[Permit, Permit, tuple[int, RateState]]] = field(
+        factory=list[tuple[Permit, Permit, tuple[int, RateState]]]
     )
 
     def take(self, route: str, now: float, answer: tuple[int, RateState]) -> None:
-        for budget in (self.short, self.long):
+        ours, theirs = (Permit(0, Lane.INTERACTIVE, route, now, 0.0, RateLimiter()) for _ in range(2))
+        for budget, permit in ((self.short, ours), (self.long, theirs)):
             budget.window.roll(now)
-        self.under_way.append((self.short.take(route, now), self.long.take(route, now), answer))
+            budget.take(permit)
+        self.under_way.append((ours, theirs, answer))
 
     def end(self, place: int, what: str, now: float) -> None:
         ours, theirs, (status, state) = self.under_way.pop(place)
         refused = status == 429
         if now - ours.granted_at >= ROUNDING:
             what = "lost"  # the long way may take the figures of an answer as late as that for a newer window's
-        for budget, charge in ((self.short, ours), (self.long, theirs)):
+        for budget, permit in ((self.short, ours), (self.long, theirs)):
             match what:
                 case "answered":
-                    budget.settle(charge, state, refused=refused, now=now, wall=EPOCH + now)
+                    budget.settle(permit, state, refused=refused, now=now, wall=EPOCH + now)
                 case "lost":
-                    budget.lose(charge, now)
+                    budget.lose(permit, now)
                 case _:
-                    budget.release(charge)
+                    budget.release(permit)
 
     def check(self) -> None:
         assert standing(self.short) == pytest.approx(standing(self.long), abs=1e-5)
+
+    def check_at(self, now: float) -> None:
+        assert self.short.window.lets_one_go(now) == (self.long.window.free(now) > 0)
+        self.check()
 
 
 def standing(budget: Budget) -> dict[str, Any]:
@@ -108,7 +115,7 @@ def test_both_ways_lead_to_the_same(
                 server.handle(now)
             elif place < len(pair.under_way):
                 pair.end(place, what, now)
-            pair.check()
+            pair.check_at(now)
 
 
 def test_a_burst_goes_the_short_way_once_a_second_and_a_window_are_known() -> None:

@@ -391,5 +391,6 @@ def test_what_is_granted_and_accepted_never_exceeds_the_limit(
             underway.remove(chosen)
             window.release(chosen.spend)
         window.roll(now)
+        assert window.lets_one_go(now) == (window.free(now) > 0)
         assert window.in_flight == len(underway)
         assert 0 <= window.carried <= window.in_flight

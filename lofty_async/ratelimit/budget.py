@@ -13,21 +13,12 @@ from lofty_async.wire import RateState
 
 from .lanes import Lane
 from .pace import Pace
+from .permits import Permit
 from .resets import ResetReader
-from .routes import WINDOW_LIKE, OwnSpend, Routes
-from .window import Spend, Window
+from .routes import WINDOW_LIKE, Routes
+from .window import Window
 
 log = logging.getLogger("lofty_async.ratelimit")
-
-
-@define
-class Charge:
-    """What one permit is counted in: the application's window, and its route's where that has a limit of its own."""
-
-    route: str
-    granted_at: float
-    spend: Spend
-    own: OwnSpend | None
 
 
 @define(eq=False)
@@ -51,7 +42,7 @@ class Budget:
     def is_free(self, now: float, *, leaves_reserve: bool, lane: Lane = Lane.INTERACTIVE) -> bool:  # noqa: ARG002 - for a shared budget
         """Whether one more request may go now, as far as it does not depend on its route."""
         window, pace = self.window, self.pace
-        if window.in_flight >= self.max_burst or window.free(now) < 1:
+        if window.in_flight >= self.max_burst or not window.lets_one_go(now):
             return False
         if pace.per_second is not None and pace.ready_at(now) > now:
             return False
@@ -63,46 +54,47 @@ class Budget:
         routes = self.routes
         return not (routes.pauses or routes.windows) or routes.ready_at(route, now) <= now
 
-    def take(self, route: str, now: float, lane: Lane = Lane.INTERACTIVE) -> Charge:  # noqa: ARG002 - for a shared budget
+    def take(self, permit: Permit) -> None:
         """Count one request as in flight; ask `is_free` and `is_open` first."""
+        now, routes = permit.granted_at, self.routes
         self.pace.note(now)
-        routes = self.routes
-        own = routes.take(route, now) if routes.pauses or routes.windows else None
-        return Charge(route, now, self.window.take(now), own)
+        if routes.pauses or routes.windows:
+            permit.own = routes.take(permit.route, now)
+        self.window.count(permit, now)
 
-    def release(self, charge: Charge) -> None:
+    def release(self, permit: Permit) -> None:
         """Take back a request that never left."""
-        self.window.release(charge.spend)
-        if charge.own:
-            charge.own.window.release(charge.own.spend)
-        self.routes.stop_trying(charge.route, charge.granted_at)
+        self.window.release(permit)
+        if permit.own:
+            permit.own.window.release(permit.own.spend)
+        self.routes.stop_trying(permit.route, permit.granted_at)
 
-    def lose(self, charge: Charge, now: float) -> None:
+    def lose(self, permit: Permit, now: float) -> None:
         """A request left and no answer came: the server may have counted it, so it is spent."""
-        self.window.lost(charge.spend, now)
-        if charge.own:
-            charge.own.window.lost(charge.own.spend, now)
-        self.routes.stop_trying(charge.route, charge.granted_at)
+        self.window.lost(permit, now)
+        if permit.own:
+            permit.own.window.lost(permit.own.spend, now)
+        self.routes.stop_trying(permit.route, permit.granted_at)
 
-    def settle(self, charge: Charge, state: RateState, *, refused: bool, now: float, wall: float) -> None:
+    def settle(self, permit: Permit, state: RateState, *, refused: bool, now: float, wall: float) -> None:
         """Learn from an answer."""
-        if not refused and self._is_like_the_latest(charge, state, now):
-            self.window.answered_alike(charge.spend, state.remaining or 0)
+        if not refused and self._is_like_the_latest(permit, state, now):
+            self.window.answered_alike(permit, state.remaining or 0)
             return
         if refused:
-            self.window.refused(charge.spend)
+            self.window.refused(permit)
         end = self.resets.end_of_window(state, now, wall)
-        told = self._learn(charge, state, end, refused=refused, now=now)
+        told = self._learn(permit, state, end, refused=refused, now=now)
         if refused:
-            self._hold_back(charge, state, told=told, now=now)
+            self._hold_back(permit, state, told=told, now=now)
         else:
-            self._resume(charge, now)
+            self._resume(permit, now)
 
-    def _is_like_the_latest(self, charge: Charge, state: RateState, now: float) -> bool:
+    def _is_like_the_latest(self, permit: Permit, state: RateState, now: float) -> bool:
         """Whether an answer tells nothing but another Remaining, as most do in a burst."""
-        window, routes, serial = self.window, self.routes, charge.spend.serial
+        window, routes, serial = self.window, self.routes, permit.serial
         return (
-            self._latest.get(charge.route) == (serial, state.limit, state.reset, state.server_time)
+            self._latest.get(permit.route) == (serial, state.limit, state.reset, state.server_time)
             and serial == window.serial
             and state.limit == window.limit
             and state.remaining is not None
@@ -138,60 +130,60 @@ class Budget:
     def _floor(self) -> int:
         return 0 if self.window.limit is None else min(self.floor, self.window.limit - 1)
 
-    def _learn(self, charge: Charge, state: RateState, end: float | None, *, refused: bool, now: float) -> bool:
+    def _learn(self, permit: Permit, state: RateState, end: float | None, *, refused: bool, now: float) -> bool:
         """Take in an answer's figures; whether it had any."""
         remaining = 0 if refused and state.remaining is None else state.remaining
         limit = state.limit or (self.window.limit if state.remaining is not None else None)
         if limit is None or remaining is None:
-            self._learn_nothing(charge, refused=refused, now=now)
+            self._learn_nothing(permit, refused=refused, now=now)
             return False
         application = None if self.window.limit_is_guess else self.window.limit
-        if self.routes.has_own_limit(charge.route, limit, application):
-            own = self.routes.own_window(charge.route, charge.own, now)
+        if self.routes.has_own_limit(permit.route, limit, application):
+            own = self.routes.own_window(permit.route, permit.own, now)
             if refused:
                 own.window.refused(own.spend)
             own.window.answered(own.spend, limit, remaining, end, now)
             # It may count in the application's window as well: the answers of other routes will tell.
-            self.window.answered_silently(charge.spend, now, refused=refused)
+            self.window.answered_silently(permit, now, refused=refused)
             return True
         if limit != application:
             log.info("the application's rate limit is %d requests per window (was %s)", limit, application)
             self.routes.cede(self.window, limit)
-        is_current = self.window.answered(charge.spend, limit, remaining, end, now)
-        self._latest.pop(charge.route, None)
+        is_current = self.window.answered(permit, limit, remaining, end, now)
+        self._latest.pop(permit.route, None)
         if is_current and None not in (state.limit, state.reset, state.server_time):
-            self._latest[charge.route] = (charge.spend.serial, state.limit, state.reset, state.server_time)
+            self._latest[permit.route] = (permit.serial, state.limit, state.reset, state.server_time)
         return True
 
-    def _learn_nothing(self, charge: Charge, *, refused: bool, now: float) -> None:
-        self.window.answered_silently(charge.spend, now, refused=refused)
-        if charge.own:
+    def _learn_nothing(self, permit: Permit, *, refused: bool, now: float) -> None:
+        self.window.answered_silently(permit, now, refused=refused)
+        if permit.own:
             if refused:
-                charge.own.window.refused(charge.own.spend)
-            charge.own.window.answered_silently(charge.own.spend, now, refused=refused)
+                permit.own.window.refused(permit.own.spend)
+            permit.own.window.answered_silently(permit.own.spend, now, refused=refused)
 
-    def _hold_back(self, charge: Charge, state: RateState, *, told: bool, now: float) -> None:
+    def _hold_back(self, permit: Permit, state: RateState, *, told: bool, now: float) -> None:
         """After a refusal: wait for the window, for the second, or for as long as it takes to find out."""
         until = now + (state.retry_after or 0.0)
         if not told:
             if not self.window.fall_short():
-                self._pause(charge, until, now)
-            self.routes.stop_trying(charge.route, charge.granted_at)
+                self._pause(permit, until, now)
+            self.routes.stop_trying(permit.route, permit.granted_at)
             return
-        self.routes.pauses.pop(charge.route, None)
-        self.routes.windows.get(charge.route, self.window).hold(until)
+        self.routes.pauses.pop(permit.route, None)
+        self.routes.windows.get(permit.route, self.window).hold(until)
         if state.remaining:
             self.pace.trip(now)
 
-    def _pause(self, charge: Charge, until: float, now: float) -> None:
+    def _pause(self, permit: Permit, until: float, now: float) -> None:
         if self.window.limit is None:
             self.window.hold(until)
         accepted = self.window.sent - self.window.in_flight
-        if self.routes.pause(charge.route, charge.granted_at, accepted, until, now):
+        if self.routes.pause(permit.route, permit.granted_at, accepted, until, now):
             self.pace.trip(now)
 
-    def _resume(self, charge: Charge, now: float) -> None:
-        pause = self.routes.resume(charge.route, charge.granted_at)
+    def _resume(self, permit: Permit, now: float) -> None:
+        pause = self.routes.resume(permit.route, permit.granted_at)
         if pause and self.window.limit is None and now - pause.began >= WINDOW_LIKE:
             self.pace = Pace()
             self.window.guess(pause.accepted, now)

@@ -180,7 +180,9 @@ class RateLimiter:
 
     def _grant(self, number: int, lane: Lane, route: str, waited: float, now: float) -> Permit:
         self._since_bulk = self._since_bulk + 1 if lane is Lane.INTERACTIVE else 0
-        return Permit(number, lane, route, waited, self, self._budget.take(route, now, lane))
+        permit = Permit(number, lane, route, now, waited, self)
+        self._budget.take(permit)
+        return permit
 
     async def _queue(self, waiter: Waiter[Permit]) -> Permit:
         self._queues[waiter.lane].add(waiter)
@@ -298,16 +300,16 @@ class RateLimiter:
 
     def release(self, permit: Permit) -> None:
         """Take back a permit whose request never left; callers say `permit.release()`."""
-        self._budget.release(permit.charge)
+        self._budget.release(permit)
         self._go_on()
 
     def settle(self, permit: Permit, state: RateState | None, *, refused: bool) -> None:
         """Learn from an answer; callers say `permit.settle(…)`."""
         now = self._clock()
         if state is None:
-            self._budget.lose(permit.charge, now)
+            self._budget.lose(permit, now)
         else:
-            self._budget.settle(permit.charge, state, refused=refused, now=now, wall=self._wall())
+            self._budget.settle(permit, state, refused=refused, now=now, wall=self._wall())
         self._go_on()
 
     def _go_on(self) -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from lofty_async.wire import RateState
 
-from .budget import Charge
 from .lanes import Lane
+from .routes import OwnSpend
 
 
 @frozen
@@ -45,15 +45,22 @@ class Issuer(Protocol):
 
 @define(eq=False)
 class Permit:
-    """The right to send one request now. It ends in `settle` or `release`, once; ending it again does nothing."""
+    """The right to send one request now. It ends in `settle` or `release`, once; ending it again does nothing.
+
+    It is what the request spends: of the application's window, and of its route's, where that has a limit of its own.
+    """
 
     number: int
     lane: Lane
     route: str
+    granted_at: float
     waited: float
     limiter: Issuer
-    charge: Charge
-    is_open: bool = True
+    serial: int = field(default=-1, init=False)
+    lowest: int | None = field(default=None, init=False)
+    untold: int = field(default=0, init=False)
+    own: OwnSpend | None = field(default=None, init=False)
+    is_open: bool = field(default=True, init=False)
 
     def settle(self, state: RateState | None = None, *, refused: bool = False) -> None:
         """The request left; `state` is what its answer said, `refused` whether it said that nothing is left.

@@ -18,9 +18,10 @@ from attrs import define, field, frozen
 
 from lofty_async.wire import RateState
 
-from .budget import Budget, Charge
+from .budget import Budget
 from .lanes import Lane
 from .ledger import Ask, Grant, Outcome, What
+from .permits import Permit
 from .resets import WINDOW
 from .stores import Store, StoreFailed
 from .window import Spend
@@ -44,13 +45,6 @@ class Ticket:
     epoch: str
 
 
-@define
-class SharedCharge(Charge):
-    """A charge that the store knows of; without a ticket it was made while the store was away."""
-
-    ticket: Ticket | None = None
-
-
 @define(eq=False)
 class SharedBudget(Budget):
     """A budget whose permits come from a store. `on_change` is called when more may be free than before."""
@@ -62,6 +56,7 @@ class SharedBudget(Budget):
     _process: int = field(factory=os.getpid)
     is_away: bool = False
     _tickets: dict[Lane, list[Ticket]] = field(factory=lambda: {lane: list[Ticket]() for lane in Lane})
+    _used: dict[Permit, Ticket] = field(factory=dict[Permit, Ticket])
     _wants: dict[Lane, int] = field(factory=lambda: dict.fromkeys(Lane, 0))
     _outcomes: deque[tuple[Outcome, float]] = field(factory=lambda: deque(maxlen=MOST_OUTCOMES))
     _denied: set[Lane] = field(factory=set[Lane])
@@ -78,32 +73,32 @@ class SharedBudget(Budget):
         in_hand = bool(self._tickets[lane]) and self.window.in_flight < self.max_burst
         return in_hand and self.pace.ready_at(now) <= now
 
-    def take(self, route: str, now: float, lane: Lane = Lane.INTERACTIVE) -> Charge:
+    def take(self, permit: Permit) -> None:
         self._is_closed = False
-        charge = super().take(route, now, lane)
-        ticket = self._tickets[lane].pop() if self._tickets[lane] else None
-        return SharedCharge(charge.route, charge.granted_at, charge.spend, charge.own, ticket)
+        super().take(permit)
+        if tickets := self._tickets[permit.lane]:
+            self._used[permit] = tickets.pop()
 
-    def release(self, charge: Charge) -> None:
-        super().release(charge)
-        self._report(charge, "released")
+    def release(self, permit: Permit) -> None:
+        super().release(permit)
+        self._report(permit, "released")
 
-    def lose(self, charge: Charge, now: float) -> None:
-        super().lose(charge, now)
-        self._report(charge, "silent")
+    def lose(self, permit: Permit, now: float) -> None:
+        super().lose(permit, now)
+        self._report(permit, "silent")
 
-    def settle(self, charge: Charge, state: RateState, *, refused: bool, now: float, wall: float) -> None:
-        super().settle(charge, state, refused=refused, now=now, wall=wall)
+    def settle(self, permit: Permit, state: RateState, *, refused: bool, now: float, wall: float) -> None:
+        super().settle(permit, state, refused=refused, now=now, wall=wall)
         end = self.resets.end_of_window(state, now, wall)
         left = None if end is None else end - now
         remaining = 0 if refused and state.remaining is None else state.remaining
         limit = state.limit or self.window.limit
-        if charge.route in self.routes.windows:
-            self._report(charge, "silent", refused=refused)
+        if permit.route in self.routes.windows:
+            self._report(permit, "silent", refused=refused)
         elif limit is None or remaining is None:
-            self._report(charge, "silent", refused=refused, hold=None if limit else state.retry_after)
+            self._report(permit, "silent", refused=refused, hold=None if limit else state.retry_after)
         else:
-            self._report(charge, "answered", limit, remaining, left, refused=refused, hold=state.retry_after)
+            self._report(permit, "answered", limit, remaining, left, refused=refused, hold=state.retry_after)
 
     def next_look(self, now: float, routes: Iterable[str], *, leaves_reserve: bool) -> float:
         if self.is_away:
@@ -152,7 +147,7 @@ class SharedBudget(Budget):
 
     def _report(
         self,
-        charge: Charge,
+        permit: Permit,
         what: What,
         limit: int = 0,
         remaining: int = 0,
@@ -161,7 +156,7 @@ class SharedBudget(Budget):
         refused: bool = False,
         hold: float | None = None,
     ) -> None:
-        ticket = charge.ticket if isinstance(charge, SharedCharge) else None
+        ticket = self._used.pop(permit, None)
         if ticket is None and what != "answered":
             return  # the store never counted it, and there is nothing to learn from it
         if self._is_closed:

@@ -4,7 +4,7 @@ Times are seconds of one monotonic clock. Ends of windows are upper bounds (see 
 """
 
 from math import inf
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import define
 
@@ -24,12 +24,20 @@ WATCH: Final = 2.0  # seconds of a window after which others that spend would ha
 TAPER: Final = 8  # one part of the rest in flight at once, in company: others do not see it yet
 
 
-@define
-class Spend:
-    """What a permit remembers of the window it was granted in, and how that stood then."""
+class Spent(Protocol):
+    """What a request remembers of the window that it is counted in, and how that stood then."""
 
     serial: int
     lowest: int | None
+    untold: int
+
+
+@define
+class Spend:
+    """The same as a value of its own."""
+
+    serial: int = -1
+    lowest: int | None = None
     untold: int = 0
 
 
@@ -112,6 +120,15 @@ class Window:
             return 0
         return fresh
 
+    def lets_one_go(self, now: float) -> bool:
+        """Whether any are free; asked before every request, so that in the usual case they are not counted."""
+        if self.seen and self.ends_at is not None and self.held_until <= now < self.ends_at:
+            is_alone = self.watched and not (self.company or self.company_before)
+            most = self.lowest if is_alone else self.lowest // TAPER
+            if self.in_flight < most and self.in_flight < self.lowest - self.untold + self.covered:
+                return True
+        return self.free(now) > 0
+
     @property
     def remaining(self) -> int:
         """What the server would tell if it were asked now, before what is in flight."""
@@ -168,49 +185,56 @@ class Window:
 
     def take(self, now: float) -> Spend:
         """Count one request as in flight; ask `free` first."""
+        spend = Spend()
+        self.count(spend, now)
+        return spend
+
+    def count(self, spend: Spent, now: float) -> None:
+        """Count one request as in flight, and note in `spend` how things stand."""
         self.in_flight += 1
         self.sent += 1
         if self.probed_at is None:
             self.probed_at = now
         if self.ends_at is None:
             self.assume_end(now)
-        return Spend(self.serial, self.lowest if self.seen else None, self.untold)
+        spend.serial, spend.untold = self.serial, self.untold
+        spend.lowest = self.lowest if self.seen else None
 
     def assume_end(self, now: float) -> None:
         """Should no answer tell the end: what was sent falls into some window, and that is over by then."""
         if self.ends_at is None:
             self.ends_at, self.end_is_assumed = now + self.length_or_default, True
 
-    def release(self, spend: Spend) -> None:
+    def release(self, spend: Spent) -> None:
         """Take back a permit whose request never left."""
         self._land(spend)
         self.sent = max(self.in_flight, self.sent - 1) if spend.serial == self.serial else self.sent
 
-    def _land(self, spend: Spend) -> None:
+    def _land(self, spend: Spent) -> None:
         self.in_flight -= 1
         if spend.serial != self.serial:
             self.carried -= 1
 
-    def refused(self, spend: Spend) -> None:
+    def refused(self, spend: Spent) -> None:
         """The server turned one away, and does not count it; say so before its figures."""
         if spend.serial == self.serial:
             self.sent -= 1
 
-    def answered_silently(self, spend: Spend, now: float, *, refused: bool = False) -> None:
+    def answered_silently(self, spend: Spent, now: float, *, refused: bool = False) -> None:
         """An answer without figures of this window: the request counts as spent until figures say otherwise."""
         self.blind = self.blind or self.limit is None
         self.lost(spend, now)
         if refused:
             self.untold -= 1
 
-    def lost(self, spend: Spend, now: float) -> None:
+    def lost(self, spend: Spent, now: float) -> None:
         """No answer came; the request counts as spent all the same."""
         self.roll(now)
         self._land(spend)
         self.untold += 1
         self.assume_end(now)
 
-    def answered(self, spend: Spend, limit: int, remaining: int, end: float | None, now: float) -> bool:
+    def answered(self, spend: Spent, limit: int, remaining: int, end: float | None, now: float) -> bool:
         """Learn from an answer's figures; `end` is the upper bound that its reset header gives.
 
         Returns whether they are this window's.
@@ -231,7 +255,7 @@ class Window:
         self._see(limit, min(remaining, limit), end, now)
         return True
 
-    def answered_alike(self, spend: Spend, remaining: int) -> None:
+    def answered_alike(self, spend: Spent, remaining: int) -> None:
         """Learn what `answered` would from one that tells this window's limit and end as one before it did."""
         self.in_flight -= 1
         # After every answer of a burst: `min` and `max` would take as long as the rest of it.
@@ -247,7 +271,7 @@ class Window:
         # A length seen only at a window's end is too short; whole seconds part readings of one end all the same.
         return abs(one - other) < max(self.length_or_default / 2, ROUNDING)
 
-    def _hear_from_window_before(self, spend: Spend, remaining: int, end: float, now: float) -> None:
+    def _hear_from_window_before(self, spend: Spent, remaining: int, end: float, now: float) -> None:
         """A late answer of the window before, or one that was sent after the end we believed in: that was early."""
         if spend.serial == self.serial and not self.seen:
             self.bias = min(LATEST_BIAS, self.bias + EARLY_STEP)
@@ -256,7 +280,7 @@ class Window:
             self.lowest, self.seen = remaining, True
             self.trusted, self.doubted = False, True
 
-    def _is_of_newer_window(self, spend: Spend, remaining: int, end: float | None) -> bool:
+    def _is_of_newer_window(self, spend: Spent, remaining: int, end: float | None) -> bool:
         if not self.seen or self.ends_at is None:
             return False
         if end is not None and not self.end_is_assumed:
