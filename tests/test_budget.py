@@ -23,7 +23,7 @@ ROUTES = ["GET /a", "GET /b"]
 class Thorough(Budget):
     """Learns from every answer the long way."""
 
-    def _is_like_the_latest(self, permit: Permit, state: RateState, now: float) -> bool:  # noqa: ARG002 - none is
+    def settle_alike(self, permit: Permit, state: RateState, now: float) -> bool:  # noqa: ARG002 - none is
         return False
 
 
@@ -31,10 +31,10 @@ class Thorough(Budget):
 class Counting(Budget):
     short_ways: int = 0
 
-    def _is_like_the_latest(self, permit: Permit, state: RateState, now: float) -> bool:
-        is_like = super()._is_like_the_latest(permit, state, now)
-        self.short_ways += is_like
-        return is_like
+    def settle_alike(self, permit: Permit, state: RateState, now: float) -> bool:
+        is_alike = super().settle_alike(permit, state, now)
+        self.short_ways += is_alike
+        return is_alike
 
 
 @define
@@ -62,7 +62,8 @@ class Pair:
         for budget, permit in ((self.short, ours), (self.long, theirs)):
             match what:
                 case "answered":
-                    budget.settle(permit, state, refused=refused, now=now, wall=EPOCH + now)
+                    if refused or not budget.settle_alike(permit, state, now):
+                        budget.settle(permit, state, refused=refused, now=now, wall=EPOCH + now)
                 case "lost":
                     budget.lose(permit, now)
                 case _:

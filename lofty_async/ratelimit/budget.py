@@ -76,11 +76,24 @@ class Budget:
             permit.own.window.lost(permit.own.spend, now)
         self.routes.stop_trying(permit.route, permit.granted_at)
 
+    def settle_alike(self, permit: Permit, state: RateState, now: float) -> bool:
+        """Learn from an answer that tells nothing but another Remaining, as most do in a burst; whether it was such."""
+        window, routes, serial = self.window, self.routes, permit.serial
+        if (
+            self._latest.get(permit.route) != (serial, state.limit, state.reset, state.server_time)
+            or serial != window.serial
+            or state.limit != window.limit
+            or state.remaining is None
+            or (window.ends_at is not None and now >= window.ends_at)
+            or routes.pauses
+            or routes.windows
+        ):
+            return False
+        window.answered_alike(permit, state.remaining)
+        return True
+
     def settle(self, permit: Permit, state: RateState, *, refused: bool, now: float, wall: float) -> None:
-        """Learn from an answer."""
-        if not refused and self._is_like_the_latest(permit, state, now):
-            self.window.answered_alike(permit, state.remaining or 0)
-            return
+        """Learn from any answer."""
         if refused:
             self.window.refused(permit)
         end = self.resets.end_of_window(state, now, wall)
@@ -89,18 +102,6 @@ class Budget:
             self._hold_back(permit, state, told=told, now=now)
         else:
             self._resume(permit, now)
-
-    def _is_like_the_latest(self, permit: Permit, state: RateState, now: float) -> bool:
-        """Whether an answer tells nothing but another Remaining, as most do in a burst."""
-        window, routes, serial = self.window, self.routes, permit.serial
-        return (
-            self._latest.get(permit.route) == (serial, state.limit, state.reset, state.server_time)
-            and serial == window.serial
-            and state.limit == window.limit
-            and state.remaining is not None
-            and (window.ends_at is None or now < window.ends_at)
-            and not (routes.pauses or routes.windows)
-        )
 
     async def aclose(self) -> None:
         """Let go of what the budget holds open."""

@@ -308,7 +308,7 @@ class RateLimiter:
         now = self._clock()
         if state is None:
             self._budget.lose(permit, now)
-        else:
+        elif refused or not self._budget.settle_alike(permit, state, now):
             self._budget.settle(permit, state, refused=refused, now=now, wall=self._wall())
         self._go_on()
 

@@ -87,8 +87,12 @@ class SharedBudget(Budget):
         super().lose(permit, now)
         self._report(permit, "silent")
 
+    def settle_alike(self, permit: Permit, state: RateState, now: float) -> bool:  # noqa: ARG002 - the store is told all
+        return False
+
     def settle(self, permit: Permit, state: RateState, *, refused: bool, now: float, wall: float) -> None:
-        super().settle(permit, state, refused=refused, now=now, wall=wall)
+        if refused or not super().settle_alike(permit, state, now):
+            super().settle(permit, state, refused=refused, now=now, wall=wall)
         end = self.resets.end_of_window(state, now, wall)
         left = None if end is None else end - now
         remaining = 0 if refused and state.remaining is None else state.remaining
