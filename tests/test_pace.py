@@ -5,7 +5,7 @@ from lofty_async.ratelimit.pace import FORGET, MEMORY, PATIENCE, SECOND, Pace
 
 def burst(pace: Pace, count: int, at: float = 0.0) -> None:
     for _ in range(count):
-        pace.note(at)
+        pace.sent.append(at)
 
 
 def tripped(count: int, refused: int) -> Pace:

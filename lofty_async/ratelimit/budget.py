@@ -11,7 +11,7 @@ from attrs import define, field
 
 from lofty_async.wire import RateState
 
-from .lanes import Lane
+from .lanes import BULK, Lane
 from .pace import Pace
 from .permits import Permit
 from .resets import ResetReader
@@ -39,13 +39,17 @@ class Budget:
     # By route, the serial of the window and the figures of it that the latest answer told, besides Remaining.
     _latest: dict[str, tuple[object, ...]] = field(factory=dict[str, "tuple[object, ...]"])
 
-    def is_free(self, now: float, *, leaves_reserve: bool, lane: Lane = Lane.INTERACTIVE) -> bool:  # noqa: ARG002 - for a shared budget
-        """Whether one more request may go now, as far as it does not depend on its route."""
+    def is_free(self, now: float, lane: Lane, *, is_due: bool = False) -> bool:
+        """Whether one more request may go now, as far as it does not depend on its route.
+
+        Where it `is_due`, a bulk one need not leave the reserve.
+        """
         window, pace = self.window, self.pace
         if window.in_flight >= self.max_burst or not window.lets_one_go(now):
             return False
         if pace.per_second is not None and pace.ready_at(now) > now:
             return False
+        leaves_reserve = lane is BULK and not is_due
         if leaves_reserve or self.floor:
             return window.spare > window.kept(now, self.reserve if leaves_reserve else 0.0, self.floor)
         return True
@@ -57,7 +61,7 @@ class Budget:
     def take(self, permit: Permit) -> None:
         """Count one request as in flight; ask `is_free` and `is_open` first."""
         now, routes = permit.granted_at, self.routes
-        self.pace.note(now)
+        self.pace.sent.append(now)
         if routes.pauses or routes.windows:
             permit.own = routes.take(permit.route, now)
         self.window.count(permit, now)

@@ -34,7 +34,7 @@ from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimit
 from lofty_async.wire import RateState
 
 from .budget import Budget
-from .lanes import BULK_SHARE, Deadlines, Lane, Queue, Waiter
+from .lanes import BULK, BULK_SHARE, INTERACTIVE, Deadlines, Lane, Queue, Waiter
 from .permits import Permit, RateLimit, Waited
 from .shared import SharedBudget
 from .stores import Store
@@ -79,7 +79,7 @@ class RateLimiter:
             self._shared = SharedBudget(reserve, floor, max_burst, store=store, clock=clock, on_change=self._pump)
             self._budget = self._shared
         self._interactive, self._bulk = Queue[Permit](), Queue[Permit]()
-        self._queues = {Lane.INTERACTIVE: self._interactive, Lane.BULK: self._bulk}
+        self._queues = {INTERACTIVE: self._interactive, BULK: self._bulk}
         self._deadlines: Deadlines[Permit] = Deadlines()
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -101,7 +101,7 @@ class RateLimiter:
         self,
         route: str = "",
         *,
-        lane: Lane = Lane.INTERACTIVE,
+        lane: Lane = INTERACTIVE,
         max_wait: float | None = None,
         returning: Permit | None = None,
     ) -> Permit:
@@ -126,7 +126,7 @@ class RateLimiter:
         return await self._queue(Waiter(number, lane, route, now, future, max_wait, questions))
 
     def acquire_now(
-        self, route: str = "", *, lane: Lane = Lane.INTERACTIVE, returning: Permit | None = None
+        self, route: str = "", *, lane: Lane = INTERACTIVE, returning: Permit | None = None
     ) -> Permit | None:
         """What `acquire` gives to a call that need not wait; `None` where it has to."""
         now = self._clock()
@@ -134,7 +134,7 @@ class RateLimiter:
             self._adopt_loop()
         if self._interactive.size or self._bulk.size:
             return None
-        if not self._may_go(lane, now) or not self._budget.is_open(route, now):
+        if not self._budget.is_free(now, lane) or not self._budget.is_open(route, now):
             return None
         return self._grant(returning.number if returning else next(self._numbers), lane, route, 0.0, now)
 
@@ -151,7 +151,7 @@ class RateLimiter:
             in_flight=window.in_flight,
         )
 
-    def predict(self, lane: Lane = Lane.INTERACTIVE, route: str | None = None) -> float:
+    def predict(self, lane: Lane = INTERACTIVE, route: str | None = None) -> float:
         """Seconds that a call coming now would wait at least, by what is known."""
         now = self._clock()
         return self._budget.predict(self._ahead(lane, route, now), route, now)
@@ -163,7 +163,7 @@ class RateLimiter:
             return UNBOUNDED if name == route else self._budget.routes.room(name, now)
 
         interactive = self._interactive.count(room)
-        if lane is Lane.INTERACTIVE:
+        if lane is INTERACTIVE:
             return interactive
         bulk = self._bulk.count(room)
         return bulk + max(0, min(interactive, BULK_SHARE * (bulk + 1) - self._since_bulk))
@@ -171,15 +171,11 @@ class RateLimiter:
     def _waiting(self) -> int:
         return self._interactive.size + self._bulk.size
 
-    def _may_go(self, lane: Lane, now: float) -> bool:
-        leaves_reserve = lane is Lane.BULK and not self._is_turn_of_bulk()
-        return self._budget.is_free(now, leaves_reserve=leaves_reserve, lane=lane)
-
     def _is_turn_of_bulk(self) -> bool:
         return self._since_bulk >= BULK_SHARE and self._bulk.size > 0
 
     def _grant(self, number: int, lane: Lane, route: str, waited: float, now: float) -> Permit:
-        self._since_bulk = self._since_bulk + 1 if lane is Lane.INTERACTIVE else 0
+        self._since_bulk = self._since_bulk + 1 if lane is INTERACTIVE else 0
         permit = Permit(number, lane, route, now, waited, self)
         self._budget.take(permit)
         return permit
@@ -245,9 +241,9 @@ class RateLimiter:
             log.exception("on_wait failed")
 
     def _next_waiter(self, now: float) -> Waiter[Permit] | None:
-        lanes = (Lane.BULK, Lane.INTERACTIVE) if self._is_turn_of_bulk() else (Lane.INTERACTIVE, Lane.BULK)
-        for lane in lanes:
-            if len(self._queues[lane]) and self._may_go(lane, now):
+        is_turn_of_bulk = self._is_turn_of_bulk()
+        for lane in (BULK, INTERACTIVE) if is_turn_of_bulk else (INTERACTIVE, BULK):
+            if len(self._queues[lane]) and self._budget.is_free(now, lane, is_due=is_turn_of_bulk):
                 waiter = self._queues[lane].first(lambda route: self._budget.is_open(route, now))
                 if waiter:
                     return waiter
@@ -301,7 +297,8 @@ class RateLimiter:
     def release(self, permit: Permit) -> None:
         """Take back a permit whose request never left; callers say `permit.release()`."""
         self._budget.release(permit)
-        self._go_on()
+        if self._interactive.size or self._bulk.size:
+            self._pump()
 
     def settle(self, permit: Permit, state: RateState | None, *, refused: bool) -> None:
         """Learn from an answer; callers say `permit.settle(…)`."""
@@ -310,9 +307,6 @@ class RateLimiter:
             self._budget.lose(permit, now)
         elif refused or not self._budget.settle_alike(permit, state, now):
             self._budget.settle(permit, state, refused=refused, now=now, wall=self._wall())
-        self._go_on()
-
-    def _go_on(self) -> None:
         if self._interactive.size or self._bulk.size:
             self._pump()
 

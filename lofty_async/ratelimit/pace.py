@@ -19,7 +19,8 @@ class Pace:
     """How many may be sent within any one second; `None` until a burst was refused.
 
     A burst of which some were refused tells the limit: its size less those. `tripped` is the lowest pace known to be
-    too much, found at `tripped_at`; `cautious` is where the last trip left the pace at once.
+    too much, found at `tripped_at`; `cautious` is where the last trip left the pace at once. `sent` are the times of the
+    latest requests.
     """
 
     per_second: int | None = None
@@ -29,10 +30,7 @@ class Pace:
     burst: int = 0
     refused: int = 0
     cautious: int = 1
-    _sent: deque[float] = field(factory=lambda: deque[float](maxlen=FORGET), alias="sent")
-
-    def note(self, now: float) -> None:
-        self._sent.append(now)
+    sent: deque[float] = field(factory=lambda: deque[float](maxlen=FORGET))
 
     def trip(self, now: float) -> None:
         """A burst was refused, or one more request of it."""
@@ -53,10 +51,10 @@ class Pace:
         self._rise(now)
         if self.per_second is None or self._within(now) < self.per_second:
             return now
-        return self._sent[-self.per_second] + SECOND
+        return self.sent[-self.per_second] + SECOND
 
     def _within(self, now: float) -> int:
-        return sum(1 for sent in self._sent if sent > now - SECOND)
+        return sum(1 for sent in self.sent if sent > now - SECOND)
 
     def _rise(self, now: float) -> None:
         if self.per_second is None or now - self.changed_at < PATIENCE:

@@ -67,9 +67,9 @@ class SharedBudget(Budget):
     _pump: asyncio.Task[None] | None = None
     _is_closed: bool = False
 
-    def is_free(self, now: float, *, leaves_reserve: bool, lane: Lane = Lane.INTERACTIVE) -> bool:
+    def is_free(self, now: float, lane: Lane, *, is_due: bool = False) -> bool:
         if self.is_away:
-            return super().is_free(now, leaves_reserve=leaves_reserve, lane=lane)
+            return super().is_free(now, lane, is_due=is_due)
         in_hand = bool(self._tickets[lane]) and self.window.in_flight < self.max_burst
         return in_hand and self.pace.ready_at(now) <= now
 
