@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from lofty_async.dispatch.watch import Closed, DeadlinePassed, Watch
+from lofty_async.dispatch.watch import Closed, DeadlinePassed, Watch, Watched
 from tests.virtual import VirtualLoop, now, run
 
 
 async def watched(watch: Watch, seconds: float | None, work: Awaitable[None]) -> str:
     """How the work ended, and when, as a call would see it."""
-    call = watch.begin()
+    call = Watched()
+    watch.begin(call)
     try:
         if seconds is not None:
             watch.end_within(call, seconds)

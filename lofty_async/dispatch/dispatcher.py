@@ -63,18 +63,19 @@ class Dispatcher:
 
         Raises: every `CallError`, with request, attempts and waiting time filled in.
         """
-        journey = Journey(request, options, self._watch.begin())
+        journey = Journey(request, options)
+        self._watch.begin(journey)
         try:
             while (answer := await self._once(journey)) is AGAIN:
                 pass
         except asyncio.CancelledError:
-            if not journey.watched.was_ended_by(Closed):
+            if not journey.was_ended_by(Closed):
                 raise
         else:
             self._budget.earn()
             return answer
         finally:
-            self._watch.finish(journey.watched)
+            self._watch.finish(journey)
         raise journey.told(_closed_during(journey))
 
     async def close(self) -> None:
@@ -94,14 +95,21 @@ class Dispatcher:
             raise errors.ClientClosedError("the client was closed", request=journey.request.label)
         route, lane = journey.request.route.label, journey.options.lane
         permit = self.limiter.acquire_now(route, lane=lane, returning=journey.refused) or await self._admit(journey)
-        authorization = self._ready(permit) or await self._authorise(permit, journey)
+        try:
+            authorization = self.auth.ready() or await self.auth.fetch(self.session.post_form)
+        except errors.CallError as error:
+            permit.release()
+            raise journey.told(error) from error.__cause__
+        except BaseException:
+            permit.release()
+            raise
         began = self._clock()
         try:
             reply = await self._send(permit, authorization, journey)
         except (errors.ConnectionFailed, errors.RequestTimeout) as error:
             journey.spent += self._clock() - began
             return await self._decide(journey, error, Failure(arrived=error.sent, passing=True))
-        refused = is_refusal(reply.status, reply.body)
+        refused = reply.status >= 400 and is_refusal(reply.status, reply.body)
         permit.settle(read_rate(reply.headers), refused=refused)
         if reply.status < 300:
             try:
@@ -145,42 +153,25 @@ class Dispatcher:
         if not self._waiting:
             self._waited += self._clock() - self._waiting_since
 
-    def _ready(self, permit: Permit) -> str | None:
-        try:
-            return self.auth.ready()
-        except BaseException:  # a credential may be the user's own
-            permit.release()
-            raise
-
-    async def _authorise(self, permit: Permit, journey: Journey) -> str:
-        try:
-            return await self.auth.fetch(self.session.post_form)
-        except errors.CallError as error:
-            permit.release()
-            raise journey.told(error) from error.__cause__
-        except BaseException:
-            permit.release()
-            raise
-
     async def _send(self, permit: Permit, authorization: str, journey: Journey) -> Reply:
         """Send once; where no answer comes, the permit ends here."""
         journey.attempts += 1
         self._requests += 1
         seconds = journey.options.timeout
         if seconds is not None:
-            self._watch.end_within(journey.watched, seconds)
+            self._watch.end_within(journey, seconds)
         departure = None if journey.request.route.repeatable else Departure()
         try:
             return await self.session.send(journey.request, authorization, seconds, departure)
         except asyncio.CancelledError:
             _end_unanswered(permit, sent=departure is None or departure.is_past)
-            if not journey.watched.was_ended_by(DeadlinePassed):
+            if not journey.was_ended_by(DeadlinePassed):
                 raise
         except BaseException as failure:
             _end_unanswered(permit, sent=_may_have_left(failure))
             raise
         finally:
-            journey.watched.deadline = inf
+            journey.deadline = inf
         sent = departure is None or departure.is_past
         raise errors.RequestTimeout(f"no answer within {seconds:g} s", timeout=seconds, sent=sent)
 

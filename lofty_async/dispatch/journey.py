@@ -24,10 +24,10 @@ class Options:
     lane: Lane = Lane.INTERACTIVE
 
 
-class Journey:
+class Journey(Watched):
     """What has become of one call so far."""
 
-    # The class's, not each instance's: most calls end well at once and never change them.
+    # As in Watched: most calls end well at once.
     attempts: int = 0
     failures: int = 0
     refusals: int = 0
@@ -38,8 +38,8 @@ class Journey:
     refused: Permit | None = None
     last: errors.CallError | None = None
 
-    def __init__(self, request: Request, options: Options, watched: Watched) -> None:
-        self.request, self.options, self.watched = request, options, watched
+    def __init__(self, request: Request, options: Options) -> None:
+        self.request, self.options = request, options
 
     def wait_left(self) -> float | None:
         most = self.options.max_wait

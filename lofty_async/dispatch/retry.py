@@ -99,4 +99,5 @@ class RetryBudget:
         return True
 
     def earn(self) -> None:
-        self.left = min(BUDGET, self.left + EARNED)
+        if self.left < BUDGET:
+            self.left = min(BUDGET, self.left + EARNED)

@@ -21,14 +21,15 @@ class Closed(Exception):  # noqa: N818 - it says what happened
     """The call's client was closed."""
 
 
-@define(eq=False)
 class Watched:
     """A call under way, in its task; `ended_by` says why it was cancelled from here."""
 
-    task: asyncio.Task[object]
-    cancelling: int
+    # The class's, not each instance's: most calls never change them.
     deadline: float = inf
     ended_by: type[Exception] | None = None
+
+    task: asyncio.Task[object]
+    cancelling: int
 
     def end(self, reason: type[Exception]) -> None:
         if self.ended_by is None and not self.task.get_loop().is_closed():
@@ -55,13 +56,12 @@ class Watch:
     _loop: asyncio.AbstractEventLoop | None = None
     _looks_at: float = inf
 
-    def begin(self) -> Watched:
+    def begin(self, call: Watched) -> None:
         """Watch the running task's call; `finish` it whatever happens."""
         task = asyncio.current_task()
         assert task is not None, "a coroutine that awaits a socket runs in a task"  # noqa: S101 - asyncio's own rule
-        call = Watched(task, task.cancelling())
+        call.task, call.cancelling = task, task.cancelling()
         self.calls[call] = None
-        return call
 
     def finish(self, call: Watched) -> None:
         del self.calls[call]
