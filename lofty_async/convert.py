@@ -84,7 +84,7 @@ def structure_list(kind: type[T], records: Any, *, path: str, request: str) -> t
         DecodeError: The value is not a list. Bad records do not raise.
     """
     items: list[T] = []
-    shape = _shape(kind)
+    shape: _Shape[T] = _shapes.get(kind) or _shape(kind)
     if records.__class__ is list and shape.has_read(records, items):
         return items, ()
     return items, tuple(_bad_among(shape, records, items, path, request))
@@ -191,10 +191,12 @@ class _Shape(Generic[T]):
 
     def has_read(self, records: list[Any], items: list[T]) -> bool:
         """Append the records to `items`, up to the first that is out of the ordinary; whether there was none."""
-        full = map(self._complete, records) if self._lacks_keys else records
+        full, before = map(self._complete, records) if self._lacks_keys else records, self._mark
         try:
-            self._fill(full, items.append, self._is_read_again(records))
-        except (KeyError, TypeError, ValueError):
+            self._mark = records[0].get(self._last_time) if records else None
+            # A hint only: the first record's last time is as in the list before, as on a page that is polled.
+            self._fill(full, items.append, self._mark is not None and self._mark == before)
+        except (AttributeError, KeyError, TypeError, ValueError):
             return False
         if self._lacks_keys:
             self._lacks_keys = any(self._nothing.keys() - record.keys() for record in records[:1])
@@ -216,15 +218,6 @@ class _Shape(Generic[T]):
                 except MisfitError as misfit:
                     bad += 1
                     yield len(items), misfit
-
-    def _is_read_again(self, records: list[Any]) -> bool:
-        """Whether the first record's last time is as in the list before, as on a page that is polled; a hint only."""
-        before = self._mark
-        try:
-            self._mark = records[0].get(self._last_time)
-        except (AttributeError, IndexError):
-            return False
-        return self._mark is not None and before == self._mark
 
     def read_in_detail(self, record: Any) -> T:
         """The same model by the ordinary way, or a misfit that says where the record is wrong."""

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable
 from operator import attrgetter
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from attrs import define
+from attrs import define, field
 
 from .checks import refuse
 from .convert import BadRecord, structure_list
@@ -114,12 +114,16 @@ class BaseListing(Generic[T]):
     kind: type[T]
     request: str
     at: tuple[str, ...]
+    place: str = field(init=False)
 
     is_whole = False
     stops_on_repeats = True
     shifts = False
 
     key = staticmethod(attrgetter("id"))
+
+    def __attrs_post_init__(self) -> None:
+        self.place = ".".join(self.at)
 
     def known_at(self, cursor: str | None) -> Iterable[Hashable]:  # noqa: ARG002 - for kinds whose cursor is a record
         return ()
@@ -142,11 +146,11 @@ class BaseListing(Generic[T]):
             return records
         if records in (None, "") and not self._is_notice(body):
             return []
-        raise DecodeError("expected a list", request=self.request, path=".".join(self.at), body=cut(repr(records)))
+        raise DecodeError("expected a list", request=self.request, path=self.place, body=cut(repr(records)))
 
     def _is_notice(self, body: dict[str, Any]) -> bool:
         return bool(self.at) and self.at[0] not in body and "message" in body
 
-    def _fetched(self, records: list[Any], following: str | None, total: int | None = None) -> Fetched[T]:
-        items, bad = structure_list(self.kind, records, path=".".join(self.at), request=self.request)
+    def _fetched(self, records: list[Any], following: str | None = None, total: int | None = None) -> Fetched[T]:
+        items, bad = structure_list(self.kind, records, path=self.place, request=self.request)
         return Fetched(items, bad, following, total)

@@ -27,7 +27,7 @@ class SingleListing(BaseListing[T]):
         return NO_PARAMS
 
     def read(self, cursor: str | None, body: Any) -> Fetched[T]:  # noqa: ARG002 - same
-        return self._fetched(self._records(body), None)
+        return self._fetched(self._records(body))
 
 
 @define(kw_only=True, eq=False)
@@ -42,7 +42,7 @@ class AfterIdListing(BaseListing[T]):
 
     def read(self, cursor: str | None, body: Any) -> Fetched[T]:  # noqa: ARG002 - the body tells the next one
         records = self._records(body)
-        fetched = self._fetched(records, None)
+        fetched = self._fetched(records)
         if len(records) < max(2, self.page_size):
             return fetched
         last_id = _last_id(records)

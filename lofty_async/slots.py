@@ -50,7 +50,7 @@ class SlotListing(BaseListing[MeetingSlot]):
 
     def read(self, cursor: str | None, body: Any) -> Fetched[MeetingSlot]:
         records = self._records(body)
-        fetched = self._fetched(records, None)
+        fetched = self._fetched(records)
         total = count_of(part(body, (*self.at[:-1], "total"), self.request)) or 0
         start, end = self._range(cursor)
         following = end - OVERLAP if end < self._end else end

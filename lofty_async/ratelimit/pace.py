@@ -19,8 +19,8 @@ class Pace:
     """How many may be sent within any one second; `None` until a burst was refused.
 
     A burst of which some were refused tells the limit: its size less those. `tripped` is the lowest pace known to be
-    too much, found at `tripped_at`; `cautious` is where the last trip left the pace at once. `sent` are the times of the
-    latest requests.
+    too much, found at `tripped_at`; `cautious` is where the last trip left the pace at once. `sent` are the times
+    of the latest requests.
     """
 
     per_second: int | None = None
