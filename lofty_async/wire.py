@@ -84,6 +84,7 @@ _RETRY_AFTER: Final = istr("Retry-After")
 
 # Beyond these a header makes no sense: windows are a minute, and milliseconds since 1970 have thirteen digits.
 _MOST_REQUESTS: Final = 1e9
+_FEW_DIGITS: Final = 9
 _LATEST_RESET: Final = 1e14
 _LONGEST_WAIT: Final = 86_400.0
 _NUMBER: Final = re.compile(r"\d{1,15}(\.\d{1,9})?", re.ASCII)
@@ -111,6 +112,8 @@ def _number(text: str | None, most: float) -> float | None:
 
 @lru_cache(maxsize=1024)  # the same few texts come with every answer
 def _count(text: str | None) -> int | None:
+    if text and text.isascii() and text.isdigit() and len(text) <= _FEW_DIGITS:
+        return int(text)
     value = _number(text, _MOST_REQUESTS)
     return int(value) if value is not None and value.is_integer() else None
 

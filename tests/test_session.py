@@ -1,6 +1,7 @@
 """Sends one request once: what goes out, and what is made of the ways in which no answer comes back."""
 
 import asyncio
+import gzip
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -177,6 +178,63 @@ async def test_what_is_no_http_holds_no_credential(authorization: str, line: byt
     assert caught.value.sent
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+
+
+LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKS = [b"5\r\n{\"a\":\r\n", b"7\r\n [1,2]}\r\n", b"0\r\n\r\n"]
+ZIPPED = gzip.compress(b'{"a": [1,2]}')
+GZIP = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(ZIPPED)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [LENGTH + b'{"a": [1,2]}'],
+        [LENGTH, b'{"a": [1,2]}'],
+        [LENGTH + b'{"a":', b" [1,2]}"],
+        [CHUNKED + b"".join(CHUNKS)],
+        [CHUNKED, *CHUNKS],
+        [CHUNKED + CHUNKS[0], b"".join(CHUNKS[1:])],
+        [GZIP + ZIPPED],
+        [GZIP, ZIPPED],
+    ],
+)
+async def test_a_body_is_read_whole_however_it_arrives(authorization: str, pieces: list[bytes]) -> None:
+    connections = 0
+
+    async def answer_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        for number in range(2):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+            if not number:
+                await reader.readuntil(b"\r\n\r\n")
+
+    async with serving(answer_twice) as url:
+        session = Session(url, "tests/1", None)
+        bodies = [(await session.send(ME, authorization, 5)).body for _ in range(2)]
+        await session.close()
+    assert bodies == [b'{"a": [1,2]}'] * 2
+    assert connections == 1
+
+
+@pytest.mark.parametrize(
+    "broken", [LENGTH + b'{"a":', CHUNKED + CHUNKS[0], CHUNKED + b"x\r\n", GZIP + b"x" * len(ZIPPED)]
+)
+async def test_half_a_body_is_none(authorization: str, broken: bytes) -> None:
+    async def break_off(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(broken)
+        await writer.drain()
+
+    async with serving(break_off) as url:
+        session = Session(url, "tests/1", None)
+        with pytest.raises(ConnectionFailed, match="broke") as caught:
+            await session.send(ME, authorization, 5)
+        await session.close()
+    assert caught.value.sent
 
 
 async def test_closed_before_and_under_a_request(

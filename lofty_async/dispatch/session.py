@@ -80,7 +80,10 @@ class Session:
                 allow_redirects=False,
                 raise_for_status=False,
             )
-            return Reply(response.status, response.headers, await response.read())
+            # A small body has come with its headers: to wait for it takes more than to look whether it is whole.
+            arrived = response.content
+            body = arrived.read_nowait() if arrived.is_eof() else await response.read()
+            return Reply(response.status, response.headers, body)
         except (aiohttp.ClientError, OSError, AttributeError) as error:
             # Some versions of aiohttp stumble over the missing connector of a session closed under them.
             if isinstance(error, AttributeError) and not session.closed:
