@@ -182,7 +182,7 @@ async def test_what_is_no_http_holds_no_credential(authorization: str, line: byt
 
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-CHUNKS = [b"5\r\n{\"a\":\r\n", b"7\r\n [1,2]}\r\n", b"0\r\n\r\n"]
+CHUNKS = [b'5\r\n{"a":\r\n', b"7\r\n [1,2]}\r\n", b"0\r\n\r\n"]
 ZIPPED = gzip.compress(b'{"a": [1,2]}')
 GZIP = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(ZIPPED)
 

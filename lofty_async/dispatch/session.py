@@ -76,7 +76,7 @@ class Session:
                 self._url(request),
                 data=request.body if departure is None else departure.of(request.body or b""),
                 headers=self._headers_with(authorization, request.body if departure else None),
-                timeout=self._timeout(timeout),
+                timeout=self._timeouts.get(timeout) or self._timeout(timeout),
                 allow_redirects=False,
                 raise_for_status=False,
             )
@@ -104,8 +104,9 @@ class Session:
     def _ready(self) -> aiohttp.ClientSession | None:
         """Its own session, if it is open in this loop."""
         own = self._own
-        usable = own and not self.closed and self._loop is asyncio.get_running_loop() and not own.closed
-        return own if usable else None
+        if own and own.connector and not self.closed and self._loop is asyncio.get_running_loop():
+            return own  # a closed one has no connector; to ask whether it is takes as long as the rest
+        return None
 
     async def _session(self) -> aiohttp.ClientSession:
         if self.closed:
@@ -162,12 +163,9 @@ class Session:
         return headers if streamed is None else CIMultiDict(headers, **{"Content-Length": str(len(streamed))})
 
     def _timeout(self, seconds: float | None) -> aiohttp.ClientTimeout:
-        timeout = self._timeouts.get(seconds)
-        if timeout is None:
-            # Not `total` or `connect`, which set a timer for each request: the dispatcher watches over the whole.
-            timeout = self._timeouts[seconds] = aiohttp.ClientTimeout(
-                total=None, sock_connect=None if seconds is None else seconds * CONNECTING
-            )
+        # Not `total` or `connect`, which set a timer for each request: the dispatcher watches over the whole.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=None if seconds is None else seconds * CONNECTING)
+        self._timeouts[seconds] = timeout
         return timeout
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from lofty_async.wire import RateState
 
@@ -56,11 +56,11 @@ class Permit:
     granted_at: float
     waited: float
     limiter: Issuer
-    serial: int = field(default=-1, init=False)
-    lowest: int | None = field(default=None, init=False)
-    untold: int = field(default=0, init=False)
-    own: OwnSpend | None = field(default=None, init=False)
-    is_open: bool = field(default=True, init=False)
+    serial: int = -1
+    lowest: int | None = None
+    untold: int = 0
+    own: OwnSpend | None = None
+    is_open: bool = True
 
     def settle(self, state: RateState | None = None, *, refused: bool = False) -> None:
         """The request left; `state` is what its answer said, `refused` whether it said that nothing is left.
