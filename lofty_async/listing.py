@@ -57,6 +57,10 @@ class Listing(Protocol[T]):
     @property
     def request(self) -> str: ...
 
+    def whole(self, body: Any) -> tuple[list[T], tuple[BadRecord, ...]]:
+        """All records of an answer, and the bad ones."""
+        ...
+
     def params(self, cursor: str | None) -> Params:
         """What to ask for a page; refuses a cursor that is none of this list's."""
         ...
@@ -125,6 +129,9 @@ class BaseListing(Generic[T]):
     def __attrs_post_init__(self) -> None:
         self.place = ".".join(self.at)
 
+    def whole(self, body: Any) -> tuple[list[T], tuple[BadRecord, ...]]:
+        return self._structured(self._records(body))
+
     def known_at(self, cursor: str | None) -> Iterable[Hashable]:  # noqa: ARG002 - for kinds whose cursor is a record
         return ()
 
@@ -151,6 +158,8 @@ class BaseListing(Generic[T]):
     def _is_notice(self, body: dict[str, Any]) -> bool:
         return bool(self.at) and self.at[0] not in body and "message" in body
 
+    def _structured(self, records: list[Any]) -> tuple[list[T], tuple[BadRecord, ...]]:
+        return structure_list(self.kind, records, path=self.place, request=self.request)
+
     def _fetched(self, records: list[Any], following: str | None = None, total: int | None = None) -> Fetched[T]:
-        items, bad = structure_list(self.kind, records, path=self.place, request=self.request)
-        return Fetched(items, bad, following, total)
+        return Fetched(*self._structured(records), following, total)

@@ -27,7 +27,7 @@ class SingleListing(BaseListing[T]):
         return NO_PARAMS
 
     def read(self, cursor: str | None, body: Any) -> Fetched[T]:  # noqa: ARG002 - same
-        return self._fetched(self._records(body))
+        return Fetched(*self.whole(body))
 
 
 @define(kw_only=True, eq=False)

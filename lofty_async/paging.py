@@ -95,10 +95,11 @@ class Pager(Generic[T]):
         if limit is not None and within("limit", limit, 0) == 0:
             return []
         if self.listing.is_whole and self.cursor is None:
-            fetched = self.listing.read(None, await self.fetch(self.listing.params(None)))
-            if self._is_plain(fetched):
-                return fetched.items if limit is None else fetched.items[:limit]
-            reading = Reading(self.listing, self.fetch, self.on_bad_record, None, prefetch=0, first=fetched)
+            items, bad = self.listing.whole(await self.fetch(self.listing.params(None)))
+            if not bad and (len(items) < 2 or len(set(map(self.listing.key, items))) == len(items)):
+                return items if limit is None else items[:limit]
+            first = Fetched(items, bad)
+            reading = Reading(self.listing, self.fetch, self.on_bad_record, None, prefetch=0, first=first)
         else:
             reading = self._reading(self.prefetch if limit is None else 0)
         try:
@@ -106,11 +107,6 @@ class Pager(Generic[T]):
         except LoftyError as error:
             error.cursor = self.cursor
             raise
-
-    def _is_plain(self, fetched: Fetched[T]) -> bool:
-        """Whether nothing is bad and nothing comes twice in a list that is one answer."""
-        items = fetched.items
-        return not fetched.bad and (len(items) < 2 or len(set(map(self.listing.key, items))) == len(items))
 
     async def aclose(self) -> None:
         """End every reading under way; what was asked for ahead is cancelled, what is on its way is not yielded."""

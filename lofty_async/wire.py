@@ -1,18 +1,19 @@
 """Requests and answers as values: what is sent, what a status, headers and body mean. No I/O, no clock."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from attrs import define, field, frozen
 from multidict import istr
 
 from . import _json, errors
 from .complaints import as_text, read_complaint
+
+T = TypeVar("T")
 
 Params = Mapping[str, "str | tuple[str, ...]"]
 
@@ -95,10 +96,10 @@ def read_rate(headers: Mapping[str, str]) -> RateState:
     get = headers.get
     date, retry_after = get(_DATE), get(_RETRY_AFTER)
     return RateState(
-        _count(get(_LIMIT)) or None,
-        _count(get(_REMAINING)),
-        _reset(get(_RESET)),
-        _date(date),
+        _counts[get(_LIMIT)] or None,
+        _counts[get(_REMAINING)],
+        _resets[get(_RESET)],
+        _dates[date],
         None if retry_after is None else _retry_after(retry_after, date),
     )
 
@@ -110,7 +111,6 @@ def _number(text: str | None, most: float) -> float | None:
     return value if value <= most else None
 
 
-@lru_cache(maxsize=1024)  # the same few texts come with every answer
 def _count(text: str | None) -> int | None:
     if text and text.isascii() and text.isdigit() and len(text) <= _FEW_DIGITS:
         return int(text)
@@ -118,12 +118,10 @@ def _count(text: str | None) -> int | None:
     return int(value) if value is not None and value.is_integer() else None
 
 
-@lru_cache(maxsize=64)
 def _reset(text: str | None) -> float | None:
     return _number(text, _LATEST_RESET)
 
 
-@lru_cache(maxsize=64)  # answers of one second share it, and reading one costs more than the rest of the headers
 def _date(text: str | None) -> float | None:
     try:
         moment = parsedate_to_datetime(text) if text else None
@@ -134,11 +132,31 @@ def _date(text: str | None) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
+class _Known(dict[str | None, T]):
+    """What texts were read as: most answers repeat those before, whose second and window they share.
+
+    Forgotten all at once when there are `most`: a look-up takes a fifth of one that counts who was asked for last.
+    """
+
+    def __init__(self, read: Callable[[str | None], T], most: int) -> None:
+        super().__init__()
+        self._read, self._most = read, most
+
+    def __missing__(self, text: str | None) -> T:
+        if len(self) >= self._most:
+            self.clear()
+        value = self[text] = self._read(text)
+        return value
+
+
+_counts, _resets, _dates = _Known(_count, 1024), _Known(_reset, 64), _Known(_date, 64)
+
+
 def _retry_after(text: str | None, date: str | None) -> float | None:
     """The seconds to wait, from a number or a date; a date counts from the server's own clock."""
     if not text or _NUMBER.fullmatch(text.strip()):
         return _number(text, _LONGEST_WAIT)
-    until, now = _date(text), _date(date)
+    until, now = _dates[text], _dates[date]
     if until is None or now is None or until - now > _LONGEST_WAIT:
         return None
     return max(0.0, until - now)
