@@ -266,6 +266,24 @@ async def test_a_session_that_its_owner_closes_under_a_request(
     assert caught.value.sent
 
 
+async def test_forms_carry_nothing_of_the_calls_before_them(
+    sandbox: Sandbox, session: Session, authorization: str
+) -> None:
+    await session.send(ME, authorization, 5)
+    await session.post_form(f"{sandbox.url}/api/user-web/oauth/token", {"grant_type": "refresh_token"}, None)
+    await session.send(ME, authorization, 5)
+    call, form, call_after = (dict(request.headers) for request in sandbox.requests)
+    assert form.keys() & {"Authorization", "Cookie"} == set()
+    assert form["Content-Type"] == "application/x-www-form-urlencoded"
+    assert call == call_after
+
+
+async def test_each_request_carries_the_credential_it_was_given(sandbox: Sandbox, session: Session) -> None:
+    names = [f"token {number % 3}" for number in range(9)]
+    await asyncio.gather(*(session.send(ME, name, 5) for name in names))
+    assert sorted(request.headers["Authorization"] for request in sandbox.requests) == sorted(names)
+
+
 async def test_forms_go_out_through_the_same_session(sandbox: Sandbox, session: Session) -> None:
     form = {"grant_type": "refresh_token", "refresh_token": sandbox.refresh_token}
     url = f"{sandbox.url}/api/user-web/oauth/token"

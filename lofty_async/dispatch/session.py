@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import aiohttp
 from attrs import define
-from multidict import CIMultiDict
 from yarl import URL
 
 from lofty_async.errors import CallError, ClientClosedError, ConnectionFailed, InvalidRequestError, RequestTimeout
@@ -42,7 +42,7 @@ class Session:
         self._own: aiohttp.ClientSession | None = None
         self._opened: AsyncGenerator[aiohttp.ClientSession, None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._headers: tuple[str, CIMultiDict[str]] | None = None
+        self._authorization = ""
         self._urls: dict[tuple[object, ...], URL] = {}
         self._timeouts: dict[float | None, aiohttp.ClientTimeout] = {}
         self.closed = False
@@ -75,7 +75,7 @@ class Session:
                 request.route.method,
                 self._url(request),
                 data=request.body if departure is None else departure.of(request.body or b""),
-                headers=self._headers_with(authorization, request.body if departure else None),
+                headers=self._added_headers(session, authorization, request.body if departure else None),
                 timeout=self._timeouts.get(timeout) or self._timeout(timeout),
                 allow_redirects=False,
                 raise_for_status=False,
@@ -94,7 +94,12 @@ class Session:
 
     async def post_form(self, url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[int, Any]:
         """Post to a token endpoint, outside the API's budget."""
-        return await token_post(await self._session(), timeout=30.0, user_agent=self._user_agent)(url, form, basic)
+        session = await self._session()
+        async with AsyncExitStack() as stack:
+            if session is self._own:
+                # Its headers hold the credential of calls, which is none of a token endpoint's business.
+                session = await stack.enter_async_context(_beside(session))
+            return await token_post(session, timeout=30.0, user_agent=self._user_agent)(url, form, basic)
 
     async def close(self) -> None:
         self.closed = True
@@ -118,7 +123,7 @@ class Session:
         if self._own is None or self._own.closed or self._loop is not loop:
             left = self._opened, self._loop
             self._loop, self._opened = loop, _opened(self._constant_headers)
-            self._own = await anext(self._opened)
+            self._own, self._authorization = await anext(self._opened), ""
             await _end(*left)
         return self._own
 
@@ -154,13 +159,17 @@ class Session:
             "User-Agent": self._user_agent,
         }
 
-    def _headers_with(self, authorization: str, streamed: bytes | None = None) -> CIMultiDict[str]:
+    def _added_headers(
+        self, session: aiohttp.ClientSession, authorization: str, streamed: bytes | None
+    ) -> dict[str, str]:
         """What a request adds to what its session sends anyway."""
-        if self._headers is None or self._headers[0] != authorization:
-            constant = self._constant_headers if self._given else {}
-            self._headers = authorization, CIMultiDict(constant, Authorization=authorization)
-        headers = self._headers[1]
-        return headers if streamed is None else CIMultiDict(headers, **{"Content-Length": str(len(streamed))})
+        added: dict[str, str] = {} if streamed is None else {"Content-Length": str(len(streamed))}
+        if session is not self._own:
+            return {**self._constant_headers, "Authorization": authorization, **added}
+        if authorization is not self._authorization:
+            # A request takes its session's headers over before it first waits: others are none the wiser.
+            session.headers["Authorization"] = self._authorization = authorization
+        return added
 
     def _timeout(self, seconds: float | None) -> aiohttp.ClientTimeout:
         # Not `total` or `connect`, which set a timer for each request: the dispatcher watches over the whole.
@@ -180,6 +189,12 @@ async def _opened(headers: Mapping[str, str]) -> AsyncGenerator[aiohttp.ClientSe
         # that had landed would be "not found". It has no public word for that.
         setattr(session, "_retry_connection", False)  # noqa: B010 - the attribute is private
         yield session
+
+
+def _beside(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
+    """A session with the same connections and none of the headers."""
+    jar = aiohttp.DummyCookieJar()
+    return aiohttp.ClientSession(connector=session.connector, connector_owner=False, cookie_jar=jar)
 
 
 async def _end(
