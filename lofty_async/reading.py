@@ -193,8 +193,9 @@ class Reading(Generic[T]):
             return self._up_to_bad(fetched)
         fresh = self._pass.unseen(fetched.items, self._listing.key)
         bad = self._pass.unseen(fetched.bad, _bad_key)
-        for key in bad.keys() - self._met_before:
-            self._report(bad[key].error)
+        for key, record in bad.items():
+            if key not in self._met_before:
+                self._report(record.error)
         new = self._new(fresh)
         self._pass.add([*fresh, *bad], fetched)
         self._cursor = self._after(fetched.next)

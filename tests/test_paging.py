@@ -969,6 +969,16 @@ class TestBadRecords:
     def _server() -> Server:
         return Server([11, 12, 13, 14, 15], bad={13: BAD_TASK})
 
+    def test_are_told_in_their_order(self) -> None:
+        async def main() -> None:
+            told: list[DecodeError] = []
+            rows = list(range(1, 21))
+            server = Server(rows, bad={row: {"id": row, "endAt": "soon"} for row in rows[::2]})
+            assert ids(await Pager(single(), server, told.append).collect()) == rows[1::2]
+            assert [error.record_id for error in told] == rows[::2]
+
+        run(main())
+
     @pytest.mark.parametrize("prefetch", [0, 1])
     def test_raise_behind_what_came_before_them(self, prefetch: int) -> None:
         async def main() -> None:

@@ -5,6 +5,7 @@ import gzip
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
+from types import AsyncGeneratorType
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -219,6 +220,27 @@ async def test_a_body_is_read_whole_however_it_arrives(authorization: str, piece
         await session.close()
     assert bodies == [b'{"a": [1,2]}'] * 2
     assert connections == 1
+
+
+async def test_a_body_that_somebody_else_has_read_in_a_session_handed_in(sandbox: Sandbox, authorization: str) -> None:
+    async def look(_: object, __: object, ended: aiohttp.TraceRequestEndParams) -> None:
+        await ended.response.text()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(look)
+    async with aiohttp.ClientSession(trace_configs=[trace]) as given:
+        reply = await Session(sandbox.url, "tests/1", given).send(ME, authorization, 5)
+    assert reply.body.startswith(b'{"id"')
+
+
+async def test_a_request_that_comes_while_the_loop_closes_the_session(session: Session, authorization: str) -> None:
+    await session.send(ME, authorization, 5)
+    assert isinstance(session._opened, AsyncGeneratorType)
+    closing = asyncio.ensure_future(session._opened.aclose())  # as a loop that ends does
+    await asyncio.sleep(0)
+    assert session._opened.ag_running
+    assert (await session.send(ME, authorization, 5)).status == 200
+    await closing
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
+from types import AsyncGeneratorType
 from typing import Any, Final
 
 import aiohttp
@@ -80,9 +81,11 @@ class Session:
                 allow_redirects=False,
                 raise_for_status=False,
             )
-            # A small body has come with its headers: to wait for it takes more than to look whether it is whole.
+            # A small body has come with its headers: to wait for it takes more than to look whether it is whole. In a
+            # session handed in, others may have read it before; `read` alone knows what.
             arrived = response.content
-            body = arrived.read_nowait() if arrived.is_eof() else await response.read()
+            is_here = session is self._own and arrived.is_eof()
+            body = arrived.read_nowait() if is_here else await response.read()
             return Reply(response.status, response.headers, body)
         except (aiohttp.ClientError, OSError, AttributeError) as error:
             # Some versions of aiohttp stumble over the missing connector of a session closed under them.
@@ -109,9 +112,8 @@ class Session:
     def _ready(self) -> aiohttp.ClientSession | None:
         """Its own session, if it is open in this loop."""
         own = self._own
-        if own and own.connector and not self.closed and self._loop is asyncio.get_running_loop():
-            return own  # a closed one has no connector; to ask whether it is takes as long as the rest
-        return None
+        usable = own and not self.closed and self._loop is asyncio.get_running_loop() and not own.closed
+        return own if usable else None
 
     async def _session(self) -> aiohttp.ClientSession:
         if self.closed:
@@ -201,6 +203,8 @@ async def _end(
     opened: AsyncGenerator[aiohttp.ClientSession, None] | None, loop: asyncio.AbstractEventLoop | None
 ) -> None:
     """Close a session of `loop`; if that still runs elsewhere, it closes the generator once nobody holds it."""
+    if isinstance(opened, AsyncGeneratorType) and opened.ag_running:
+        return  # the loop is closing it, as it ends
     if opened and loop and (loop is asyncio.get_running_loop() or loop.is_closed()):
         await opened.aclose()
 
