@@ -282,7 +282,7 @@ class TestDroppedOpen:
         if way == "copy":
             lofty = lofty.with_options(retries=0)
         await lofty.me()
-        own = lofty._caller.dispatcher.session._own
+        own = lofty._caller.dispatcher.session._own.session
         assert own
         with pytest.warns(ResourceWarning, match=re.escape(f"{__file__}:{line} was never closed")) as caught:
             del lofty

@@ -142,7 +142,7 @@ async def test_where_the_server_speaks_no_http(open_client: "OpenClient", heard:
 async def test_when_dropped_open(sandbox: Sandbox, heard: Heard, until: Any) -> None:
     lofty = LoftyClient(ApiKey(SECRET), base_url=sandbox.url)
     await lofty.me()
-    own = lofty._caller.dispatcher.session._own
+    own = lofty._caller.dispatcher.session._own.session
     assert own
     heard.note(lofty, own)
     del lofty

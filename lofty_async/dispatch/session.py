@@ -30,6 +30,13 @@ class Departure:
         yield body
 
 
+@define(eq=False)
+class Own:
+    """A session of the client's own: there from its opening until it closes, whoever closes it."""
+
+    session: aiohttp.ClientSession | None = None
+
+
 class Session:
     """Sends requests through an aiohttp session: its own, opened on first use, or one handed in, never closed here.
 
@@ -40,7 +47,7 @@ class Session:
         self._base = _base(base_url)
         self._user_agent = user_agent
         self._given = session
-        self._own: aiohttp.ClientSession | None = None
+        self._own = Own()
         self._opened: AsyncGenerator[aiohttp.ClientSession, None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._authorization = ""
@@ -55,7 +62,7 @@ class Session:
     @property
     def needs_closing(self) -> bool:
         """Whether a session of its own was ever opened, and `close` is still to come."""
-        return self._own is not None and not self.closed
+        return self._opened is not None and not self.closed
 
     async def send(
         self,
@@ -84,7 +91,7 @@ class Session:
             # A small body has come with its headers: to wait for it takes more than to look whether it is whole. In a
             # session handed in, others may have read it before; `read` alone knows what.
             arrived = response.content
-            is_here = session is self._own and arrived.is_eof()
+            is_here = session is self._own.session and arrived.is_eof()
             body = arrived.read_nowait() if is_here else await response.read()
             return Reply(response.status, response.headers, body)
         except (aiohttp.ClientError, OSError, AttributeError) as error:
@@ -99,7 +106,7 @@ class Session:
         """Post to a token endpoint, outside the API's budget."""
         session = await self._session()
         async with AsyncExitStack() as stack:
-            if session is self._own:
+            if session is self._own.session:
                 # Its headers hold the credential of calls, which is none of a token endpoint's business.
                 session = await stack.enter_async_context(_beside(session))
             return await token_post(session, timeout=30.0, user_agent=self._user_agent)(url, form, basic)
@@ -111,9 +118,8 @@ class Session:
 
     def _ready(self) -> aiohttp.ClientSession | None:
         """Its own session, if it is open in this loop."""
-        own = self._own
-        usable = own and not self.closed and self._loop is asyncio.get_running_loop() and not own.closed
-        return own if usable else None
+        usable = self._loop is asyncio.get_running_loop() and not self.closed
+        return self._own.session if usable else None
 
     async def _session(self) -> aiohttp.ClientSession:
         if self.closed:
@@ -122,12 +128,14 @@ class Session:
         if self._given:
             self._check_given(loop, self._given)
             return self._given
-        if self._own is None or self._own.closed or self._loop is not loop:
+        own = self._own.session
+        if own is None or self._loop is not loop:
             left = self._opened, self._loop
-            self._loop, self._opened = loop, _opened(self._constant_headers)
-            self._own, self._authorization = await anext(self._opened), ""
+            self._loop, self._own, self._authorization = loop, Own(), ""
+            self._opened = _opened(self._constant_headers, self._own)
+            own = await anext(self._opened)
             await _end(*left)
-        return self._own
+        return own
 
     def _check_given(self, loop: asyncio.AbstractEventLoop, session: aiohttp.ClientSession) -> None:
         # aiohttp has no public word for a session's loop that does not warn.
@@ -145,12 +153,15 @@ class Session:
         key = (request.target, *request.params.items())
         url = self._urls.get(key)
         if url is None:
-            path = self._base.path.rstrip("/") + request.target
-            url = self._base.with_path(path, encoded=True).with_query(request.params)
+            bare = self._urls.get((request.target,)) or self._bare_url(request.target)
+            url = bare.with_query(request.params)
             if len(self._urls) >= MOST_URLS:
                 self._urls.clear()
-            self._urls[key] = url
+            self._urls[(request.target,)], self._urls[key] = bare, url
         return url
+
+    def _bare_url(self, target: str) -> URL:
+        return self._base.with_path(self._base.path.rstrip("/") + target, encoded=True)
 
     @property
     def _constant_headers(self) -> dict[str, str]:
@@ -166,7 +177,7 @@ class Session:
     ) -> dict[str, str]:
         """What a request adds to what its session sends anyway."""
         added: dict[str, str] = {} if streamed is None else {"Content-Length": str(len(streamed))}
-        if session is not self._own:
+        if session is not self._own.session:
             return {**self._constant_headers, "Authorization": authorization, **added}
         if authorization is not self._authorization:
             # A request takes its session's headers over before it first waits: others are none the wiser.
@@ -180,7 +191,7 @@ class Session:
         return timeout
 
 
-async def _opened(headers: Mapping[str, str]) -> AsyncGenerator[aiohttp.ClientSession, None]:
+async def _opened(headers: Mapping[str, str], own: Own) -> AsyncGenerator[aiohttp.ClientSession, None]:
     """An open session, closed with the generator: event loops close those that are left to them."""
     # No bound on the pool: how many requests are in flight is the limiter's business, and a smaller pool would queue
     # a second time, unseen.
@@ -190,7 +201,11 @@ async def _opened(headers: Mapping[str, str]) -> AsyncGenerator[aiohttp.ClientSe
         # aiohttp would send GET, PUT and DELETE a second time by itself, without a permit, and the answer to a DELETE
         # that had landed would be "not found". It has no public word for that.
         setattr(session, "_retry_connection", False)  # noqa: B010 - the attribute is private
-        yield session
+        own.session = session
+        try:
+            yield session
+        finally:
+            own.session = None
 
 
 def _beside(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
