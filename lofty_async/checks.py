@@ -41,7 +41,7 @@ def refuse(argument: str, message: str) -> InvalidRequestError:
 
 
 def number_id(argument: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= LARGEST_ID:
+    if type(value) is bool or not isinstance(value, int) or not 0 < value <= LARGEST_ID:
         raise refuse(argument, f"must be a positive integer of 64 bits, not {value!r}")
     return value
 

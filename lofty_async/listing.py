@@ -130,7 +130,7 @@ class BaseListing(Generic[T]):
         self.place = ".".join(self.at)
 
     def whole(self, body: Any) -> tuple[list[T], tuple[BadRecord, ...]]:
-        return self._structured(self._records(body))
+        return structure_list(self.kind, self._records(body), path=self.place, request=self.request)
 
     def known_at(self, cursor: str | None) -> Iterable[Hashable]:  # noqa: ARG002 - for kinds whose cursor is a record
         return ()
@@ -158,8 +158,6 @@ class BaseListing(Generic[T]):
     def _is_notice(self, body: dict[str, Any]) -> bool:
         return bool(self.at) and self.at[0] not in body and "message" in body
 
-    def _structured(self, records: list[Any]) -> tuple[list[T], tuple[BadRecord, ...]]:
-        return structure_list(self.kind, records, path=self.place, request=self.request)
-
     def _fetched(self, records: list[Any], following: str | None = None, total: int | None = None) -> Fetched[T]:
-        return Fetched(*self._structured(records), following, total)
+        read = structure_list(self.kind, records, path=self.place, request=self.request)
+        return Fetched(*read, following, total)

@@ -201,9 +201,9 @@ def read_result(reply: Reply) -> Any:
 
     Raises: DecodeError where it is not JSON, such as a proxy's page sent with 200.
     """
-    if not reply.body or reply.body.isspace():
-        return None
     try:
         return _json.loads(reply.body)
     except ValueError as error:
+        if not reply.body.strip():
+            return None
         raise errors.DecodeError("the answer is not JSON", body=errors.cut(as_text(reply.body))) from error

@@ -10,7 +10,7 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lofty_async.ratelimit import Lane, Permit, RateLimiter
+from lofty_async.ratelimit import Permit
 from lofty_async.ratelimit.budget import Budget
 from lofty_async.ratelimit.window import ROUNDING
 from lofty_async.wire import RateState
@@ -48,8 +48,9 @@ class Pair:
     )
 
     def take(self, route: str, now: float, answer: tuple[int, RateState]) -> None:
-        ours, theirs = (Permit(0, Lane.INTERACTIVE, route, now, 0.0, RateLimiter()) for _ in range(2))
+        ours, theirs = Permit(), Permit()
         for budget, permit in ((self.short, ours), (self.long, theirs)):
+            permit.route, permit.granted_at = route, now
             budget.window.roll(now)
             budget.take(permit)
         self.under_way.append((ours, theirs, answer))

@@ -15,7 +15,7 @@ async def watched(watch: Watch, seconds: float | None, work: Awaitable[None]) ->
     watch.begin(call)
     try:
         if seconds is not None:
-            watch.end_within(call, seconds)
+            watch.send(call, seconds)
         await work
     except asyncio.CancelledError:
         reasons = [reason.__name__ for reason in (DeadlinePassed, Closed) if call.was_ended_by(reason)]
@@ -127,6 +127,23 @@ def test_the_call_may_go_on_after_its_deadline() -> None:
         return f"{first}, {await watched(watch, 3, asyncio.sleep(2))}"
 
     assert run(main()) == "DeadlinePassed at 1.0, done at 4.0"
+
+
+@pytest.mark.parametrize("seconds", [None, 30])
+def test_a_call_knows_for_how_long_it_was_under_way(seconds: float | None) -> None:
+    async def main() -> list[float]:
+        watch, call = Watch(), Watched()
+        watch.begin(call)
+        await asyncio.sleep(1)
+        watch.send(call, seconds)
+        await asyncio.sleep(2)
+        first = call.under_way
+        watch.send(call, seconds)
+        watch.finish(call)
+        watch.end_all()
+        return [first, call.under_way]
+
+    assert run(main()) == pytest.approx([2, 0])
 
 
 def test_another_event_loop_has_its_own_timer() -> None:

@@ -20,6 +20,8 @@ from .retry import Failure, RetryBudget, decide
 from .session import Departure, Session
 from .watch import Closed, DeadlinePassed, Watch
 
+Unanswered = errors.ConnectionFailed | errors.RequestTimeout
+
 AGAIN: Final = object()
 PATIENCE: Final = 5.0  # seconds that closing waits for a renewal: its answer may be the only copy of a new token
 
@@ -63,7 +65,8 @@ class Dispatcher:
 
         Raises: every `CallError`, with request, attempts and waiting time filled in.
         """
-        journey = Journey(request, options)
+        journey = Journey()
+        journey.request, journey.options = request, options
         self._watch.begin(journey)
         try:
             while (answer := await self._once(journey)) is AGAIN:
@@ -103,27 +106,36 @@ class Dispatcher:
         except BaseException:
             permit.release()
             raise
-        began = self._clock()
+        departure = None if journey.request.route.repeatable else Departure()
+        seconds = journey.options.timeout
+        reply: Reply | Unanswered | None
+        self._requests += 1
+        journey.attempts += 1
+        self._watch.send(journey, seconds)
         try:
-            reply = await self._send(permit, authorization, journey)
-        except (errors.ConnectionFailed, errors.RequestTimeout) as error:
-            journey.spent += self._clock() - began
-            return await self._decide(journey, error, Failure(arrived=error.sent, passing=True))
+            reply = await self.session.send(journey.request, authorization, seconds, departure)
+        except BaseException as failure:
+            reply = _unanswered(journey, permit, failure, departure)
+            if reply is None:
+                raise
+        finally:
+            journey.deadline = inf
+        if isinstance(reply, errors.CallError):
+            journey.spent += journey.under_way
+            return await self._decide(journey, reply, Failure(arrived=reply.sent, passing=True))
         refused = reply.status >= 400 and is_refusal(reply.status, reply.body)
         permit.settle(read_rate(reply.headers), refused=refused)
         if reply.status < 300:
             try:
                 result = read_result(reply)
             except errors.DecodeError as error:
-                journey.spent += self._clock() - began
+                journey.spent += journey.under_way
                 # A proxy's page or half an answer: the next one may be whole.
                 return await self._decide(journey, error, Failure(arrived=True, passing=True))
             if not is_complaint(result):
                 return result
-        journey.spent += self._clock() - began
-        if refused:
-            return self._turned_away(journey, permit, reply)
-        return await self._judge(journey, reply, authorization)
+        journey.spent += journey.under_way
+        return await self._judge(journey, permit, reply, authorization)
 
     async def _admit(self, journey: Journey) -> Permit:
         self._begin_waiting()
@@ -153,41 +165,20 @@ class Dispatcher:
         if not self._waiting:
             self._waited += self._clock() - self._waiting_since
 
-    async def _send(self, permit: Permit, authorization: str, journey: Journey) -> Reply:
-        """Send once; where no answer comes, the permit ends here."""
-        journey.attempts += 1
-        self._requests += 1
-        seconds = journey.options.timeout
-        if seconds is not None:
-            self._watch.end_within(journey, seconds)
-        departure = None if journey.request.route.repeatable else Departure()
-        try:
-            return await self.session.send(journey.request, authorization, seconds, departure)
-        except asyncio.CancelledError:
-            _end_unanswered(permit, sent=departure is None or departure.is_past)
-            if not journey.was_ended_by(DeadlinePassed):
-                raise
-        except BaseException as failure:
-            _end_unanswered(permit, sent=_may_have_left(failure))
-            raise
-        finally:
-            journey.deadline = inf
-        sent = departure is None or departure.is_past
-        raise errors.RequestTimeout(f"no answer within {seconds:g} s", timeout=seconds, sent=sent)
-
-    def _turned_away(self, journey: Journey, permit: Permit, reply: Reply) -> Any:
+    def _turned_away(self, journey: Journey, permit: Permit, error: errors.RateLimitedError) -> Any:
         """No budget: back to the front of the lane, at no cost in retries."""
-        error = journey.told(read_error(reply))
         self._rejected += 1
-        journey.refused, journey.last = permit, error
+        journey.refused, journey.last = permit, journey.told(error)
         journey.refusals += 1
         if journey.refusals > journey.options.retry.refusals:
-            raise error
+            raise journey.last
         return AGAIN
 
-    async def _judge(self, journey: Journey, reply: Reply, authorization: str) -> Any:
-        """An answer that is an error: renew, accept, try again, or raise."""
+    async def _judge(self, journey: Journey, permit: Permit, reply: Reply, authorization: str) -> Any:
+        """An answer that is an error: queue, renew, accept, try again, or raise."""
         error = read_error(reply)
+        if isinstance(error, errors.RateLimitedError):
+            return self._turned_away(journey, permit, error)
         if isinstance(error, errors.AuthenticationError) and not journey.renewed:
             journey.renewed = True
             if await self._renew(journey, authorization):
@@ -251,15 +242,20 @@ def _is_gone(error: errors.APIError) -> bool:
     return isinstance(error, errors.NotFoundError) or error.code == 20012
 
 
-def _may_have_left(failure: BaseException) -> bool:
-    if isinstance(failure, errors.ConnectionFailed | errors.RequestTimeout):
-        return failure.sent
-    return not isinstance(failure, errors.InvalidRequestError)
-
-
-def _end_unanswered(permit: Permit, *, sent: bool) -> None:
-    """What was lost on its way the server may have counted."""
-    if sent:
-        permit.settle()
+def _unanswered(
+    journey: Journey, permit: Permit, failure: BaseException, departure: Departure | None
+) -> Unanswered | None:
+    """End the permit of a request whose answer will not come: the call's error, `None` where it was ended for good."""
+    if isinstance(failure, Unanswered):
+        may_have_left = failure.sent
+    else:
+        is_unsent = isinstance(failure, errors.InvalidRequestError)
+        may_have_left = not is_unsent and (departure is None or departure.is_past)
+    if may_have_left:
+        permit.settle()  # the server may have counted it
     else:
         permit.release()
+    if isinstance(failure, asyncio.CancelledError) and journey.was_ended_by(DeadlinePassed):
+        seconds = journey.options.timeout
+        return errors.RequestTimeout(f"no answer within {seconds:g} s", timeout=seconds, sent=may_have_left)
+    return failure if isinstance(failure, Unanswered) else None

@@ -27,6 +27,10 @@ class Options:
 class Journey(Watched):
     """What has become of one call so far."""
 
+    # No `__init__`, for the reason that permits have none.
+    request: Request
+    options: Options
+
     # As in Watched: most calls end well at once.
     attempts: int = 0
     failures: int = 0
@@ -37,9 +41,6 @@ class Journey(Watched):
     renewed: bool = False
     refused: Permit | None = None
     last: errors.CallError | None = None
-
-    def __init__(self, request: Request, options: Options) -> None:
-        self.request, self.options = request, options
 
     def wait_left(self) -> float | None:
         most = self.options.max_wait

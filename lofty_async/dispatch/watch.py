@@ -25,11 +25,17 @@ class Watched:
     """A call under way, in its task; `ended_by` says why it was cancelled from here."""
 
     # The class's, not each instance's: most calls never change them.
-    deadline: float = inf
     ended_by: type[Exception] | None = None
+    sent_at: float = 0.0
+    deadline: float = inf
 
     task: asyncio.Task[object]
     cancelling: int
+
+    @property
+    def under_way(self) -> float:
+        """Seconds since it was last sent."""
+        return self.task.get_loop().time() - self.sent_at
 
     def end(self, reason: type[Exception]) -> None:
         if self.ended_by is None and not self.task.get_loop().is_closed():
@@ -66,10 +72,13 @@ class Watch:
     def finish(self, call: Watched) -> None:
         del self.calls[call]
 
-    def end_within(self, call: Watched, seconds: float) -> None:
-        """Give the call a deadline; `call.deadline = inf` takes it off."""
+    def send(self, call: Watched, seconds: float | None) -> None:
+        """The call is sent now, and gets a deadline; `call.deadline = inf` takes it off."""
         loop = call.task.get_loop()
-        call.deadline = loop.time() + seconds
+        call.sent_at = loop.time()
+        if seconds is None:
+            return
+        call.deadline = call.sent_at + seconds
         if call.deadline < self._looks_at - TICK or loop is not self._loop:
             self._arm(loop, call.deadline)
 

@@ -59,11 +59,12 @@ class Caller:
     ) -> Pager[T]:
         """A list of what is `asked` for, the same on every page."""
         policy = self.on_bad_record if on_bad_record is None else checks.bad_record_policy(on_bad_record)
-        return Pager(listing, partial(self._fetch, route, asked), policy, prefetch)
+        return Pager(listing, partial(_fetch, self, route, asked), policy, prefetch)
 
-    def _fetch(self, route: Route, asked: Params, page: Params) -> Awaitable[Any]:
-        params = {**asked, **page} if page else asked
-        return self.dispatcher.call(Request(route, route.template, params), self.options)
+
+def _fetch(caller: Caller, route: Route, asked: Params, page: Params) -> Awaitable[Any]:
+    params = {**asked, **page} if page else asked
+    return caller.dispatcher.call(Request(route, route.template, params), caller.options)
 
 
 def request(

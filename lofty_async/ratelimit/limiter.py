@@ -176,7 +176,9 @@ class RateLimiter:
 
     def _grant(self, number: int, lane: Lane, route: str, waited: float, now: float) -> Permit:
         self._since_bulk = self._since_bulk + 1 if lane is INTERACTIVE else 0
-        permit = Permit(number, lane, route, now, waited, self)
+        permit = Permit()
+        permit.number, permit.lane, permit.route = number, lane, route
+        permit.granted_at, permit.waited, permit.limiter = now, waited, self
         self._budget.take(permit)
         return permit
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from attrs import define, frozen
+from attrs import frozen
 
 from lofty_async.wire import RateState
 
@@ -43,19 +43,20 @@ class Issuer(Protocol):
     def release(self, permit: "Permit") -> None: ...
 
 
-@define(eq=False)
 class Permit:
     """The right to send one request now. It ends in `settle` or `release`, once; ending it again does nothing.
 
     It is what the request spends: of the application's window, and of its route's, where that has a limit of its own.
     """
 
+    # The limiter fills it in: on Python 3.11, to call an `__init__` takes as long as to set twenty attributes.
     number: int
     lane: Lane
     route: str
     granted_at: float
     waited: float
     limiter: Issuer
+
     serial: int = -1
     lowest: int | None = None
     untold: int = 0
