@@ -15,6 +15,9 @@ from ._json import dumps, loads
 from ._values import MisfitError, Reading, read_at
 from .times import USUAL_TIME_NAMES
 
+# A task that was never changed was updated when it was created, one that was not changed since, when it was finished.
+_OFTEN_ALIKE = {"end_at": ("start_at",), "updated_at": ("created_at", "finished_at")}
+
 Fill = Callable[[Iterable[Any], Callable[[Any], None], bool], None]
 """Appends a model per record; the last argument says whether the records were probably read before."""
 
@@ -71,35 +74,34 @@ def _lines(index: int, part: Part, values: list[str], known: str) -> Iterator[st
 
 def _reading_lines(index: int, part: Part, target: str, value: str, known: str) -> Iterator[str]:
     fast = f"{target} = " + part.reading.fast.format(value=value, read=f"read{index}", known=known)
-    kept = ["try:", f"    {target} = kept{index}[{value}]", "except KeyError:", f"    {target} = learn{index}({value})"]
     if part.reading.kept is None:
         yield fast
-    elif not part.reading.fast:
-        yield from kept
+        return
+    kept, learnt = f"{target} = kept{index}[{value}]", f"{target} = learn{index}({value})"
+    if part.reading.fast:
+        yield from ("try:", f"    if again: {kept}", f"    else: {fast}")
+        yield from ("except KeyError:", f"    {learnt} if again else read{index}({value})")
     else:
-        yield "if again:"
-        yield from map("    {}".format, kept)
-        yield "else:"
-        yield f"    {fast}"
+        yield from ("try:", f"    {kept}", "except KeyError:", f"    {learnt}")
 
 
-def _known(part: Part, values: list[str], before: Part, values_before: list[str]) -> str:
-    """The start of an expression that takes over what the field before made of the same value, if it can.
+def _known(parts: tuple[Part, ...], values: list[list[str]]) -> Iterator[str]:
+    """By part, the start of an expression that takes over what was made of the same value before, if it can."""
+    before: dict[str, str] = {}
+    for part, (value, *others) in zip(parts, values, strict=True):
+        alike = [name for name in _OFTEN_ALIKE.get(part.name, ()) if name in before]
+        yield "".join(f"model.{name} if {value} == {before[name]} else " for name in alike)
+        if not others:
+            before[part.name] = value
 
-    A task that was never changed was updated when it was created.
-    """
-    if part.reading is not before.reading or len(values + values_before) > 2:
-        return ""
-    return f"model.{before.name} if {values[0]} == {values_before[0]} else "
 
-
-def _source(parts: tuple[Part, ...]) -> str:
+def _source(parts: tuple[Part, ...], names: Iterable[str]) -> str:
+    """The function; it has its `names` as arguments, which are looked up faster than what is outside."""
     numbers = iter(range(sum(len(part.wire_names) for part in parts)))
     values = [[f"value{next(numbers)}" for _ in part.wire_names] for part in parts]
-    known = ["", *map(_known, parts[1:], values[1:], parts, values)]
-    lines = chain.from_iterable(map(_lines, range(len(parts)), parts, values, known))
+    lines = chain.from_iterable(map(_lines, range(len(parts)), parts, values, _known(parts, values)))
     return (
-        "def fill(records, append, again):\n"
+        f"def fill(records, append, again, {', '.join(f'{name}={name}' for name in names)}):\n"
         f"    for {', '.join(chain.from_iterable(values))} in map(pick, records):\n"
         "        model = draft()\n"
         + "".join(f"        {line}\n" for line in lines)
@@ -112,11 +114,13 @@ def compile_fill(kind: type, parts: tuple[Part, ...], wire_names: tuple[str, ...
     """The function that appends a model per record, and raises at the first that is out of the ordinary."""
     # The decoder's own key objects, where it keeps them as orjson does: found faster, by identity.
     keys = loads(dumps(dict.fromkeys(wire_names)))
-    names: dict[str, Any] = USUAL_TIME_NAMES | {"draft": _draft_of(kind), "kind": kind, "pick": itemgetter(*keys)}
-    for index, part in enumerate(parts):
-        names[f"read{index}"] = part.reading.read
-        if part.reading.kept:
-            names |= {f"kept{index}": part.reading.kept.values, f"learn{index}": part.reading.kept.learn}
-    exec(compile(_source(parts), f"<reader of {kind.__name__}>", "exec"), names)  # noqa: S102 - made of our own field names alone, never of data
+    names: dict[str, Any] = {"draft": _draft_of(kind), "kind": kind, "pick": itemgetter(*keys), "int": int, "str": str}
+    names |= USUAL_TIME_NAMES | {
+        f"kept{i}": part.reading.kept.values for i, part in enumerate(parts) if part.reading.kept
+    }
+    source = _source(parts, names)
+    names |= {f"read{i}": part.reading.read for i, part in enumerate(parts)}
+    names |= {f"learn{i}": part.reading.kept.learn for i, part in enumerate(parts) if part.reading.kept}
+    exec(compile(source, f"<reader of {kind.__name__}>", "exec"), names)  # noqa: S102 - made of our own field names alone, never of data
     fill: Fill = names["fill"]
     return fill

@@ -45,6 +45,7 @@ VENDOR_NAMES = {
     WebhookSubscription: "WebhookResponse",
 }
 MARCH = datetime(2026, 3, 1, 15, tzinfo=UTC)
+MARCH_TEXT = "2026-03-01T07:00:00-08:00"
 MARCH_MS = 1_772_377_200_000
 
 TIMES = st.one_of(
@@ -360,10 +361,16 @@ def test_what_is_held_is_bounded() -> None:
 
 
 def test_a_task_never_changed_holds_one_time() -> None:
-    text = "2026-03-01T07:00:00-08:00"
-    never_changed, changed = task(createTime=text, lastUpdate=text), task(createTime=0, lastUpdate=text)
+    never_changed = task(createTime=MARCH_TEXT, lastUpdate=MARCH_TEXT)
+    changed = task(createTime=0, lastUpdate=MARCH_TEXT)
     assert never_changed.updated_at is never_changed.created_at
     assert never_changed.updated_at == changed.updated_at == MARCH
+
+
+def test_a_task_not_changed_since_it_was_finished_holds_that_time_once() -> None:
+    finished = task(createTime="2026-02-01T07:00:00-08:00", finishTime=MARCH_TEXT, lastUpdate=MARCH_TEXT)
+    assert finished.updated_at is finished.finished_at
+    assert finished.created_at != finished.finished_at == MARCH
 
 
 def test_times_are_held_once_a_page_is_read_again() -> None:
