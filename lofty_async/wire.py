@@ -206,4 +206,6 @@ def read_result(reply: Reply) -> Any:
     except ValueError as error:
         if not reply.body.strip():
             return None
-        raise errors.DecodeError("the answer is not JSON", body=errors.cut(as_text(reply.body))) from error
+        # The decoder's traceback says nothing, and would hold the call's frames for as long as the error is kept.
+        cause = error.with_traceback(None)
+        raise errors.DecodeError("the answer is not JSON", body=errors.cut(as_text(reply.body))) from cause

@@ -6,8 +6,10 @@ import inspect
 import math
 import re
 import warnings
+from contextlib import suppress
 from inspect import currentframe
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import aiohttp
 import pytest
@@ -16,6 +18,7 @@ from lofty_async import (
     AccessToken,
     ApiKey,
     AuthenticationError,
+    CallError,
     ClientClosedError,
     InvalidRequestError,
     Lane,
@@ -23,6 +26,7 @@ from lofty_async import (
     NotFoundError,
     RateLimiter,
     RateLimitWaitTooLong,
+    RetryPolicy,
     ServerError,
     User,
 )
@@ -288,6 +292,38 @@ class TestDroppedOpen:
             del lofty
         await until(lambda: own.closed)  # by the loop, which it was left to
         assert [(warning.filename, warning.lineno) for warning in caught] == [(__file__, line)]
+
+    @pytest.mark.parametrize("raised", [False, True])
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            faults.DropBefore(),
+            faults.DropAfter(),
+            faults.NotJson(),
+            faults.Reply(500),
+            faults.Reply(400, {"code": 20012}),
+            faults.TooManyRequests({"Retry-After": "0"}),
+        ],
+        ids=["dropped before", "dropped after", "not JSON", "500", "400", "429"],
+    )
+    async def test_a_failure_holds_nothing_in_a_circle(
+        self, sandbox: Sandbox, fault: faults.Fault, raised: bool
+    ) -> None:
+        sandbox.faults.add("GET /v1.0/me", fault, times=2 if raised else 1)
+        retry = RetryPolicy(retries=0 if raised else 1, first_wait=0, refusals=0 if raised else 1)
+        lofty = LoftyClient(sandbox.auth, base_url=sandbox.url, retry=retry)
+        gc.collect()
+        gc.disable()
+        try:
+            with suppress(CallError):
+                await lofty.me()
+            await lofty.close()
+            dispatcher = ref(lofty._caller.dispatcher)
+            del lofty
+            await asyncio.sleep(0)
+            assert dispatcher() is None
+        finally:
+            gc.enable()
 
     async def test_a_copy_keeps_it_open(self, sandbox: Sandbox) -> None:
         lofty = LoftyClient(sandbox.auth, base_url=sandbox.url)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp import ClientSession, TCPConnector, web
+from aiohttp import ClientSession, TCPConnector, TraceConfig, web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from attrs import define, field
 
@@ -283,6 +283,21 @@ class TestCreate:
             await asyncio.wait({create})
             window = lofty._caller.dispatcher.limiter._budget.window
         assert (window.in_flight, window.untold) == (0, 0)
+
+    async def test_what_somebody_elses_mistake_kept_here_costs_no_permit(
+        self, sandbox: Sandbox, open_client: "OpenClient", call_fields: Any
+    ) -> None:
+        async def stumble(*_: object) -> None:
+            raise RuntimeError("a mistake in a trace")
+
+        trace = TraceConfig()
+        trace.on_request_start.append(stumble)
+        async with ClientSession(trace_configs=[trace]) as session:
+            lofty = open_client(session=session)
+            with pytest.raises(RuntimeError, match="in a trace"):
+                await lofty.tasks.create(**call_fields)
+            window = lofty._caller.dispatcher.limiter._budget.window
+        assert (window.in_flight, window.untold, sandbox.requests) == (0, 0, [])
 
     async def test_a_verdict_is_not_ambiguous(self, sandbox: Sandbox, lofty: LoftyClient, call_fields: Any) -> None:
         sandbox.faults.add(CREATE, faults.Reply(400, {"code": 20017, "message": "no"}))

@@ -94,6 +94,7 @@ def test_a_turn_that_has_come_is_given_without_waiting() -> None:
     assert early is while_others_wait is None
     assert permit is not None
     assert (permit.route, permit.lane, permit.waited) == ("route", Lane.BULK, 0.0)
+    assert repr(permit) == f"<Permit {permit.number} of the bulk lane for route>"
     assert after_a_wait is not None
     assert after_a_wait.number == permit.number + 1
 

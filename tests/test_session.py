@@ -243,6 +243,21 @@ async def test_a_request_that_comes_while_the_loop_closes_the_session(session: S
     await closing
 
 
+async def test_what_never_opened_needs_no_closing(
+    session: Session, authorization: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise RuntimeError("no sockets here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(aiohttp, "TCPConnector", refuse)
+        with pytest.raises(RuntimeError, match="no sockets"):
+            await session.send(ME, authorization, 5)
+    assert not session.needs_closing
+    assert (await session.send(ME, authorization, 5)).status == 200
+    assert session.needs_closing
+
+
 @pytest.mark.parametrize(
     "broken", [LENGTH + b'{"a":', CHUNKED + CHUNKS[0], CHUNKED + b"x\r\n", GZIP + b"x" * len(ZIPPED)]
 )

@@ -168,10 +168,10 @@ class Dispatcher:
     def _turned_away(self, journey: Journey, permit: Permit, error: errors.RateLimitedError) -> Any:
         """No budget: back to the front of the lane, at no cost in retries."""
         self._rejected += 1
-        journey.refused, journey.last = permit, journey.told(error)
         journey.refusals += 1
         if journey.refusals > journey.options.retry.refusals:
-            raise journey.last
+            raise journey.told(error)
+        journey.refused, journey.last = permit, journey.told(error)
         return AGAIN
 
     async def _judge(self, journey: Journey, permit: Permit, reply: Reply, authorization: str) -> Any:
@@ -258,4 +258,5 @@ def _unanswered(
     if isinstance(failure, asyncio.CancelledError) and journey.was_ended_by(DeadlinePassed):
         seconds = journey.options.timeout
         return errors.RequestTimeout(f"no answer within {seconds:g} s", timeout=seconds, sent=may_have_left)
-    return failure if isinstance(failure, Unanswered) else None
+    # Without its traceback, which holds the frame that it is returned to.
+    return failure.with_traceback(None) if isinstance(failure, Unanswered) else None

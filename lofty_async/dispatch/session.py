@@ -100,7 +100,10 @@ class Session:
                 raise
             failure = _failure(error, request.label, timeout, departure)
         # Raised out here, without a cause: some of aiohttp's errors hold the request's headers, credentials included.
-        raise ClientClosedError("the client was closed", request=request.label) if self.closed else failure
+        try:
+            raise ClientClosedError("the client was closed", request=request.label) if self.closed else failure
+        finally:
+            del failure  # its traceback holds this frame: a circle, and the client in it
 
     async def post_form(self, url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[int, Any]:
         """Post to a token endpoint, outside the API's budget."""
@@ -130,10 +133,10 @@ class Session:
             return self._given
         own = self._own.session
         if own is None or self._loop is not loop:
-            left = self._opened, self._loop
-            self._loop, self._own, self._authorization = loop, Own(), ""
-            self._opened = _opened(self._constant_headers, self._own)
-            own = await anext(self._opened)
+            place, left = Own(), (self._opened, self._loop)
+            opened = _opened(self._constant_headers, place)
+            own = await anext(opened)
+            self._loop, self._own, self._opened, self._authorization = loop, place, opened, ""
             await _end(*left)
         return own
 
@@ -155,7 +158,7 @@ class Session:
         if url is None:
             bare = self._urls.get((request.target,)) or self._bare_url(request.target)
             url = bare.with_query(request.params)
-            if len(self._urls) >= MOST_URLS:
+            if len(self._urls) + 2 > MOST_URLS:
                 self._urls.clear()
             self._urls[(request.target,)], self._urls[key] = bare, url
         return url

@@ -63,6 +63,10 @@ class Permit:
     own: OwnSpend | None = None
     is_open: bool = True
 
+    def __repr__(self) -> str:
+        end = "" if self.is_open else ", ended"
+        return f"<Permit {self.number} of the {self.lane} lane for {self.route or 'any route'}{end}>"
+
     def settle(self, state: RateState | None = None, *, refused: bool = False) -> None:
         """The request left; `state` is what its answer said, `refused` whether it said that nothing is left.
 
