@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lofty_async.ratelimit import FileStore, stores
-from lofty_async.ratelimit.ledger import Ask, Grant
+from lofty_async.ratelimit.messages import Ask, Grant
 from lofty_async.ratelimit.stores import StoreFailed, runtime_directory
 
 LOCKER = """

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from lofty_async.ratelimit.lanes import BULK_SHARE
-from lofty_async.ratelimit.ledger import ACTIVE, CARRY, LOOK, POLL, Ask, Grant, Ledger, Member, Outcome
-from lofty_async.ratelimit.window import Spend
+from lofty_async.ratelimit.ledger import ACTIVE, CARRY, LOOK, POLL, Ledger, Member
+from lofty_async.ratelimit.messages import Ask, Grant, Outcome
+from lofty_async.ratelimit.spend import Spend
 
 LIMIT = 100
 LENGTH = 60.0

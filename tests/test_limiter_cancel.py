@@ -31,9 +31,9 @@ def assert_is_as_new(shared: RateLimiter) -> None:
     snapshot = shared.snapshot
     assert snapshot.queued == {Lane.INTERACTIVE: 0, Lane.BULK: 0}
     assert snapshot.in_flight == 0
-    assert all(queue.routes() == [] for queue in shared._queues.values())
-    assert len(shared._deadlines) == 0
-    assert shared._deadlines._heap == []
+    assert shared._order.routes() == []
+    assert len(shared._order.deadlines) == 0
+    assert shared._order.deadlines._heap == []
     assert shared._timer is None
 
 

@@ -10,7 +10,7 @@ import redis.asyncio
 from attrs import define, field
 
 from lofty_async.ratelimit import RateLimiter, RedisStore
-from lofty_async.ratelimit.ledger import Ask, Grant
+from lofty_async.ratelimit.messages import Ask, Grant
 from lofty_async.ratelimit.redis import TRIES, ClientPerLoop
 from lofty_async.ratelimit.shared import SharedBudget
 from lofty_async.ratelimit.stores import StoreFailed, application_key

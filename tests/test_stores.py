@@ -13,7 +13,8 @@ import pytest
 
 from lofty_async.errors import InvalidRequestError
 from lofty_async.ratelimit import FileStore, MemoryStore, RedisStore, Store
-from lofty_async.ratelimit.ledger import Ask, Grant, Ledger, Member, Outcome
+from lofty_async.ratelimit.ledger import Ledger, Member
+from lofty_async.ratelimit.messages import Ask, Grant, Outcome
 from lofty_async.ratelimit.redis import ClientPerLoop
 from lofty_async.ratelimit.stores import application_key, read_ledger, write_ledger
 from lofty_async.ratelimit.window import Window
@@ -25,7 +26,7 @@ Open = Callable[[], Store]
 PROCESS = """
 import asyncio, sys
 from lofty_async.ratelimit import FileStore, RedisStore
-from lofty_async.ratelimit.ledger import Ask
+from lofty_async.ratelimit.messages import Ask
 
 async def main(kind, place, name):
     store = FileStore("app", directory=place) if kind == "file" else RedisStore.from_url(place, "app", timeout=5.0)

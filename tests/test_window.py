@@ -5,6 +5,7 @@ from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lofty_async.ratelimit.spend import Spend
 from lofty_async.ratelimit.window import (
     BLIND_BURST,
     EARLY_STEP,
@@ -12,7 +13,6 @@ from lofty_async.ratelimit.window import (
     LATEST_BIAS,
     PROBE_PATIENCE,
     TAPER,
-    Spend,
     Window,
 )
 
@@ -47,7 +47,7 @@ def test_before_any_answer_one_request_goes_and_one_more_each_second() -> None:
     assert window.free(0.0) == 1
     window.take(0.0)
     assert [window.free(at) for at in (0.0, 0.9, PROBE_PATIENCE, 5.0)] == [0, 0, 1, 5]
-    assert window.next_look(0.5, 0.0) == PROBE_PATIENCE
+    assert window.next_look(0.5) == PROBE_PATIENCE
 
 
 def test_a_server_that_tells_nothing_gets_few_at_once() -> None:
@@ -245,30 +245,7 @@ def test_a_hold_lasts_as_long_as_it_says_and_spends_nothing() -> None:
     window.hold(130)
     window.hold(125)
     assert [window.free(at) for at in (121, 129.9, 130)] == [0, 0, LIMIT]
-    assert window.next_look(121, 0.0) == 130
-
-
-@pytest.mark.parametrize(("at", "kept"), [(120, 10), (150, 5), (165, 2), (179, 0)])
-def test_the_reserve_shrinks_to_nothing(at: float, kept: int) -> None:
-    window = settled()
-    answer(window, 99, at=120, end=180)
-    assert window.reserve(at, 0.1) == kept
-
-
-def test_nothing_is_reserved_of_what_is_not_known() -> None:
-    assert Window().reserve(0.0, 0.1) == 0
-    assert settled().reserve(120, 0.0) == 0
-    assert settled().reserve(120, 0.1) == 10  # no end known yet
-
-
-@pytest.mark.parametrize("floor", [0, 3])
-@pytest.mark.parametrize("spare", [4, 5, 8])
-def test_the_next_look_is_when_the_reserve_lets_one_more_go(spare: int, floor: int) -> None:
-    window = settled()
-    answer(window, spare, at=121, end=180)
-    look = window.next_look(121, 0.1, floor)
-    assert window.reserve(look - 0.01, 0.1) >= spare - floor
-    assert window.reserve(look, 0.1) < spare - floor
+    assert window.next_look(121) == 130
 
 
 def guessed() -> Window:

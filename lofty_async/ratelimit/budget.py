@@ -14,6 +14,7 @@ from lofty_async.wire import RateState
 from .lanes import BULK, Lane
 from .pace import Pace
 from .permits import Permit
+from .reserve import floor_of, kept, next_look
 from .resets import ResetReader
 from .routes import WINDOW_LIKE, Routes
 from .window import Window
@@ -51,7 +52,7 @@ class Budget:
             return False
         leaves_reserve = lane is BULK and not is_due
         if leaves_reserve or self.floor:
-            return window.spare > window.kept(now, self.reserve if leaves_reserve else 0.0, self.floor)
+            return window.spare > kept(window, self.reserve if leaves_reserve else 0.0, self.floor, now)
         return True
 
     def is_open(self, route: str, now: float) -> bool:
@@ -113,7 +114,7 @@ class Budget:
     def next_look(self, now: float, routes: Iterable[str], *, leaves_reserve: bool) -> float:
         """When time alone may let a request of one of these `routes` go; `inf` where only an answer can."""
         share = self.reserve if leaves_reserve else 0.0
-        looks = [self.window.next_look(now, share, self._floor), self.pace.ready_at(now)]
+        looks = [next_look(self.window, share, self.floor, now), self.pace.ready_at(now)]
         looks += [self.routes.ready_at(route, now) for route in routes]
         return min((look for look in looks if look > now), default=inf)
 
@@ -125,15 +126,12 @@ class Budget:
     def _predict_window(self, ahead: int, now: float) -> float:
         window = self.window
         window.roll(now)
-        missing = ahead + 1 - max(0, window.spare - self._floor)
+        floor = floor_of(window, self.floor)
+        missing = ahead + 1 - max(0, window.spare - floor)
         if window.limit is None or window.ends_at is None or missing <= 0:
             return 0.0
-        windows = (missing - 1) // (window.limit - self._floor)
+        windows = (missing - 1) // (window.limit - floor)
         return window.ends_at - now + windows * window.length_or_default
-
-    @property
-    def _floor(self) -> int:
-        return 0 if self.window.limit is None else min(self.floor, self.window.limit - 1)
 
     def _learn(self, permit: Permit, state: RateState, end: float | None, *, refused: bool, now: float) -> bool:
         """Take in an answer's figures; whether it had any."""

@@ -51,6 +51,11 @@ class Waiter(Generic[Permit]):
             self.future.set_exception(error)
 
 
+def fail_all(waiters: list[Waiter[Permit]], error: BaseException) -> None:
+    for waiter in waiters:
+        waiter.fail(error)
+
+
 @define(eq=False)
 class Queue(Generic[Permit]):
     """The waiters of one lane, by route: adding, removing and finding the first take no longer for more waiters."""

@@ -5,14 +5,17 @@ A ledger lives in a store and is changed by one process at a time. Its times are
 
 from collections.abc import Iterator
 from math import ceil, inf, isfinite
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
-from attrs import define, field, frozen
+from attrs import define, field
 
 from .lanes import BULK_SHARE
+from .messages import Ask, Grant, Outcome, What
+from .reserve import floor_of, kept, next_look
 from .resets import WINDOW
-from .window import LATEST_BIAS, Spend, Window
+from .spend import Spend
+from .window import LATEST_BIAS, Window
 
 CARRY: Final = 2.0  # seconds before a window's end from which a request may still land in the next one
 HUNGER: Final = 1.0  # seconds for which an unmet wish counts, should its process not come back
@@ -22,59 +25,7 @@ ACTIVE: Final = 120.0  # seconds after which a silent process is forgotten
 FORESIGHT: Final = 2 * WINDOW  # seconds ahead of which no ledger knows a time, even where a clock was set back
 LONGEST_HOLD: Final = 86_400.0 + FORESIGHT  # a day is the most that is believed of a server's Retry-After
 
-What = Literal["answered", "silent", "released"]
 T = TypeVar("T", "Member", Window)
-
-
-@frozen
-class Ask:
-    """What one process wants now, per lane, the rules that it follows, and how many of its permits are in flight."""
-
-    member: str
-    in_flight: int
-    interactive: int
-    bulk: int
-    reserve: float
-    floor: int = 0
-
-
-@frozen
-class Grant:
-    """What it got, what its permits have to remember, and in how many seconds to ask again for the rest.
-
-    `limit`, the seconds that are `left` and `counts_milliseconds`, how the header tells them, others may have learnt.
-    """
-
-    interactive: int
-    bulk: int
-    spend: Spend
-    epoch: str
-    again_in: float
-    limit: int | None = None
-    left: float | None = None
-    counts_milliseconds: bool = False
-
-
-@frozen
-class Outcome:
-    """How one permit ended. `left` is the seconds to the window's end by the answer's figures, once below 0 no more."""
-
-    member: str
-    epoch: str
-    spend: Spend
-    what: What
-    refused: bool = False
-    limit: int = 0
-    remaining: int = 0
-    left: float | None = None
-    hold: float | None = None
-    counts_milliseconds: bool = False
-
-    def aged(self, seconds: float) -> "Outcome":
-        """The same, told this much later."""
-        left = None if self.left is None else self.left - seconds
-        hold = None if self.hold is None else max(0.0, self.hold - seconds)
-        return attrs.evolve(self, left=left, hold=hold)
 
 
 @define
@@ -222,8 +173,8 @@ class Ledger:
 
     def _free(self, ask: Ask, now: float, *, share: float) -> int:
         window = self.window
-        kept = window.kept(now, share, ask.floor)
-        return max(0, min(window.free(now), window.spare - kept, self._quota(ask.member, now)))
+        spare = window.spare - kept(window, share, ask.floor, now)
+        return max(0, min(window.free(now), spare, self._quota(ask.member, now)))
 
     def _quota(self, name: str, now: float) -> int:
         """What is left of this member's fair share while others that have not had theirs go without."""
@@ -260,9 +211,8 @@ class Ledger:
 
     def _again_in(self, ask: Ask, now: float) -> float:
         window = self.window
-        floor = 0 if window.limit is None else min(ask.floor, window.limit - 1)
-        look = window.next_look(now, ask.reserve if ask.bulk else 0.0, floor) - now
-        may_change = window.in_flight > 0 or window.spare > floor
+        look = next_look(window, ask.reserve if ask.bulk else 0.0, ask.floor, now) - now
+        may_change = window.in_flight > 0 or window.spare > floor_of(window, ask.floor)
         spent = window.seen and window.lowest <= 0 and window.limit is not None
         return max(0.0, min(look, POLL if may_change and not spent else LOOK))
 

@@ -34,11 +34,11 @@ from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimit
 from lofty_async.wire import RateState
 
 from .budget import Budget
-from .lanes import BULK, BULK_SHARE, INTERACTIVE, Deadlines, Lane, Queue, Waiter
+from .lanes import INTERACTIVE, Lane, Waiter, fail_all
+from .order import BOTH, Order
 from .permits import Permit, RateLimit, Waited
 from .shared import SharedBudget
 from .stores import Store
-from .window import UNBOUNDED
 
 log = logging.getLogger("lofty_async.ratelimit")
 
@@ -78,13 +78,11 @@ class RateLimiter:
         if store:
             self._shared = SharedBudget(reserve, floor, max_burst, store=store, clock=clock, on_change=self._pump)
             self._budget = self._shared
-        self._interactive, self._bulk = Queue[Permit](), Queue[Permit]()
-        self._queues = {INTERACTIVE: self._interactive, BULK: self._bulk}
-        self._deadlines: Deadlines[Permit] = Deadlines()
+        self._order: Order[Permit] = Order()
+        self._interactive, self._bulk = self._order.interactive, self._order.bulk
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._numbers = count(1)
-        self._since_bulk = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -147,7 +145,7 @@ class RateLimiter:
             limit=window.limit,
             remaining=None if window.limit is None else window.remaining,
             resets_in=None if window.ends_at is None else max(0.0, window.ends_at - now),
-            queued={lane: len(queue) for lane, queue in self._queues.items()},
+            queued={lane: len(self._order.of(lane)) for lane in Lane},
             in_flight=window.in_flight,
         )
 
@@ -157,25 +155,10 @@ class RateLimiter:
         return self._budget.predict(self._ahead(lane, route, now), route, now)
 
     def _ahead(self, lane: Lane, route: str | None, now: float) -> int:
-        """How many go before one more call, at least: who waits for a closed route is no hindrance to the others."""
-
-        def room(name: str) -> int:
-            return UNBOUNDED if name == route else self._budget.routes.room(name, now)
-
-        interactive = self._interactive.count(room)
-        if lane is INTERACTIVE:
-            return interactive
-        bulk = self._bulk.count(room)
-        return bulk + max(0, min(interactive, BULK_SHARE * (bulk + 1) - self._since_bulk))
-
-    def _waiting(self) -> int:
-        return self._interactive.size + self._bulk.size
-
-    def _is_turn_of_bulk(self) -> bool:
-        return self._since_bulk >= BULK_SHARE and self._bulk.size > 0
+        return self._order.ahead(lane, route, lambda name: self._budget.routes.room(name, now))
 
     def _grant(self, number: int, lane: Lane, route: str, waited: float, now: float) -> Permit:
-        self._since_bulk = self._since_bulk + 1 if lane is INTERACTIVE else 0
+        self._order.since_bulk = self._order.since_bulk + 1 if lane is INTERACTIVE else 0
         permit = Permit()
         permit.number, permit.lane, permit.route = number, lane, route
         permit.granted_at, permit.waited, permit.limiter = now, waited, self
@@ -183,8 +166,7 @@ class RateLimiter:
         return permit
 
     async def _queue(self, waiter: Waiter[Permit]) -> Permit:
-        self._queues[waiter.lane].add(waiter)
-        self._deadlines.add(waiter)
+        self._order.add(waiter)
         self._pump()
         try:
             return await waiter.future
@@ -194,17 +176,13 @@ class RateLimiter:
 
     def _forget(self, waiter: Waiter[Permit]) -> None:
         """A caller went away: out of the queue, or, where its permit had just been granted, on to the next."""
-        self._leave(waiter)
+        self._order.remove(waiter)
         if waiter.future.done() and not waiter.future.cancelled() and not waiter.future.exception():
             waiter.future.result().release()
         self._rest()
 
-    def _leave(self, waiter: Waiter[Permit]) -> None:
-        self._queues[waiter.lane].remove(waiter)
-        self._deadlines.remove(waiter)
-
     def _rest(self) -> None:
-        if not self._waiting():
+        if not len(self._order):
             self._disarm()
             self._want(self._clock())
 
@@ -215,7 +193,7 @@ class RateLimiter:
             return
         now = self._clock()
         while waiter := self._next_waiter(now):
-            self._leave(waiter)
+            self._order.remove(waiter)
             if not waiter.future.done():
                 self._serve(waiter, now)
         self._want(now)
@@ -227,7 +205,7 @@ class RateLimiter:
         """Tell a shared budget how many calls wait that could go."""
         if self._shared:
             room = self._shared.routes.room
-            self._shared.want(*(queue.count(lambda route: room(route, now)) for queue in self._queues.values()))
+            self._shared.want(*(self._order.of(lane).count(lambda route: room(route, now)) for lane in BOTH))
 
     def _serve(self, waiter: Waiter[Permit], now: float) -> None:
         waited = now - waiter.since
@@ -243,21 +221,17 @@ class RateLimiter:
             log.exception("on_wait failed")
 
     def _next_waiter(self, now: float) -> Waiter[Permit] | None:
-        is_turn_of_bulk = self._is_turn_of_bulk()
-        for lane in (BULK, INTERACTIVE) if is_turn_of_bulk else (INTERACTIVE, BULK):
-            if len(self._queues[lane]) and self._budget.is_free(now, lane, is_due=is_turn_of_bulk):
-                waiter = self._queues[lane].first(lambda route: self._budget.is_open(route, now))
-                if waiter:
-                    return waiter
-        return None
+        budget = self._budget
+        return self._order.next(
+            lambda lane, is_due: budget.is_free(now, lane, is_due=is_due), lambda route: budget.is_open(route, now)
+        )
 
     def _give_up_late(self, now: float) -> bool:
         """End the waits that took too long; whether there were any."""
-        due = self._deadlines.due(now, lambda waiter: self._is_asked_for(waiter, now))
-        for waiter in due:
-            self._queues[waiter.lane].remove(waiter)
+        late = self._order.late(now, lambda waiter: self._is_asked_for(waiter, now))
+        for waiter in late:
             waiter.fail(_too_long(now - waiter.since, waiter.max_wait or 0.0, waiter.lane))
-        return bool(due)
+        return bool(late)
 
     def _is_asked_for(self, waiter: Waiter[Permit], now: float) -> bool:
         """Whether it waits for the store to answer, which is no waiting for a turn: the budget may be idle."""
@@ -267,8 +241,9 @@ class RateLimiter:
 
     def _arm(self, now: float) -> None:
         self._disarm()
-        if self._loop and self._waiting():
-            look = self._next_look(now)
+        if self._loop and len(self._order):
+            look = self._budget.next_look(now, self._order.routes(), leaves_reserve=self._bulk.size > 0)
+            look = min(look, self._order.deadlines.next())
             if look < inf:
                 self._timer = self._loop.call_later(max(0.0, look - now), self._pump)
 
@@ -277,24 +252,18 @@ class RateLimiter:
             self._timer.cancel()
             self._timer = None
 
-    def _next_look(self, now: float) -> float:
-        routes = [route for queue in self._queues.values() for route in queue.routes()]
-        look = self._budget.next_look(now, routes, leaves_reserve=self._bulk.size > 0)
-        return min(look, self._deadlines.next())
-
     def _adopt_loop(self) -> None:
         """Leave what waited in another loop; its futures can be told nothing if that is gone."""
         left, before = self._drain(), self._loop
         self._loop = asyncio.get_running_loop()
         if before and not before.is_closed():
             error = RuntimeError("the rate limiter is used in another event loop now")
-            before.call_soon_threadsafe(_fail_all, left, error)
+            before.call_soon_threadsafe(fail_all, left, error)
 
     def _drain(self) -> list[Waiter[Permit]]:
         """Everyone who waits, taken out."""
         self._disarm()
-        self._deadlines.drain()
-        return [waiter for queue in self._queues.values() for waiter in queue.drain()]
+        return self._order.drain()
 
     def release(self, permit: Permit) -> None:
         """Take back a permit whose request never left; callers say `permit.release()`."""
@@ -311,11 +280,6 @@ class RateLimiter:
             self._budget.settle(permit, state, refused=refused, now=now, wall=self._wall())
         if self._interactive.size or self._bulk.size:
             self._pump()
-
-
-def _fail_all(waiters: list[Waiter[Permit]], error: BaseException) -> None:
-    for waiter in waiters:
-        waiter.fail(error)
 
 
 def _too_long(predicted: float, max_wait: float, lane: Lane) -> RateLimitWaitTooLong:

@@ -5,7 +5,8 @@ from typing import Final
 
 from attrs import define, evolve, field, frozen
 
-from .window import UNBOUNDED, Spend, Window
+from .spend import Spend
+from .window import UNBOUNDED, Window
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
@@ -70,7 +71,7 @@ class Routes:
         pause, window = self.pauses.get(route), self.windows.get(route)
         paused = pause.ready_at(now) if pause else now
         if window and window.free(now) < 1:
-            return max(paused, window.next_look(now, 0.0))
+            return max(paused, window.next_look(now))
         return paused
 
     def room(self, route: str, now: float) -> int:

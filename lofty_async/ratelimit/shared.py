@@ -20,11 +20,10 @@ from lofty_async.wire import RateState
 
 from .budget import Budget
 from .lanes import Lane
-from .ledger import Ask, Grant, Outcome, What
+from .messages import Ask, Grant, Outcome, What, aged
 from .permits import Permit
-from .resets import WINDOW
+from .spend import Spend
 from .stores import Store, StoreFailed
-from .window import Spend
 
 log = logging.getLogger("lofty_async.ratelimit")
 
@@ -135,7 +134,7 @@ class SharedBudget(Budget):
         await self._finish_talking()
         self._hand_back()
         if self._outcomes:
-            outcomes = _aged(self._outcomes, self.clock())
+            outcomes = aged(self._outcomes, self.clock())
             self._outcomes.clear()
             await _at_parting(self.store.observe(outcomes))
         await _at_parting(self.store.aclose())
@@ -215,7 +214,7 @@ class SharedBudget(Budget):
             ask = self._ask()
             self.questions += 1
             async with asyncio.timeout(PATIENCE):
-                grant = await self.store.take(ask, _aged(outcomes, self.clock()))
+                grant = await self.store.take(ask, aged(outcomes, self.clock()))
         except BaseException as failure:
             self._keep(outcomes)
             self._answered = self.questions
@@ -268,9 +267,8 @@ class SharedBudget(Budget):
         """Tickets that nobody took: their callers have gone, or their routes have closed."""
         for lane in Lane:
             tickets, self._tickets[lane] = self._tickets[lane], []
-            for ticket in tickets:
-                outcome = Outcome(self.member, ticket.epoch, ticket.spend, "released")
-                self._outcomes.append((outcome, self.clock()))
+            outcomes = (Outcome(self.member, ticket.epoch, ticket.spend, "released") for ticket in tickets)
+            self._outcomes.extend((outcome, self.clock()) for outcome in outcomes)
 
     def _keep(self, outcomes: list[tuple[Outcome, float]]) -> None:
         self._outcomes = deque([*outcomes, *self._outcomes], MOST_OUTCOMES)
@@ -286,11 +284,6 @@ class SharedBudget(Budget):
         if self.is_away:
             log.info("the rate limit's store is back")
         self.is_away = False
-
-
-def _aged(outcomes: Iterable[tuple[Outcome, float]], now: float) -> list[Outcome]:
-    """Outcomes whose time left is counted from now; what is older than a window teaches nothing."""
-    return [outcome.aged(now - at) for outcome, at in outcomes if now - at < WINDOW]
 
 
 def _reason(failure: Exception) -> str:

@@ -18,7 +18,8 @@ from lofty_async._locks import try_lock, unlock
 from lofty_async.errors import InvalidRequestError
 from lofty_async.wire import BASE_URL
 
-from .ledger import Ask, Grant, Ledger, Outcome
+from .ledger import Ledger
+from .messages import Ask, Grant, Outcome
 
 R = TypeVar("R")
 

@@ -4,11 +4,12 @@ Times are seconds of one monotonic clock. Ends of windows are upper bounds (see 
 """
 
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
 from attrs import define
 
 from .resets import WINDOW
+from .spend import Spend, Spent
 
 PROBE_PATIENCE: Final = 1.0  # seconds without an answer after which one more probe may go
 BLIND_BURST: Final = 10  # in flight at once while the server says nothing of its limit
@@ -17,28 +18,10 @@ LATEST_BIAS: Final = 2.0
 SHORTEST: Final = 0.25  # of windows, in seconds: below this, jitter is taken for a window
 ROUNDING: Final = 1.25  # seconds by which two readings of one end may differ
 UNBOUNDED: Final = 1_000_000
-TICK: Final = 1e-3  # past a threshold, so that rounding does not leave a timer short of it
 NEAR: Final = 5  # one part of a guessed limit: with so little left, a refusal tells of it and of nothing else
 GUESS_HOLDS: Final = 10  # windows until a guess that proved too high is raised again
 WATCH: Final = 2.0  # seconds of a window after which others that spend would have been seen
 TAPER: Final = 8  # one part of the rest in flight at once, in company: others do not see it yet
-
-
-class Spent(Protocol):
-    """What a request remembers of the window that it is counted in, and how that stood then."""
-
-    serial: int
-    lowest: int | None
-    untold: int
-
-
-@define
-class Spend:
-    """The same as a value of its own."""
-
-    serial: int = -1
-    lowest: int | None = None
-    untold: int = 0
 
 
 @define
@@ -108,17 +91,11 @@ class Window:
 
     def free(self, now: float) -> int:
         """How many may be sent now, whoever asks."""
-        if self.ends_at is not None and now >= self.ends_at:
-            self.roll(now)
-        spare = self.spare
-        if spare <= 0 or now < self.held_until:
+        self.roll(now)
+        if now < self.held_until:
             return 0
         fresh = self._most_in_flight(now) - (self.in_flight - self.carried)
-        if fresh >= spare:
-            return spare
-        if fresh <= 0:
-            return 0
-        return fresh
+        return max(0, min(fresh, self.spare))
 
     def lets_one_go(self, now: float) -> bool:
         """Whether any are free; asked before every request, so that in the usual case they are not counted."""
@@ -154,33 +131,16 @@ class Window:
             return UNBOUNDED
         return 1 + (0 if self.probed_at is None else int((now - self.probed_at) / PROBE_PATIENCE + 1e-9))
 
-    def reserve(self, now: float, share: float) -> int:
-        """What bulk work leaves for interactive calls to come: `share` of the limit, nothing at the window's end."""
-        if self.limit is None or not share:
-            return 0
-        left = self.length_or_default if self.ends_at is None else self.ends_at - now
-        portion = min(1.0, max(0.0, left) / self.length_or_default)
-        return int(share * self.limit * portion)
-
-    def kept(self, now: float, share: float, floor: int) -> int:
-        """What is not to be spent now: `floor`, and bulk's reserve; a window of which nothing is spent lets one go."""
-        if self.limit is None:
-            return 0
-        return min(floor + self.reserve(now, share), self.limit - 1)
-
     @property
     def length_or_default(self) -> float:
         return self.length or WINDOW
 
-    def next_look(self, now: float, share: float, floor: int = 0) -> float:
+    def next_look(self, now: float) -> float:
         """When time alone may allow more than now; `inf` where only an answer can."""
         looks = [inf if self.ends_at is None else self.ends_at, self.held_until]
         if not self.seen and self.probed_at is not None:
             waited = int((now - self.probed_at) / PROBE_PATIENCE + 1e-9)
             looks.append(self.probed_at + (waited + 1) * PROBE_PATIENCE)
-        spare = self.spare - floor
-        if share and spare > 0 and self.limit and self.ends_at is not None:
-            looks.append(self.ends_at - spare * self.length_or_default / (share * self.limit) + TICK)
         return min((look for look in looks if look > now), default=inf)
 
     def take(self, now: float) -> Spend:
