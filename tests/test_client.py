@@ -303,20 +303,21 @@ class TestDroppedOpen:
             faults.Reply(500),
             faults.Reply(400, {"code": 20012}),
             faults.TooManyRequests({"Retry-After": "0"}),
+            faults.Latency(0.2),
         ],
-        ids=["dropped before", "dropped after", "not JSON", "500", "400", "429"],
+        ids=["dropped before", "dropped after", "not JSON", "500", "400", "429", "slow"],
     )
     async def test_a_failure_holds_nothing_in_a_circle(
         self, sandbox: Sandbox, fault: faults.Fault, raised: bool
     ) -> None:
         sandbox.faults.add("GET /v1.0/me", fault, times=2 if raised else 1)
         retry = RetryPolicy(retries=0 if raised else 1, first_wait=0, refusals=0 if raised else 1)
-        lofty = LoftyClient(sandbox.auth, base_url=sandbox.url, retry=retry)
+        lofty = LoftyClient(sandbox.auth, base_url=sandbox.url, retry=retry, timeout=0.1)
         gc.collect()
         gc.disable()
         try:
             with suppress(CallError):
-                await lofty.me()
+                await asyncio.create_task(lofty.me())  # the task keeps the error, and the call knows its task
             await lofty.close()
             dispatcher = ref(lofty._caller.dispatcher)
             del lofty

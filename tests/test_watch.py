@@ -139,9 +139,10 @@ def test_a_call_knows_for_how_long_it_was_under_way(seconds: float | None) -> No
         await asyncio.sleep(2)
         first = call.under_way
         watch.send(call, seconds)
+        second = call.under_way
         watch.finish(call)
         watch.end_all()
-        return [first, call.under_way]
+        return [first, second]
 
     assert run(main()) == pytest.approx([2, 0])
 
