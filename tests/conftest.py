@@ -1,4 +1,5 @@
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -69,6 +70,13 @@ async def sandbox() -> AsyncIterator[Sandbox]:
     """Three leads with thirteen tasks each, so that every awkward value occurs."""
     async with Sandbox(3, 13, limit=10_000, appointments_per_lead=2) as running:
         yield running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """A shell has what it starts in the background ignore SIGINT, and so would every program that a test starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
