@@ -15,6 +15,10 @@ class OpenStrEnum(StrEnum):
         unknown._name_ = unknown._value_ = str.__str__(value)
         return unknown
 
+    def __reduce_ex__(self, proto: object) -> tuple[type[Self], tuple[str]]:
+        # Before Python 3.11.4 enums are copied and pickled by name, which an unknown one has only to show.
+        return type(self), (self._value_,)
+
     @property
     def is_known(self) -> bool:
         # By identity: an unknown "CALL" has the name of a member whose value is "Call".
@@ -31,6 +35,9 @@ class OpenIntEnum(IntEnum):
         unknown = int.__new__(cls, value)
         unknown._name_, unknown._value_ = str(int(value)), int(value)
         return unknown
+
+    def __reduce_ex__(self, proto: object) -> tuple[type[Self], tuple[int]]:
+        return type(self), (self._value_,)  # as above
 
     @property
     def is_known(self) -> bool:
