@@ -60,7 +60,7 @@ else:
                 "Token",
                 "TokenStore",
             ),
-            ".paging": ("END", "Page", "Pager"),
+            ".pagination": ("Page", "Pager"),
             ".ratelimit": (
                 "FileStore",
                 "Lane",

@@ -49,7 +49,7 @@ from .oauth import (
     Token,
     TokenStore,
 )
-from .paging import END, Page, Pager
+from .pagination import Page, Pager
 from .ratelimit import (
     FileStore,
     Lane,
@@ -65,7 +65,6 @@ from .sandbox import Sandbox
 from .webhooks import WebhookBatch, WebhookNotice, WebhookReceiver, follow_tasks, parse_webhook
 
 __all__ = [
-    "END",
     "UNSET",
     "APIError",
     "AccessToken",

@@ -7,7 +7,7 @@ import click
 
 from lofty_async.client import LoftyClient
 from lofty_async.models import User
-from lofty_async.paging import Pager
+from lofty_async.pagination import Pager
 
 from .connect import connected
 from .moments import end_of, start_of, zone_called

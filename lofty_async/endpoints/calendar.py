@@ -7,11 +7,10 @@ from typing import Final
 from attrs import frozen
 
 from lofty_async import checks
+from lofty_async._strategies import SlotWindows, TimePages
 from lofty_async.checks import UNSET, OnBadRecord, Unset
-from lofty_async.listings import NumberedListing
 from lofty_async.models import AssignedRole, CalendarEntry, EntryType, MeetingSlot, TaskType
-from lofty_async.paging import Pager
-from lofty_async.slots import SlotListing
+from lofty_async.pagination import Pager
 from lofty_async.times import format_time
 from lofty_async.wire import Route
 
@@ -83,13 +82,17 @@ class Calendar:
         asked |= {} if time_zone is None else {"timeZoneCode": checks.text("time_zone", time_zone)}
         types = checks.numbers("source_types", source_types)
         asked |= {"sourceType": tuple(map(str, types))} if types else {}
-        listing = NumberedListing(
-            kind=CalendarEntry,
+        strategy = TimePages(
+            model=CalendarEntry,
+            start=start,
+            end=end,
+            newest_first=newest_first,
+            side_by_side=prefetch > 1,
             request=LIST.label,
             at=("data", "items"),
             page_size=checks.within("page_size", page_size, 1, 500),
         )
-        return self._caller.pager(LIST, listing, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
+        return self._caller.pager(LIST, strategy, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
 
     def slots(
         self,
@@ -111,14 +114,16 @@ class Calendar:
         checks.later("start", checks.moment("start", start), self._now())
         checks.ordered(start, checks.moment("end", end))
         asked = {} if time_zone is None else {"timeZoneCode": checks.text("time_zone", time_zone)}
-        listing = SlotListing(
+        strategy = SlotWindows(
             request=SLOTS.label,
             start=start,
             end=end,
-            limit=checks.within("limit", limit, 1),
+            page_size=checks.within("limit", limit, 1),
             now=self._now,
         )
-        return self._caller.pager(SLOTS, listing, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
+        return self._caller.pager(
+            SLOTS, strategy, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0)
+        )
 
     async def create(
         self,

@@ -9,11 +9,11 @@ from urllib.parse import quote
 from attrs import evolve, frozen
 
 from lofty_async import _json, checks
+from lofty_async._strategies import Strategy, part
 from lofty_async.checks import OnBadRecord
 from lofty_async.convert import structure
 from lofty_async.dispatch import Dispatcher, Options
-from lofty_async.listing import Listing, part
-from lofty_async.paging import Pager
+from lofty_async.pagination import Pager
 from lofty_async.ratelimit import Lane
 from lofty_async.wire import NO_PARAMS, Params, Request, Route
 
@@ -51,7 +51,7 @@ class Caller:
     def pager(
         self,
         route: Route,
-        listing: Listing[T],
+        strategy: Strategy[T],
         asked: Params,
         on_bad_record: OnBadRecord | None,
         *,
@@ -59,7 +59,7 @@ class Caller:
     ) -> Pager[T]:
         """A list of what is `asked` for, the same on every page."""
         policy = self.on_bad_record if on_bad_record is None else checks.bad_record_policy(on_bad_record)
-        return Pager(listing, partial(_fetch, self, route, asked), policy, prefetch)
+        return Pager(strategy, partial(_fetch, self, route, asked), policy, prefetch)
 
 
 def _fetch(caller: Caller, route: Route, asked: Params, page: Params) -> Awaitable[Any]:

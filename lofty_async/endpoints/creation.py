@@ -9,8 +9,8 @@ from weakref import WeakValueDictionary
 
 from attrs import define, field
 
+from lofty_async._strategies import part
 from lofty_async.errors import AmbiguousWriteError, DecodeError, LoftyError, cut
-from lofty_async.listing import part
 from lofty_async.models import Task
 from lofty_async.times import parse_time
 from lofty_async.wire import Route

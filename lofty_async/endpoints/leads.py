@@ -6,10 +6,10 @@ from typing import Any, Final, TypedDict, Unpack
 from attrs import frozen
 
 from lofty_async import checks
+from lofty_async._strategies import OffsetPages
 from lofty_async.checks import OnBadRecord
-from lofty_async.listings import OffsetListing
 from lofty_async.models import Lead
-from lofty_async.paging import Pager
+from lofty_async.pagination import Pager
 from lofty_async.wire import Route
 
 from .caller import Caller
@@ -65,14 +65,14 @@ class Leads:
         Raises: InvalidRequestError where an argument is out of its range or a filter is unknown.
         """
         asked = checks.wire_names({name: _filter(name, value) for name, value in filters.items()})
-        listing = OffsetListing(
-            kind=Lead,
+        strategy = OffsetPages(
+            model=Lead,
             request=LIST.label,
             at=("leads",),
             page_size=checks.within("page_size", page_size, 1, 100),
             scroll=scroll,
         )
-        return self._caller.pager(LIST, listing, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
+        return self._caller.pager(LIST, strategy, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
 
 
 _CHECKS: Final[dict[type, Callable[[str, object], str]]] = {

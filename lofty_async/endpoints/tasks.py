@@ -7,11 +7,11 @@ from typing import Final
 from attrs import frozen
 
 from lofty_async import checks
+from lofty_async._strategies import CursorPages, SinglePage
 from lofty_async.bulk import BulkRun, LeadIds, as_value
 from lofty_async.checks import UNSET, OnBadRecord, Unset
-from lofty_async.listings import AfterIdListing, SingleListing
 from lofty_async.models import AssignedRole, Task, TaskType
-from lofty_async.paging import Pager
+from lofty_async.pagination import Pager
 from lofty_async.ratelimit import Lane
 from lofty_async.wire import Route
 
@@ -28,7 +28,7 @@ DELETE: Final = Route("DELETE", "/v2.0/tasks/{taskId}", gone_is_done=True)
 FINISH: Final = Route("POST", "/v2.0/tasks/{taskId}/finish")
 UNFINISH: Final = Route("POST", "/v2.0/tasks/{taskId}/unfinish")
 
-TASKS_OF_LEAD: Final = SingleListing(kind=Task, request=LIST.label, at=("tasks",))
+TASKS_OF_LEAD: Final = SinglePage(model=Task, request=LIST.label, at=("tasks",))
 
 
 @frozen(eq=False)
@@ -64,8 +64,8 @@ class Tasks:
         asked = {} if user_id is None else {"userId": str(checks.number_id("user_id", user_id))}
         asked |= {} if time_zone is None else {"timeZoneCode": checks.text("time_zone", time_zone)}
         size = checks.within("page_size", page_size, 1, 100)
-        listing = AfterIdListing(kind=Task, request=MINE.label, at=("tasks",), page_size=size)
-        return self._caller.pager(MINE, listing, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
+        strategy = CursorPages(model=Task, request=MINE.label, at=("tasks",), page_size=size)
+        return self._caller.pager(MINE, strategy, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
 
     async def get(self, id: int) -> Task:
         """One task or appointment, by the id that both share.

@@ -6,10 +6,10 @@ from typing import Final
 from attrs import frozen
 
 from lofty_async import checks
+from lofty_async._strategies import SinglePage
 from lofty_async.checks import UNSET, OnBadRecord, Unset
-from lofty_async.listings import SingleListing
 from lofty_async.models import AppointmentV1, AssignedRole, TaskType, TaskV1
-from lofty_async.paging import Pager
+from lofty_async.pagination import Pager
 from lofty_async.times import epoch_ms
 from lofty_async.wire import Route
 
@@ -24,8 +24,8 @@ UPDATE: Final = Route("PUT", "/v1.0/tasks/{taskId}")
 DELETE: Final = Route("DELETE", "/v1.0/tasks/{taskId}", gone_is_done=True)
 APPOINTMENTS: Final = Route("GET", "/v1.0/appts")
 
-TASKS_OF_LEAD: Final = SingleListing(kind=TaskV1, request=LIST.label, at=("taskList",))
-APPOINTMENTS_OF_LEAD: Final = SingleListing(kind=AppointmentV1, request=APPOINTMENTS.label, at=())
+TASKS_OF_LEAD: Final = SinglePage(model=TaskV1, request=LIST.label, at=("taskList",))
+APPOINTMENTS_OF_LEAD: Final = SinglePage(model=AppointmentV1, request=APPOINTMENTS.label, at=())
 
 
 @frozen(eq=False)

@@ -6,12 +6,12 @@ from typing import Any, Final
 from attrs import frozen
 
 from lofty_async import checks
+from lofty_async._strategies import SinglePage
 from lofty_async.checks import OnBadRecord
 from lofty_async.convert import structure
 from lofty_async.errors import AmbiguousWriteError
-from lofty_async.listings import SingleListing
 from lofty_async.models import PermissionMode, WebhookEvent, WebhookSubscription
-from lofty_async.paging import Pager
+from lofty_async.pagination import Pager
 from lofty_async.wire import NO_PARAMS, Route
 
 from .caller import Caller
@@ -21,7 +21,7 @@ LIST: Final = Route("GET", "/v1.0/webhooks")
 CREATE: Final = Route("POST", "/v1.0/webhook", repeatable=False)
 DELETE: Final = Route("DELETE", "/v1.0/webhook/{subscribeId}", gone_is_done=True)
 
-SUBSCRIPTIONS: Final = SingleListing(kind=WebhookSubscription, request=LIST.label, at=())
+SUBSCRIPTIONS: Final = SinglePage(model=WebhookSubscription, request=LIST.label, at=())
 
 
 @frozen(eq=False)

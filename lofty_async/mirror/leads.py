@@ -9,7 +9,7 @@ from attrs import define, evolve, field
 
 from lofty_async.errors import DecodeError
 from lofty_async.models import Lead
-from lofty_async.paging import Pager
+from lofty_async.pagination import Pager
 
 log = logging.getLogger("lofty_async.mirror")
 

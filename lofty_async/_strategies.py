@@ -1,0 +1,565 @@
+"""How each list of the API is paged, from cursor to parameters and from body to records and the next cursor. Pure.
+
+No answer is trusted to continue the one before it: pages overlap by a record, and a page that does not touch the trail
+of its cursor is *missed*, that is discarded and asked for again from further back. So nothing between two pages is
+lost, whatever is added, deleted or moved meanwhile. Counts only say when to stop.
+"""
+
+from collections.abc import Callable, Container, Hashable, Iterable
+from datetime import UTC, datetime, timedelta
+from math import isqrt
+from operator import ge, le
+from typing import Any, ClassVar, Final, Generic, TypeVar
+
+from attrs import define, evolve, field
+
+from ._cursor import TAIL, Cursor, Key, Rows, Trail, foreign_cursor
+from .convert import BadRecord, structure_list
+from .errors import APIError, DecodeError, LoftyError, cut
+from .models import MeetingSlot
+from .times import epoch_ms, format_time
+from .wire import NO_PARAMS, Params
+
+T = TypeVar("T")
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_LIMIT: Final = 100  # records of my-tasks and leads in one answer
+MAX_PAGE: Final = 500  # entries of the calendar in one answer
+MAX_REREADS: Final = 3  # of a page that is empty though it cannot be, or that is older than the one before
+STEP_BACK: Final = 8  # records, ten times as many with each further step: most lists shift by a few
+MAX_SLACK: Final = 25  # records by which the pages of a shifting list overlap, of at most 100
+MAX_BATCH: Final = 8  # pages by number from one time on: their overlap grows by a record each
+LONGEST_RANGE: Final = timedelta(days=90)  # contract: of one question for slots
+SEAM: Final = timedelta(days=1)  # at the end of such a range, where slots may reach beyond it
+LEAD_TIME: Final = timedelta(seconds=2)  # a range has to start later than the server's now
+
+
+@define
+class PageRead(Generic[T]):
+    """One answer, read.
+
+    `records` are those that the cursor does not know of, the bad ones at their places; `next` is the cursor of what
+    follows, `None` at the end. `missed` says that the answer was discarded, so that `next` asks for the same page
+    again. `ends` are the ids of the first and the last record; `left` is how many records are promised to follow.
+    """
+
+    records: list[T | BadRecord]
+    has_bad: bool = False
+    next: Cursor | None = None
+    total: int | None = None
+    missed: bool = False
+    ends: tuple[Hashable, Hashable] | None = None
+    left: int = 0
+
+
+def part(body: Any, names: Iterable[str], request: str) -> Any:
+    """The value at this path in an answer, `None` if it is missing.
+
+    Raises: DecodeError if something on the way is no object.
+    """
+    path: list[str] = []
+    for name in names:
+        if body is None:
+            return None
+        if type(body) is not dict:
+            raise DecodeError("expected an object", request=request, path=".".join(path) or "the answer")
+        body = body.get(name)
+        path.append(name)
+    return body
+
+
+def count_in(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def is_too_deep(error: LoftyError) -> bool:
+    """Whether a list was asked for beyond the depth that the server allows (contract, section 6)."""
+    return isinstance(error, APIError) and error.name == "OFFSET_EXCEED_LIMIT"
+
+
+@define(kw_only=True, eq=False)
+class Strategy(Generic[T]):
+    """How one list is paged.
+
+    `model` is what its records become, `request` names the call, `at` is where the records stand in the body.
+    """
+
+    model: type[T]
+    request: str
+    at: tuple[str, ...]
+
+    is_whole: ClassVar[bool] = True
+    letter: ClassVar[str] = "w"
+    has_text_ids: ClassVar[bool] = False
+    is_timed: ClassVar[bool] = False
+
+    def key(self, item: Any) -> Hashable:
+        """What tells two records of the list apart."""
+        return item.id  # type: ignore[no-any-return] # of every model that is listed
+
+    def parse(self, text: object) -> Cursor:
+        """The cursor with this text.
+
+        Raises: InvalidRequestError if it is none of this list's.
+        """
+        cursor = Cursor.parse(self.letter, text)
+        try:
+            self.params(cursor)
+        except (OverflowError, ValueError):
+            raise foreign_cursor() from None
+        if self.is_whole or any(isinstance(mark.id, str) is not self.has_text_ids for mark in cursor.trail):
+            raise foreign_cursor()
+        return cursor
+
+    def params(self, cursor: Cursor) -> Params:  # noqa: ARG002 - the other strategies use it
+        """The parameters that ask for the page at this cursor."""
+        return NO_PARAMS
+
+    def read(self, cursor: Cursor, body: Any, known: Container[Hashable] = ()) -> PageRead[T]:  # noqa: ARG002 - same
+        """The records of an answer; `known` has the keys of records that were read lately."""
+        return PageRead(*self._records(body))
+
+    def recover(self, cursor: Cursor, error: LoftyError) -> Cursor | None:  # noqa: ARG002 - same
+        """Another way to ask for the page that failed, `None` if the error stands."""
+        return None
+
+    def ahead(self, page: PageRead[T], most: int) -> list[Params]:
+        """The parameters of the pages that follow this one, at most so many, as far as they are known."""
+        return [self.params(page.next)] if page.next and most else []
+
+    def _records(self, body: Any) -> tuple[list[T | BadRecord], bool]:
+        """All records of an answer, and whether some are bad."""
+        items, bad = structure_list(self.model, self._list(body), path=".".join(self.at), request=self.request)
+        records: list[T | BadRecord] = [*items] if bad else items  # type: ignore[assignment] # it is not added to
+        for number, one in enumerate(bad):
+            records.insert(one.position + number, one)
+        return records, bool(bad)
+
+    def _list(self, body: Any) -> list[Any]:
+        """The list in an answer; one that is missing, null or the vendor's other nothing, `""`, is empty.
+
+        Where a message stands in its place, nobody knows what there is.
+        """
+        if body is None:
+            raise DecodeError("the answer is empty", request=self.request)
+        records: Any = part(body, self.at, self.request)
+        if records.__class__ is list:
+            return records
+        is_notice = bool(self.at) and self.at[0] not in body and "message" in body
+        if records in (None, "") and not is_notice:
+            return []
+        raise DecodeError("expected a list", request=self.request, path=".".join(self.at), body=cut(repr(records)))
+
+
+class SinglePage(Strategy[T]):
+    """A list that comes whole in one answer."""
+
+
+@define
+class Answer(Generic[T]):
+    """The records of one answer, their ids and times, and what the answer says about itself."""
+
+    records: list[T | BadRecord]
+    has_bad: bool
+    rows: Rows
+    total: int | None = None
+    size: int | None = None
+
+    @property
+    def count(self) -> int:
+        return len(self.records)
+
+    def beyond(self, behind: Container[Key | None]) -> PageRead[T]:
+        """The page without the records that lie behind."""
+        ids, records = self.rows.ids, self.records
+        fresh = [one for one, key in zip(records, ids, strict=True) if key is None or key not in behind]
+        return PageRead(fresh, self.has_bad, ends=(ids[0], ids[-1]) if ids else None)
+
+    def is_stale(self, trail: Trail, known: Container[Hashable]) -> bool:
+        """Whether it brings nothing new and does not reach up to the trail's last record either."""
+        last = trail.tail[-1:]
+        return bool(last and self.records) and not self.rows.found(last) and all(key in known for key in self.rows.ids)
+
+    def promises(self, reached: int) -> int:
+        """How many records the total promises behind those reached."""
+        return max(0, (self.total or 0) - reached)
+
+
+@define(kw_only=True, eq=False)
+class Pages(Strategy[T]):
+    """A list of several pages."""
+
+    page_size: int
+    about: tuple[tuple[str, ...], ...] = ()  # where an answer may speak about itself
+
+    is_whole = False
+    total_name: ClassVar[str] = "total"
+    size_name: ClassVar[str] = ""
+
+    def _answer(self, body: Any) -> Answer[T]:
+        records, has_bad = self._records(body)
+        ids = [self._id_of_bad(one.record) if isinstance(one, BadRecord) else self._id(one) for one in records]
+        times = [getattr(one, "start_at", None) for one in records] if self.is_timed else []
+        total, size = (count_in(self._told(body, name)) for name in ("total", self.size_name))
+        return Answer(records, has_bad, Rows(ids, times), total, size)
+
+    def _told(self, body: Any, name: str) -> Any:
+        values = (part(body, (*place, name), self.request) for place in self.about)
+        return next((value for value in values if value is not None), None)
+
+    def _id(self, item: Any) -> Key:
+        return item.id  # type: ignore[no-any-return] # a number or text
+
+    def _id_of_bad(self, record: Any) -> Key | None:
+        """The id of a record that is otherwise bad; numbers may come as text."""
+        raw = (record.get("id") or record.get("leadId")) if isinstance(record, dict) else None
+        if self.has_text_ids:
+            return raw if isinstance(raw, str) else None
+        text = str(raw) if isinstance(raw, int | str) and not isinstance(raw, bool) else ""
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 and int(text) else None
+
+    def _behind(self, cursor: Cursor, rows: Rows) -> set[Key | None]:
+        """The ids of records that were read before: the trail's, and those up to it."""
+        return {*(mark.id for mark in cursor.trail), *rows.ids[: rows.seam(cursor.trail)]} if cursor.trail else set()
+
+
+def missed(cursor: Cursor, **changes: Any) -> PageRead[Any]:
+    return PageRead([], missed=True, next=evolve(cursor, **{"step": cursor.step + 1, **changes}))
+
+
+class TimedPages(Pages[T]):
+    """Pages in the order of the records' starts."""
+
+    is_timed = True
+    newest_first: bool = True
+
+    def _is_beyond(self, time: int, other: int) -> bool:
+        """Whether a time comes after another one in the order of the list."""
+        return time < other if self.newest_first else time > other
+
+    def _is_sorted(self, rows: Rows) -> bool:
+        times = [time for time in rows.times if time is not None]
+        return all(map(ge if self.newest_first else le, times, times[1:]))
+
+    def _behind(self, cursor: Cursor, rows: Rows) -> set[Key | None]:
+        """Those before the last start seen as well, wherever the trail is."""
+        behind = super()._behind(cursor, rows)
+        if cursor.frontier is not None and self._is_sorted(rows):
+            for key, time in zip(rows.ids, rows.times, strict=True):
+                if time is not None and not self._is_beyond(cursor.frontier, epoch_ms(time)):
+                    break
+                if time is not None:
+                    behind.add(key)
+        return behind
+
+    def _advanced(self, cursor: Cursor, rows: Rows, **changes: Any) -> Cursor:
+        """The cursor with the trail and the last start of a page that touches it."""
+        trail = cursor.trail.followed_by(rows)
+        if not (cursor.is_sorted and self._is_sorted(rows)):
+            return Cursor(trail=trail, is_sorted=False, **changes)
+        last = next((epoch_ms(time) for time in reversed(rows.times) if time is not None), cursor.frontier)
+        is_older = last is not None and cursor.frontier is not None and self._is_beyond(cursor.frontier, last)
+        return Cursor(trail=trail, frontier=cursor.frontier if is_older else last, **changes)
+
+
+@define(kw_only=True, eq=False)
+class CursorPages(TimedPages[T]):
+    """Pages that begin behind (or, undocumented, with) the record whose id is asked for, newest start first.
+
+    A page is asked for from the last record but one, so that it begins with the last. If that one has left the list,
+    the server may answer anything: it is asked again from older records of the trail, and from the top in the end.
+    """
+
+    letter = "i"
+
+    def params(self, cursor: Cursor) -> Params:
+        return {"currentId": str(self._ladder(cursor)[0]), "limit": str(self._limit(cursor))}
+
+    def read(self, cursor: Cursor, body: Any, known: Container[Hashable] = ()) -> PageRead[T]:
+        answer, (asked, *others) = self._answer(body), self._ladder(cursor)
+        rows, trail = answer.rows, cursor.trail
+        is_all_new = not asked and not rows.found(trail)
+        if others and not is_all_new and not rows.touches(trail, asked):
+            return missed(cursor)
+        page = answer.beyond(self._behind(cursor, rows))
+        if answer.count < self._limit(cursor):
+            return missed(cursor) if others and answer.is_stale(trail, known) else page
+        if not any(rows.ids):  # nothing to go on from: the list must not just seem to end here
+            raise next(one.error for one in answer.records if isinstance(one, BadRecord))
+        if is_all_new:
+            page.next = self._advanced(evolve(cursor, trail=Trail()), rows, is_consumed=bool(trail))
+        else:
+            page.next = self._advanced(cursor, rows)
+        return page
+
+    def recover(self, cursor: Cursor, error: LoftyError) -> Cursor | None:
+        """Ask from an older record: a refusal may mean that the one asked from has left the list."""
+        is_refusal = isinstance(error, APIError) and error.status in (400, 404)
+        return evolve(cursor, step=cursor.step + 1) if is_refusal and len(self._ladder(cursor)) > 1 else None
+
+    def _limit(self, cursor: Cursor) -> int:
+        return min(MAX_LIMIT, max(3, self.page_size + 1)) if cursor.trail else max(2, self.page_size)
+
+    def _ladder(self, cursor: Cursor) -> list[Key]:
+        """The ids left to ask from; 0 is the list's top, which comes first if nothing before has stayed."""
+        near, far = cursor.trail.tail[-2::-1], reversed(cursor.trail.older)
+        ids = [mark.id for mark in near] + [mark.id for _, mark in far] + [0]
+        return ([0, *ids] if cursor.is_consumed else ids)[cursor.step :] or [0]
+
+
+@define(kw_only=True, eq=False)
+class OffsetPages(Pages[T]):
+    """Pages by offset from `start` on, or by the scroll id that the server hands on.
+
+    A page begins with the last record before it. In a list that is seen to shift, pages overlap by more.
+    """
+
+    scroll: bool = False
+    start: int = 0
+    # The vendor's description and its server name the place differently.
+    about: tuple[tuple[str, ...], ...] = (("_metadata",), ("get_metadata",))
+
+    letter = "o"
+    size_name = "limit"
+
+    def params(self, cursor: Cursor) -> Params:
+        if cursor.is_scrolling:
+            return {"limit": str(self.page_size), "scrollId": cursor.scroll}
+        return {"limit": str(self._limit(cursor)), "offset": str(self._offset(cursor))}
+
+    def read(self, cursor: Cursor, body: Any, known: Container[Hashable] = ()) -> PageRead[T]:
+        answer, asked = self._answer(body), self._limit(cursor)
+        first = cursor.offset if cursor.is_scrolling else self._offset(cursor)
+        is_read_again = cursor.step >= MAX_REREADS
+        if not self._touches(cursor, answer.rows, known) and not (is_read_again and first == self.start):
+            return missed(cursor)
+        reached = first + answer.count
+        left = answer.promises(reached)
+        if not is_read_again and (answer.is_stale(cursor.trail, known) or (left and not answer.count)):
+            return missed(cursor)
+        page = answer.beyond(self._behind(cursor, answer.rows))
+        page.left, page.total = left, answer.total if answer.total is not None and answer.total >= reached else None
+        if answer.count and (answer.count >= min(answer.size or asked, asked) or (left and page.records)):
+            scroll = str(self._told(body, "scrollId") or "")
+            page.next = Cursor(
+                offset=reached,
+                slack=min(MAX_SLACK, self._back(cursor)),
+                trail=cursor.trail.followed_by(answer.rows),
+                scroll=scroll,
+                is_scrolling=(self.scroll or cursor.is_scrolling) and bool(scroll),
+            )
+        return page
+
+    def recover(self, cursor: Cursor, error: LoftyError) -> Cursor | None:
+        """Go on by scroll id beyond the deepest offset that the server allows."""
+        is_stuck = not cursor.scroll or cursor.is_scrolling or not is_too_deep(error)
+        return None if is_stuck else evolve(cursor, is_scrolling=True)
+
+    def ahead(self, page: PageRead[T], most: int) -> list[Params]:
+        if page.next is None or page.next.is_scrolling or not page.left:
+            return super().ahead(page, most)
+        limit, overlap = self._limit(page.next), 1 + page.next.slack
+        offsets = range(self._offset(page.next), page.next.offset + page.left - overlap, limit - overlap)
+        return [{"limit": str(limit), "offset": str(offset)} for offset in offsets[:most]]
+
+    def _touches(self, cursor: Cursor, rows: Rows, known: Container[Hashable]) -> bool:
+        begins_known = len(rows.ids) > 0 and all(key in known for key in rows.ids[:2])
+        return not cursor.trail or cursor.is_scrolling or begins_known or rows.touches(cursor.trail)
+
+    def _limit(self, cursor: Cursor) -> int:
+        return min(MAX_LIMIT, self.page_size + 1 + self._back(cursor)) if cursor.trail else self.page_size
+
+    def _offset(self, cursor: Cursor) -> int:
+        return max(self.start, cursor.offset - 1 - self._back(cursor)) if cursor.trail else self.start
+
+    def _back(self, cursor: Cursor) -> int:
+        """How many records before the last one the page begins."""
+        return max(10 * cursor.slack, STEP_BACK) * 10 ** (cursor.step - 1) if cursor.step else cursor.slack
+
+
+def numbered(before: int, size: int, most: int = MAX_PAGE) -> tuple[int, int]:
+    """Number and size of a page that begins at most `before` records into a list and goes about `size` beyond.
+
+    Pages of one size would never overlap; this one begins with a record that is already known.
+    """
+    wanted = before + 1 + size
+    pages = [(0, min(most, wanted))]
+    pages += [(number, before // number) for number in range(max(1, -(-before // most)), isqrt(max(0, before)) + 1)]
+    return max(pages, key=lambda page: (min(wanted, (page[0] + 1) * page[1]), page[0] * page[1]))
+
+
+@define(kw_only=True, eq=False)
+class TimePages(TimedPages[T]):
+    """Pages of the calendar: each is asked for from the last start seen, so that nothing can shift.
+
+    `start` and `end` are the list's own range. Numbers of pages are used only for entries that start together and fill
+    more than a page, in lists that do not come in the order of their starts (`is_by_start`), and, some at a time,
+    `side_by_side`. Newest first, a page is asked for *until* the last start seen, as long as the server is seen to
+    include entries that end later than that.
+    """
+
+    start: datetime | None
+    end: datetime | None
+    newest_first: bool = False
+    is_by_start: bool = True
+    side_by_side: bool = False
+    about: tuple[tuple[str, ...], ...] = field(default=(("data",),))
+
+    letter = "t"
+    has_text_ids = True
+    size_name = "pageSize"
+
+    def params(self, cursor: Cursor) -> Params:
+        page, size = self._numbered(cursor)
+        asked = {"page": str(page), "pageSize": str(size)}
+        if cursor.since is None:
+            return asked
+        time = (EPOCH + timedelta(milliseconds=cursor.since)).astimezone((self.start or self.end or EPOCH).tzinfo)
+        return {**asked, "endTime" if self.newest_first else "startTime": format_time(time)}
+
+    def read(self, cursor: Cursor, body: Any, known: Container[Hashable] = ()) -> PageRead[T]:
+        answer, (number, asked) = self._answer(body), self._numbered(cursor)
+        if number and not answer.rows.touches(cursor.trail):
+            return missed(cursor, **{**self._at_frontier(cursor), "slack": 1})
+        most = min(asked, answer.size or asked)
+        if not cursor.trail and 0 < answer.count < min(most, answer.total or 0):
+            most = answer.count  # fewer than there are, so as many as the server sends at once
+        reached = number * most + answer.count
+        left = answer.promises(reached)
+        is_empty = not answer.count and (left or cursor.trail)
+        if cursor.step < MAX_REREADS and (is_empty or answer.is_stale(cursor.trail, known)):
+            return missed(cursor)
+        is_proven = self._proof(cursor, answer) if cursor.is_proven is None else cursor.is_proven
+        if is_proven is False and cursor.since is not None:
+            return missed(cursor, since=None, offset=0, step=0, is_proven=False)
+        page = answer.beyond(self._behind(cursor, answer.rows))
+        page.left, total = left, answer.total if answer.total is not None and answer.total >= reached else None
+        page.total = cursor.total if cursor.trail else total
+        if answer.count and (answer.count >= most or (left and page.records)):
+            kept = {"since": cursor.since, "slack": cursor.slack, "total": page.total, "is_proven": is_proven}
+            cap = most if most < asked else cursor.most
+            following = self._advanced(cursor, answer.rows, offset=reached, most=cap, **kept)
+            in_batch = self.side_by_side and not cursor.slack and left and number < MAX_BATCH - 1
+            page.next = following if in_batch else evolve(following, **self._at_frontier(following))
+        return page
+
+    def recover(self, cursor: Cursor, error: LoftyError) -> Cursor | None:
+        """Go on from the last start seen where page numbers are too deep for the server."""
+        changes = self._at_frontier(cursor) if is_too_deep(error) else {}
+        return evolve(cursor, **changes) if changes else None
+
+    def ahead(self, page: PageRead[T], most: int) -> list[Params]:
+        if page.next is None or page.next.slack or not (self.side_by_side and page.left):
+            return super().ahead(page, most)
+        total, cursors = page.left + (page.next.offset or 1), [page.next]
+        while len(cursors) < most:
+            number, size = self._numbered(cursors[-1])
+            if number >= MAX_BATCH - 1 or (number + 1) * size >= total:
+                break
+            cursors.append(evolve(cursors[-1], offset=(number + 1) * size))
+        return [self.params(cursor) for cursor in cursors]
+
+    def _numbered(self, cursor: Cursor) -> tuple[int, int]:
+        if not cursor.trail:
+            return 0, self.page_size
+        back = STEP_BACK * 10 ** (cursor.step - 1) if cursor.step else 0
+        before, most = max(0, cursor.offset - 1 - back), cursor.most or MAX_PAGE
+        return numbered(before, self.page_size + back * (before > 0), most)
+
+    def _at_frontier(self, cursor: Cursor) -> dict[str, Any]:
+        """What changes to go on from the last start seen: nothing where that brings no progress.
+
+        A second earlier, as the filter may not include its bound.
+        """
+        if not self.is_by_start or cursor.frontier is None or cursor.is_proven is False:
+            return {}
+        second, own = cursor.frontier // 1000, self.end if self.newest_first else self.start
+        since = (second + 2) * 1000 if self.newest_first else (second - 1) * 1000
+        current = cursor.since if cursor.since is not None or own is None else epoch_ms(own)
+        return {"since": since, "offset": 0, "step": 0} if current is None or self._is_beyond(since, current) else {}
+
+    def _proof(self, cursor: Cursor, answer: Answer[T]) -> bool | None:
+        """Whether asking *until* a time includes entries that end later; `None` where nothing depends on it."""
+        if not self.newest_first or cursor.since is None:
+            return None
+        entries: list[Any] = [one for one in answer.records if not isinstance(one, BadRecord)]
+        if any(entry.end_at and epoch_ms(entry.end_at) > cursor.since for entry in entries):
+            return True
+        are_moments = all(entry.end_at in (None, entry.start_at) for entry in entries)
+        return None if are_moments and answer.rows.touches(cursor.trail) else False
+
+
+@define(kw_only=True, eq=False)
+class SlotWindows(Pages[MeetingSlot]):
+    """Free times in a range of any length: windows of at most 90 days, each from the last slot's start on.
+
+    A window leaves the slots of its last day to the next one, which shows them whole. Where more slots start together
+    than an answer holds, twice as many are asked for. `now` reads the wall clock.
+    """
+
+    model: type[MeetingSlot] = MeetingSlot
+    at: tuple[str, ...] = ("data", "slots")
+    about: tuple[tuple[str, ...], ...] = (("data",),)
+    start: datetime
+    end: datetime
+    now: Callable[[], datetime]
+
+    letter = "s"
+    has_text_ids = True
+    is_timed = True
+
+    def params(self, cursor: Cursor) -> Params:
+        start, end = (format_time(time.astimezone(self.start.tzinfo)) for time in self._window(cursor))
+        return {"startTime": start, "endTime": end, "limit": str(self._limit(cursor))}
+
+    def read(self, cursor: Cursor, body: Any, known: Container[Hashable] = ()) -> PageRead[MeetingSlot]:  # noqa: ARG002 - times do
+        answer, (start, end) = self._answer(body), self._window(cursor)
+        rows, seam = answer.rows, end - SEAM if end < self._end else end
+        is_full = answer.count and (answer.count >= self._limit(cursor) or answer.promises(answer.count))
+        last = next((time for time in reversed(rows.times) if time), None)
+        if is_full and last is None:
+            raise next(one.error for one in answer.records if isinstance(one, BadRecord))
+        since = EPOCH if cursor.since is None else start
+        outside = {key for key, time in zip(rows.ids, rows.times, strict=True) if time and not since <= time < seam}
+        page = answer.beyond(outside.union(mark.id for mark in cursor.trail))
+        if is_full and last and last < seam:
+            page.next = self._from_last(cursor, rows, last)
+        elif seam < end:
+            page.next = Cursor(since=epoch_ms(seam))
+        return page
+
+    def recover(self, cursor: Cursor, error: LoftyError) -> Cursor | None:
+        """Leave out what has passed meanwhile, which the server refuses to look at."""
+        now = epoch_ms(self.now() + LEAD_TIME)
+        has_passed = cursor.since is not None and cursor.since < now < epoch_ms(self._end)
+        return evolve(cursor, since=now) if has_passed and isinstance(error, APIError) and error.status == 400 else None
+
+    def key(self, item: MeetingSlot) -> Hashable:
+        return item.start_at, item.end_at
+
+    def _id(self, item: MeetingSlot) -> Key:
+        return f"{epoch_ms(item.start_at)}-{epoch_ms(item.end_at)}"
+
+    def _limit(self, cursor: Cursor) -> int:
+        return max(2, self.page_size + bool(cursor.trail)) << min(cursor.step, 20)
+
+    @property
+    def _end(self) -> datetime:
+        # In UTC, as two times of one zone differ by what their clocks show, whatever happens to daylight saving.
+        return self.end.astimezone(UTC)
+
+    def _window(self, cursor: Cursor) -> tuple[datetime, datetime]:
+        start = self.start.astimezone(UTC)
+        if cursor.since is not None and (start := EPOCH + timedelta(milliseconds=cursor.since)) >= self._end:
+            raise foreign_cursor()
+        return start, min(self._end, start + LONGEST_RANGE)
+
+    def _from_last(self, cursor: Cursor, rows: Rows, last: datetime) -> Cursor:
+        """Behind a full answer: from its last start on, or more of it where all start together."""
+        together = [rows.mark(place) for place, time in enumerate(rows.times) if time == last]
+        trail = Trail(tuple(together[-TAIL:]))
+        if epoch_ms(last) > epoch_ms(self._window(cursor)[0]):
+            return Cursor(since=epoch_ms(last), trail=trail)
+        if len(rows.ids) < self._limit(cursor):
+            raise DecodeError(f"more slots start at {last.isoformat()} than the server sends", request=self.request)
+        return evolve(cursor, step=cursor.step + 1, trail=trail)
