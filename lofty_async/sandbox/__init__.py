@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from . import faults
     from .entities import Entry, EntryKind, Lead
     from .faults import Faults
+    from .paging import ListTotals, UnknownCursor
     from .request_log import RequestRecord
     from .server import Sandbox
     from .state import State
@@ -20,10 +21,12 @@ __all__ = [
     "EntryKind",
     "Faults",
     "Lead",
+    "ListTotals",
     "RequestRecord",
     "ResetStyle",
     "Sandbox",
     "State",
+    "UnknownCursor",
     "faults",
 ]
 
@@ -32,10 +35,12 @@ _HOMES = {
     "EntryKind": ".entities",
     "Faults": ".faults",
     "Lead": ".entities",
+    "ListTotals": ".paging",
     "RequestRecord": ".request_log",
     "ResetStyle": ".window",
     "Sandbox": ".server",
     "State": ".state",
+    "UnknownCursor": ".paging",
 }
 
 

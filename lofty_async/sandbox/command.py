@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
+from .paging import ListTotals, UnknownCursor
 from .server import Sandbox
 from .window import ResetStyle
 
@@ -36,6 +37,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-http-callbacks", action="store_true", help="let webhooks be posted to http:// addresses"
     )
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before every answer")
+    _add_list_arguments(parser)
+
+
+def _add_list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cursor-inclusive", action="store_true", help="let a page of my-tasks begin with the task its cursor names"
+    )
+    parser.add_argument(
+        "--unknown-cursor",
+        choices=[answer.value for answer in UnknownCursor],
+        default=UnknownCursor.CONTINUE.value,
+        help="answer of my-tasks to a cursor that is not in the list any more",
+    )
+    parser.add_argument(
+        "--list-totals",
+        choices=[totals.value for totals in ListTotals],
+        default=ListTotals.EXACT.value,
+        help="total that the calendar and leads report",
+    )
+    parser.add_argument("--max-page-size", type=int, help="most records on a page, however many are asked for")
+    parser.add_argument(
+        "--hide-page-size",
+        dest="reports_page_size",
+        action="store_false",
+        help="name the page size asked for where --max-page-size cuts it",
+    )
+    parser.add_argument(
+        "--offset-limit",
+        type=int,
+        help="offset from which on lists answer OFFSET_EXCEED_LIMIT; scroll ids go beyond it",
+    )
 
 
 def from_arguments(arguments: argparse.Namespace) -> Sandbox:

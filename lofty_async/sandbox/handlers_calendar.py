@@ -11,6 +11,7 @@ from attrs import frozen
 from . import refusals, times
 from .entities import Entry, EntryKind
 from .handlers_tasks import ROLES, newest_first
+from .paging import ListBehaviour
 from .reading import LARGEST_ID, Fields
 from .refusals import json_answer
 from .shapes import Writer
@@ -29,6 +30,7 @@ class CalendarHandlers:
 
     state: State
     time_zone: str
+    lists: ListBehaviour
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -44,13 +46,16 @@ class CalendarHandlers:
     async def list_entries(self, request: web.Request) -> web.Response:
         fields = Fields.of_query(request)
         query = CalendarQuery.read(fields, _source_types(request))
-        page, size = _page(fields)
+        page, asked = _page(fields)
+        size = self.lists.page_size(asked)
+        self.lists.check_offset(page * size)
         code = fields.zone()
         found = [entry for entry in query.ordered(self.state) if query.matches(entry) and self._visible(entry)]
         writer = Writer(self.state.now(), times.zone(code) if code else None)
         shown = found[page * size : (page + 1) * size]
         items = [writer.item(entry, self.state.leads[entry.lead_id]) for entry in shown]
-        return json_answer({"data": {"total": len(found), "page": page, "pageSize": size, "items": items}})
+        told = {"page": page, "pageSize": self.lists.reported_size(asked), "items": items}
+        return json_answer({"data": {**self.lists.total(len(found)), **told}})
 
     async def create(self, request: web.Request) -> web.Response:
         fields = await Fields.of_body(request)

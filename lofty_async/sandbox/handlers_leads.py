@@ -9,6 +9,7 @@ from attrs import frozen
 
 from . import refusals, shapes
 from .entities import Lead
+from .paging import ListBehaviour
 from .reading import Fields
 from .refusals import json_answer
 from .state import State
@@ -28,11 +29,11 @@ FILTERS: dict[str, Callable[[Lead], Any]] = {
 
 @frozen
 class LeadHandlers:
-    """`/v1.0/leads` and `/v1.0/me`; `repeat_last_page` serves the last full page again past the end."""
+    """`/v1.0/leads` and `/v1.0/me`."""
 
     state: State
     time_zone: str
-    repeat_last_page: bool = True
+    lists: ListBehaviour
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -42,14 +43,15 @@ class LeadHandlers:
 
     async def list_leads(self, request: web.Request) -> web.Response:
         fields = Fields.of_query(request)
-        limit, offset = _limit(fields), _offset(fields)
+        asked, offset = _limit(fields), self._offset(fields)
+        size = self.lists.page_size(asked)
         ids = self._matching(fields)
-        shown = ids[self._start(len(ids), limit, offset) :][:limit]
+        shown = ids[self._start(len(ids), size, offset) :][:size]
         metadata = {
             "collection": "leads",
-            "limit": limit,
+            "limit": self.lists.reported_size(asked),
             "offset": offset,
-            "total": len(ids),
+            **self.lists.total(len(ids)),
             "scrollId": f"{SCROLL}-{offset + len(shown):x}",
         }
         leads = [shapes.lead(self.state.leads[lead_id]) for lead_id in shown]
@@ -58,9 +60,20 @@ class LeadHandlers:
     async def me(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler's signature
         return json_answer(shapes.profile(self.time_zone, len(self.state.leads)))
 
-    def _start(self, total: int, limit: int, offset: int) -> int:
-        if offset >= total and self.repeat_last_page:
-            return max(0, total - limit)
+    def _offset(self, fields: Fields) -> int:
+        """Where the page starts; a scroll id says so as well, wins, and goes on beyond the limit of offsets."""
+        scroll = fields.text("scrollId")
+        if scroll:
+            return _scrolled(scroll)
+        offset = fields.integer("offset") or 0
+        if offset < 0:
+            raise refusals.invalid("offset is negative")
+        self.lists.check_offset(offset)
+        return offset
+
+    def _start(self, total: int, size: int, offset: int) -> int:
+        if offset >= total and self.lists.repeat_last_page:
+            return max(0, total - size)
         return offset
 
     def _matching(self, fields: Fields) -> list[int]:
@@ -81,17 +94,6 @@ def _limit(fields: Fields) -> int:
     if not 1 <= limit <= LARGEST_PAGE:
         raise refusals.limit_not_valid()
     return limit
-
-
-def _offset(fields: Fields) -> int:
-    """Where the page starts; a scroll id says so as well, and wins."""
-    scroll = fields.text("scrollId")
-    if scroll:
-        return _scrolled(scroll)
-    offset = fields.integer("offset") or 0
-    if offset < 0:
-        raise refusals.invalid("offset is negative")
-    return offset
 
 
 def _scrolled(scroll: str) -> int:

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from . import refusals, times
 from .entities import Entry, EntryKind
+from .paging import ListBehaviour, UnknownCursor
 from .reading import Fields, path_id
 from .refusals import json_answer
 from .shapes import Writer
@@ -26,10 +27,10 @@ def newest_first(entry: Entry) -> tuple[float, int]:
 
 @frozen
 class TaskHandlers:
-    """`/v2.0/tasks`; `cursor_inclusive` lets a my-tasks page begin with the entry that its cursor names."""
+    """`/v2.0/tasks`."""
 
     state: State
-    cursor_inclusive: bool = False
+    lists: ListBehaviour
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -79,7 +80,9 @@ class TaskHandlers:
             raise refusals.limit_not_valid()
         code = fields.zone()
         entries = self._after(cursor, self._assigned(fields.identity("userId")))
-        return self._tasks(entries[:limit], Writer(self.state.now(), times.zone(code) if code else None))
+        return self._tasks(
+            entries[: self.lists.page_size(limit)], Writer(self.state.now(), times.zone(code) if code else None)
+        )
 
     async def get(self, request: web.Request) -> web.Response:
         entry = self._entry(request)
@@ -132,16 +135,24 @@ class TaskHandlers:
         return [entry for entry in found if self.state.listed(entry) and self.state.manages(entry.lead_id)]
 
     def _after(self, cursor: int, entries: list[Entry]) -> list[Entry]:
-        """What follows the cursor's entry, even where that has been removed meanwhile."""
         if not cursor:
             return entries
-        last = self.state.entries.get(cursor) or self.state.removed.get(cursor)
-        if last is None:
-            return []
-        place = newest_first(last)
-        if self.cursor_inclusive:
-            return [entry for entry in entries if newest_first(entry) >= place]
-        return [entry for entry in entries if newest_first(entry) > place]
+        for place, entry in enumerate(entries):
+            if entry.id == cursor:
+                return entries[place if self.lists.cursor_inclusive else place + 1 :]
+        return self._after_unknown(cursor, entries)
+
+    def _after_unknown(self, cursor: int, entries: list[Entry]) -> list[Entry]:
+        match self.lists.unknown_cursor:
+            case UnknownCursor.CONTINUE:
+                last = self.state.entries.get(cursor) or self.state.removed.get(cursor)
+                return [entry for entry in entries if last is not None and newest_first(entry) > newest_first(last)]
+            case UnknownCursor.RESTART:
+                return entries
+            case UnknownCursor.EMPTY:
+                return []
+            case UnknownCursor.ERROR:
+                raise refusals.invalid("currentId is not in the list")
 
     def _tasks(self, entries: "list[Entry]", writer: Writer) -> web.Response:
         return json_answer({"tasks": [writer.task(entry, self.state.leads[entry.lead_id]) for entry in entries]})

@@ -6,6 +6,7 @@ from typing import Any, Final, TypedDict
 
 from attrs.validators import and_, deep_mapping, ge, gt, instance_of, le, lt, optional
 
+from .paging import ListTotals, UnknownCursor
 from .window import ResetStyle
 
 Rule = Callable[[Any, Any, Any], None]
@@ -32,7 +33,12 @@ class SandboxOptions(TypedDict, total=False):
     aligned: bool
     appointments_per_lead: int
     cursor_inclusive: bool
+    unknown_cursor: UnknownCursor | str
     repeat_last_page: bool
+    list_totals: ListTotals | str
+    max_page_size: int | None
+    reports_page_size: bool
+    offset_limit: int | None
     endpoint_limits: Mapping[str, int]
     per_second_limit: int | None
     latency: float

@@ -130,6 +130,10 @@ def limit_oversize() -> Refusal:
     return Refusal(400, "LIMIT_PARAM_OVERSIZE", "pageSize is too large")
 
 
+def offset_exceeds_limit() -> Refusal:
+    return Refusal(400, "OFFSET_EXCEED_LIMIT", "the offset exceeds the limit of this list")
+
+
 def not_found() -> Refusal:
     return Refusal(404, 20007, "RESOURCE_NOT_EXIST")
 

@@ -27,6 +27,7 @@ from .handlers_tasks import TaskHandlers
 from .handlers_v1 import LegacyHandlers
 from .handlers_webhooks import WebhookHandlers
 from .options import LENGTH, LIMIT_OR_NONE, LIMITS, NOT_NEGATIVE, PORT, POSITIVE, SECONDS, SandboxOptions
+from .paging import ListBehaviour, ListTotals, UnknownCursor
 from .postman import Postman
 from .request_log import RequestLog, RequestRecord
 from .seed import Seed
@@ -60,7 +61,18 @@ class Sandbox:
             with the first request after the last has ended.
         appointments_per_lead: How many appointments each lead has besides its tasks.
         cursor_inclusive: Whether a page of my-tasks begins with the entry that its cursor names.
+        unknown_cursor: The answer of my-tasks to a `currentId` that is not in the caller's list any more, an
+            `UnknownCursor` or its value: `continue` after the task's last place, `restart` from the top, an
+            `empty` list, or an `error` (400, 20012).
         repeat_last_page: Whether the last full page of leads is served again past the end.
+        list_totals: The `total` that the calendar and leads report, a `ListTotals` or its value: `exact`,
+            `missing`, `zero`, `too_small` or `too_large`.
+        max_page_size: The most records on a page of my-tasks, of the calendar and of leads, however many are
+            asked for; `None` for as many as are asked for.
+        reports_page_size: Whether a page that `max_page_size` cuts names the size used instead of the size
+            asked for: `pageSize` of the calendar, `limit` of leads.
+        offset_limit: The offset from which on leads and the calendar (`page` times page size) answer 400
+            OFFSET_EXCEED_LIMIT; a `scrollId` of leads goes on beyond it. `None` for no limit.
         endpoint_limits: Limits of single calls, by label: `{"GET /v2.0/calendar": 20}`.
         per_second_limit: Requests that may come within one second.
         latency: Seconds before every answer.
@@ -75,7 +87,8 @@ class Sandbox:
         port: Where to listen; any free port by default.
         keep_requests: How many of the last requests stay in `requests`.
 
-    Raises: ValueError naming an argument that is out of its range; also for an unknown `reset_style`.
+    Raises: ValueError naming an argument that is out of its range; also for an unknown `reset_style`,
+        `unknown_cursor` or `list_totals`.
     """
 
     leads: int = field(default=200, validator=NOT_NEGATIVE)
@@ -87,7 +100,12 @@ class Sandbox:
     aligned: bool = field(default=True, kw_only=True)
     appointments_per_lead: int = field(default=1, kw_only=True, validator=NOT_NEGATIVE)
     cursor_inclusive: bool = field(default=False, kw_only=True)
+    unknown_cursor: UnknownCursor = field(default=UnknownCursor.CONTINUE, kw_only=True, converter=UnknownCursor)
     repeat_last_page: bool = field(default=True, kw_only=True)
+    list_totals: ListTotals = field(default=ListTotals.EXACT, kw_only=True, converter=ListTotals)
+    max_page_size: int | None = field(default=None, kw_only=True, validator=LIMIT_OR_NONE)
+    reports_page_size: bool = field(default=True, kw_only=True)
+    offset_limit: int | None = field(default=None, kw_only=True, validator=LIMIT_OR_NONE)
     endpoint_limits: Mapping[str, int] = field(factory=dict[str, int], kw_only=True, validator=LIMITS)
     per_second_limit: int | None = field(default=None, kw_only=True, validator=LIMIT_OR_NONE)
     latency: float = field(default=0.0, kw_only=True, validator=SECONDS)
@@ -245,6 +263,17 @@ class Sandbox:
         self.state.watchers.append(postman.collect)
         return postman
 
+    def _lists(self) -> ListBehaviour:
+        return ListBehaviour(
+            cursor_inclusive=self.cursor_inclusive,
+            unknown_cursor=self.unknown_cursor,
+            repeat_last_page=self.repeat_last_page,
+            totals=self.list_totals,
+            max_page_size=self.max_page_size,
+            reports_page_size=self.reports_page_size,
+            offset_limit=self.offset_limit,
+        )
+
     def _application(self) -> web.Application:
         gate = Gate(
             clock=self.clock,
@@ -258,9 +287,10 @@ class Sandbox:
         )
         app = web.Application(middlewares=gate.middlewares())
         app.on_response_prepare.append(gate.stamp)
-        app.add_routes(TaskHandlers(self.state, self.cursor_inclusive).routes())
-        app.add_routes(CalendarHandlers(self.state, self.time_zone).routes())
-        app.add_routes(LeadHandlers(self.state, self.time_zone, self.repeat_last_page).routes())
+        lists = self._lists()
+        app.add_routes(TaskHandlers(self.state, lists).routes())
+        app.add_routes(CalendarHandlers(self.state, self.time_zone, lists).routes())
+        app.add_routes(LeadHandlers(self.state, self.time_zone, lists).routes())
         app.add_routes(LegacyHandlers(self.state).routes())
         app.add_routes(WebhookHandlers(self.webhooks.subscriptions).routes())
         app.add_routes(OAuthHandlers(self.oauth).routes())

@@ -1,0 +1,136 @@
+import argparse
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lofty_async.sandbox import ListTotals, Sandbox, UnknownCursor, command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.sandbox.conftest import Answer, Api, Clock
+
+MINE, CALENDAR, LEADS = "/v2.0/tasks/my-tasks", "/v2.0/calendar", "/v1.0/leads"
+NEVER = 999_999_999_999_999
+ALWAYS = {"startTime": "2000-01-01T00:00:00Z", "includeFinished": "true"}
+
+
+def ids(answer: "Answer") -> list[int]:
+    return [task["id"] for task in answer.body["tasks"]]
+
+
+async def page(api: "Api", cursor: int = 0, limit: int = 100) -> "Answer":
+    return await api.get(MINE, currentId=cursor, limit=limit)
+
+
+def removed(api: "Api", entry_id: int) -> int:
+    return api.sandbox.state.remove(entry_id).id
+
+
+def not_managed(api: "Api", entry_id: int) -> int:
+    api.sandbox.state.forbidden_leads.add(api.sandbox.state.entries[entry_id].lead_id)
+    return entry_id
+
+
+def never_there(_api: "Api", _entry_id: int) -> int:
+    return NEVER
+
+
+GONE = [removed, not_managed, never_there]
+
+
+@pytest.mark.parametrize("gone", GONE)
+@pytest.mark.parametrize("answer", [UnknownCursor.RESTART, "restart", "empty"])
+async def test_a_list_from_an_unknown_cursor(
+    clock: "Clock", api_of: Any, gone: "Callable[[Api, int], int]", answer: str
+) -> None:
+    async with api_of(Sandbox(3, 4, clock=clock, unknown_cursor=answer)) as api:
+        cursor = gone(api, ids(await page(api, limit=3))[-1])
+        assert ids(await page(api, cursor)) == (ids(await page(api)) if answer == "restart" else [])
+
+
+@pytest.mark.parametrize("gone", GONE)
+async def test_an_unknown_cursor_may_be_refused(clock: "Clock", api_of: Any, gone: "Callable[[Api, int], int]") -> None:
+    async with api_of(Sandbox(3, 4, clock=clock, unknown_cursor="error")) as api:
+        first = ids(await page(api, limit=3))
+        assert (await page(api, first[-1])).status == 200
+        refused = await page(api, gone(api, first[-1]))
+        assert (refused.status, refused.body["code"]) == (400, 20012)
+        assert "INVALID_PARAMETER" in refused.body["message"]
+
+
+async def test_a_list_goes_on_after_the_place_of_a_task_that_is_gone(clock: "Clock", api_of: Any) -> None:
+    async with api_of(Sandbox(3, 4, clock=clock)) as api:
+        every = ids(await page(api))
+        assert ids(await page(api, removed(api, every[4]))) == every[5:]
+        assert ids(await page(api, NEVER)) == []
+
+
+@pytest.mark.parametrize(
+    ("totals", "reported"),
+    [("exact", 5), ("missing", None), ("zero", 0), ("too_small", 2), (ListTotals.TOO_LARGE, 11)],
+)
+async def test_totals(clock: "Clock", api_of: Any, totals: str, reported: int | None) -> None:
+    async with api_of(Sandbox(5, 1, appointments_per_lead=0, clock=clock, list_totals=totals)) as api:
+        leads = (await api.get(LEADS)).body["_metadata"]
+        entries = (await api.get(CALENDAR, **ALWAYS)).body["data"]
+    assert (len(entries["items"]), leads.get("total"), entries.get("total")) == (5, reported, reported)
+    assert ("total" in leads) == ("total" in entries) == (reported is not None)
+
+
+@pytest.mark.parametrize(("reports", "size"), [(True, 4), (False, 10)])
+async def test_pages_below_the_size_asked_for(clock: "Clock", api_of: Any, reports: bool, size: int) -> None:
+    sandbox = Sandbox(9, 1, appointments_per_lead=0, clock=clock, max_page_size=4, reports_page_size=reports)
+    async with api_of(sandbox) as api:
+        assert len(ids(await page(api, limit=10))) == 4
+        assert len(ids(await page(api, limit=3))) == 3
+        leads = (await api.get(LEADS, limit=10)).body
+        assert (len(leads["leads"]), leads["_metadata"]["limit"]) == (4, size)
+        pages = [(await api.get(CALENDAR, **ALWAYS, page=number, pageSize=10)).body["data"] for number in range(4)]
+        assert [len(one["items"]) for one in pages] == [4, 4, 1, 0]
+        assert {one["pageSize"] for one in pages} == {size}
+        assert len({item["id"] for one in pages for item in one["items"]}) == 9
+
+
+async def test_no_offset_from_the_limit_on(clock: "Clock", api_of: Any) -> None:
+    async with api_of(Sandbox(12, 1, appointments_per_lead=0, clock=clock, offset_limit=6)) as api:
+        assert (await api.get(LEADS, offset=5, limit=5)).status == 200
+        for offset in (6, 7, 100):
+            refused = await api.get(LEADS, offset=offset)
+            assert (refused.status, refused.body["errorCode"]) == (400, "OFFSET_EXCEED_LIMIT")
+        assert (await api.get(CALENDAR, **ALWAYS, page=1, pageSize=5)).status == 200
+        for number, size in ((1, 6), (2, 3), (6, 1)):
+            refused = await api.get(CALENDAR, **ALWAYS, page=number, pageSize=size)
+            assert (refused.status, refused.body["status"]["code"]) == (400, "OFFSET_EXCEED_LIMIT")
+
+
+@pytest.mark.parametrize("options", [{}, {"max_page_size": 3}, {"repeat_last_page": False}])
+async def test_scroll_ids_go_on_beyond_the_limit(clock: "Clock", api_of: Any, options: dict[str, Any]) -> None:
+    async with api_of(Sandbox(12, 1, clock=clock, offset_limit=6, **options)) as api:
+        shown = (await api.get(LEADS, offset=5, limit=5)).body
+        found = new = [lead["leadId"] for lead in shown["leads"]]
+        while new:
+            shown = (await api.get(LEADS, scrollId=shown["_metadata"]["scrollId"], limit=5, offset=50)).body
+            new = [lead["leadId"] for lead in shown["leads"] if lead["leadId"] not in found]
+            found = found + new
+        assert found == api.sandbox.state.leads.ids()[5:]
+
+
+def test_the_command_takes_every_option_of_lists() -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    given = "--cursor-inclusive --unknown-cursor error --list-totals zero --max-page-size 7 --hide-page-size"
+    made = command.from_arguments(parser.parse_args([*given.split(), "--offset-limit", "9"]))
+    assert (made.cursor_inclusive, made.unknown_cursor, made.list_totals) == (True, "error", "zero")
+    assert (made.max_page_size, made.reports_page_size, made.offset_limit) == (7, False, 9)
+    plain, default = command.from_arguments(parser.parse_args([])), Sandbox()
+    assert (plain.unknown_cursor, plain.list_totals) == (default.unknown_cursor, default.list_totals)
+    assert (plain.max_page_size, plain.reports_page_size, plain.offset_limit) == (None, True, None)
+
+
+@pytest.mark.parametrize(
+    "options", [{"unknown_cursor": "panic"}, {"list_totals": "some"}, {"max_page_size": 0}, {"offset_limit": 0}]
+)
+def test_a_behaviour_that_does_not_exist_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"panic|some|'max_page_size'|'offset_limit'"):
+        Sandbox(**options)
