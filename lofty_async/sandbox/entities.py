@@ -12,6 +12,12 @@ from .times import TimeStyle
 TEAM_ID = 471_208_113_640_512
 MEMBER_ID = 471_208_990_024_571
 """The user that the sandbox's credentials belong to, as records name them."""
+MEMBER_NAME = "Agatha Agent"
+
+LENDER_ID = 471_208_990_311_905
+"""A lender of the team, whom some leads have."""
+OFFICES: Mapping[int, int | None] = {3101: None, 3102: 3101, 3103: None}
+"""The team's offices, each with the office that it is a part of."""
 
 ABSENT = object()
 """A quirk that leaves the field out."""
@@ -37,14 +43,32 @@ class Lead:
     source: str = "Website"
     created_at: datetime
     updated_at: datetime
+    assigned_at: datetime | None = None
     assigned_user_id: int = MEMBER_ID
+    lender_user_id: int | None = None
+    custom_roles: Mapping[str, int] = field(factory=dict[str, int])
+    """The users in roles that the team has named itself, by role."""
     user_id: int = 0
     score: int = 0
+    tags: tuple[str, ...] = ("vip",)
+    segments: tuple[str, ...] = ("First-Time Buyers",)
+    language: str = "en"
+    office_id: int | None = None
+    """The office that owns the lead; the whole team where there is none."""
+    last_touch: datetime | None = None
+    """When an agent last contacted the lead."""
+    last_visit: datetime | None = None
+    """When the lead was last seen on the website."""
     quirks: Mapping[str, Any] = field(factory=dict[str, Any], repr=False)
 
     @property
     def name(self) -> str:
         return f"{self.first_name} {self.last_name}".strip()
+
+    @property
+    def roles(self) -> Mapping[str, int | None]:
+        """The users who look after the lead, by role."""
+        return {"Agent": self.assigned_user_id, "Lender": self.lender_user_id, **self.custom_roles}
 
 
 @frozen(kw_only=True)
@@ -70,7 +94,11 @@ class Entry:
     address: str | None = None
     subject: str | None = None
     body: str | None = None
-    reminder_type: int = 0
+    reminder_type: int | str = 0
+    reminder_time: str | None = None
+    """No call shows it."""
+    source_code: int | str | None = None
+    """A source type that stands for the usual one."""
     smart_plan: bool = False
     query_id: int | None = None
     time_style: TimeStyle = TimeStyle.OFFSET
@@ -92,8 +120,10 @@ class Entry:
         return f"{self.id}-{self.kind.lower()}"
 
     @property
-    def source_type(self) -> int:
+    def source_type(self) -> int | str:
         """A code; what the vendor's codes mean is not known."""
+        if self.source_code is not None:
+            return self.source_code
         if self.smart_plan:
             return 4
         return 1 if self.kind is EntryKind.TASK else 2

@@ -4,27 +4,24 @@ import asyncio
 from collections.abc import Callable, Container
 from email.utils import formatdate
 
-from aiohttp import hdrs, web
+from aiohttp import ClientPayloadError, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 from attrs import frozen
 
-from . import refusals
+from . import parameters, refusals
 from .credentials import Credentials
 from .faults import EXCHANGE, Exchange, Faults
+from .reading import label_of
 from .refusals import Refusal
 from .request_log import RequestLog, RequestRecord
 from .window import ResetStyle, Throttle
 
 BLOCKED_AGENTS = ("Python/", "Python-urllib/", "python-requests/", "Java/")
 """Defaults of libraries, which the firewall turns away."""
-WITHOUT_TYPE_415 = frozenset({"GET /v2.0/calendar", "GET /v2.0/calendar/meetings/available"})
-"""Calls that answer a missing Content-Type with 415; the others say 400/20001."""
-
-
-def label_of(request: web.Request) -> str:
-    """The call, such as `GET /v2.0/tasks/{taskId}`; the bare path where there is no such call."""
-    resource = request.match_info.route.resource
-    return f"{request.method} {resource.canonical if resource is not None else request.path}"
+JSON_CHARSETS = ("utf-8", "utf8")
+TYPED_GETS = frozenset({"GET /v2.0/calendar", "GET /v2.0/calendar/meetings/available"})
+"""Calls of method GET that need a Content-Type and answer 415 without; the others were never seen to."""
 
 
 @frozen
@@ -56,10 +53,15 @@ class Gate:
     async def record(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         exchange = Exchange()
         EXCHANGE.set(exchange)
-        number = self.log.arrive(await self._record_of(request))
+        body, unreadable = await _read(request)
+        number = self.log.arrive(self._record_of(request, body))
         if self.latency:
             await asyncio.sleep(self.latency)
-        response = await handler(request)
+        if unreadable is None:
+            response = await handler(request)
+        else:
+            response = unreadable.response(request.path)
+            response.force_close()  # what is left of the body would be taken for the next request
         if not exchange.dropped:
             self.log.answer(number, response.status)
         return response
@@ -104,6 +106,9 @@ class Gate:
             self.credentials.check(request.headers.get(hdrs.AUTHORIZATION), self.clock())
             self.credentials.check_scope(label)
             _check_content_type(request)
+        if label not in self.open_calls and request.match_info.http_exception is None:
+            parameters.check_query(label, request.query)
+            parameters.check_no_body(label, await request.read())
         return await handler(request)
 
     async def stamp(self, _request: web.Request, response: web.StreamResponse) -> None:
@@ -111,7 +116,7 @@ class Gate:
         response.headers[hdrs.DATE] = formatdate(self.clock(), usegmt=True)
         response.headers.update(EXCHANGE.get(Exchange()).rate_headers)
 
-    async def _record_of(self, request: web.Request) -> RequestRecord:
+    def _record_of(self, request: web.Request, body: bytes) -> RequestRecord:
         return RequestRecord(
             at=self.clock(),
             method=request.method,
@@ -119,13 +124,26 @@ class Gate:
             route=label_of(request),
             query=request.query,
             headers=request.headers,
-            body=await request.read(),
+            body=body,
         )
+
+
+async def _read(request: web.Request) -> tuple[bytes, Refusal | None]:
+    """The body, or the refusal of one that cannot be unpacked or is too large."""
+    try:
+        return await request.read(), None
+    except web.HTTPRequestEntityTooLarge:
+        return b"", refusals.body_too_large()
+    except (web.RequestPayloadError, HttpProcessingError, ClientPayloadError):
+        return b"", refusals.invalid("the body is not encoded as its headers say")
 
 
 def _check_content_type(request: web.Request) -> None:
     sent = request.headers.get(hdrs.CONTENT_TYPE)
-    if not sent and label_of(request) not in WITHOUT_TYPE_415:
+    if request.method == hdrs.METH_GET and label_of(request) not in TYPED_GETS:
+        return
+    if not sent and request.method != hdrs.METH_GET:
         raise refusals.content_type_missing()
-    if not sent or request.content_type != "application/json":
+    charset = (request.charset or "utf-8").lower()
+    if not sent or request.content_type != "application/json" or charset not in JSON_CHARSETS:
         raise refusals.unsupported_media_type()

@@ -1,7 +1,6 @@
 """V2 calendar: entries by time, under composite ids, and free slots."""
 
 import re
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -67,7 +66,7 @@ class CalendarHandlers:
             "end_at": self._later(fields, "endAt", required=True),
             "content": fields.text("content"),
             "time_zone": fields.zone(),
-            **(_task_only(fields) if kind is EntryKind.TASK else {"address": fields.text("address")}),
+            **_of_kind(kind, fields),
         }
         if not self.state.manages(lead_id):
             raise refusals.permission_denied()
@@ -99,6 +98,7 @@ class CalendarHandlers:
             "time_zone": fields.zone(),
             "address": fields.text("address"),
             "reminder_type": _reminder_type(fields),
+            "reminder_time": fields.text("reminderTime"),
             "lead_id": fields.identity("leadId"),
         }
         changes = {name: value for name, value in read.items() if value not in (None, "")}
@@ -166,12 +166,12 @@ class CalendarQuery:
     till: datetime | None
     lead_id: int | None
     include_finished: bool
-    source_types: frozenset[int]
+    source_types: frozenset[str]
     by_end: bool
     descending: bool
 
     @classmethod
-    def read(cls, fields: Fields, source_types: frozenset[int]) -> "CalendarQuery":
+    def read(cls, fields: Fields, source_types: frozenset[str]) -> "CalendarQuery":
         since, till = fields.bound("startTime"), fields.bound("endTime")
         if since is None and till is None:
             raise refusals.invalid("one of startTime and endTime is required")
@@ -197,7 +197,7 @@ class CalendarQuery:
             and (self.till is None or at <= self.till)
             and self.lead_id in (None, entry.lead_id)
             and (self.include_finished or not entry.finished)
-            and (not self.source_types or entry.source_type in self.source_types)
+            and (not self.source_types or str(entry.source_type) in self.source_types)
         )
 
 
@@ -216,11 +216,9 @@ def _page(fields: Fields) -> tuple[int, int]:
     return page, size
 
 
-def _source_types(request: web.Request) -> frozenset[int]:
-    """Repeated keys and commas are both read: which of them the vendor means is not known."""
-    codes = ",".join(request.query.getall("sourceType", [])).split(",")
-    read = (Fields({"sourceType": code}).integer("sourceType") for code in codes)
-    return frozenset(code for code in read if code is not None)
+def _source_types(request: web.Request) -> frozenset[str]:
+    """Repeated keys and commas are both read: which of them the vendor means is not known, nor what its codes are."""
+    return frozenset(",".join(request.query.getall("sourceType", [])).split(",")) - {""}
 
 
 def _kind(fields: Fields) -> EntryKind:
@@ -230,7 +228,13 @@ def _kind(fields: Fields) -> EntryKind:
         raise refusals.invalid("type is neither TASK nor APPOINTMENT") from None
 
 
-def _task_only(fields: Fields) -> Mapping[str, Any]:
+def _of_kind(kind: EntryKind, fields: Fields) -> dict[str, Any]:
+    """The fields that only one kind of entry has; those of the other kind are refused."""
+    for name in ("address",) if kind is EntryKind.TASK else ("taskWay", "assignedRole"):
+        if fields.given(name):
+            raise refusals.invalid(f"{name} is not for an entry of type {kind.value}")
+    if kind is EntryKind.APPOINTMENT:
+        return {"address": fields.text("address")}
     fields.require("taskWay")
     return {
         "type": fields.choice("taskWay", WAYS),
@@ -238,8 +242,9 @@ def _task_only(fields: Fields) -> Mapping[str, Any]:
     }
 
 
-def _reminder_type(fields: Fields) -> int | None:
+def _reminder_type(fields: Fields) -> int | str | None:
     """A string here, though tasks show a number."""
-    fields.text("reminderTime")
     text = fields.text("reminderType")
-    return fields.integer("reminderType") if text and text.isdecimal() else None
+    if not text or not text.isdecimal():
+        return text
+    return Fields({"reminderType": text}, textual=True).integer("reminderType")

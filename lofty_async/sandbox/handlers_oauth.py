@@ -1,6 +1,5 @@
 """Both token endpoints and the authorise page; none of them spends the API's budget."""
 
-import binascii
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -62,8 +61,8 @@ class OAuthHandlers:
         """Leads back at once, as if the user had decided: `code` or `error`, and the given `state`."""
         query = request.query
         target = query.get("redirect_uri") or self.grants.redirect_uri
-        if query.get("clientId") != self.grants.client_id or not target:
-            raise refusals.PageRefusal(400, 400, "<html><body>Unknown application</body></html>")
+        if query.get("clientId") != self.grants.client_id or not target or not _is_url(target):
+            raise refusals.PageRefusal(400, 400, "<html><body>Unknown application or address</body></html>")
         state = {"state": query["state"]} if "state" in query else {}
         location = _with_query(target, self._decision(query, target) | state)
         return web.Response(status=302, headers={hdrs.LOCATION: location})
@@ -85,6 +84,15 @@ class OAuthHandlers:
         self.grants.check_client(form.get("client_id", ""), secret)
 
 
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:  # half of an IPv6 address, a port that is no number
+        return False
+    return bool(parts.scheme)
+
+
 def _with_query(url: str, added: Mapping[str, str]) -> str:
     parts = urlsplit(url)
     return urlunsplit(parts._replace(query=urlencode(parse_qsl(parts.query) + list(added.items()))))
@@ -104,14 +112,18 @@ def _refused(refused: GrantRefused) -> web.Response:
 async def _form(request: web.Request) -> Form:
     if request.content_type != FORM:
         raise GrantRefused("invalid_request")
-    return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+    try:
+        text = (await request.read()).decode(request.charset or "utf-8")
+        return dict(parse_qsl(text, keep_blank_values=True, errors="strict"))
+    except (LookupError, ValueError):  # a charset that does not exist, or another than the text's
+        raise GrantRefused("invalid_request") from None
 
 
 def _basic(request: web.Request) -> tuple[str, str]:
     word, _, encoded = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     try:
         client_id, _, secret = b64decode(encoded, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # neither ASCII nor base64, or no text
         raise GrantRefused("invalid_client", 401) from None
     if word != "Basic":
         raise GrantRefused("invalid_client", 401)

@@ -7,7 +7,7 @@ from aiohttp import web
 from attrs import frozen
 
 from . import refusals, times
-from .entities import Entry, EntryKind
+from .entities import MEMBER_ID, Entry, EntryKind
 from .paging import ListBehaviour, UnknownCursor
 from .reading import Fields, path_id
 from .refusals import json_answer
@@ -79,7 +79,7 @@ class TaskHandlers:
         if not 1 <= limit <= LARGEST_PAGE:
             raise refusals.limit_not_valid()
         code = fields.zone()
-        entries = self._after(cursor, self._assigned(fields.identity("userId")))
+        entries = self._after(cursor, self._assigned(fields.identity("userId") or MEMBER_ID))
         return self._tasks(
             entries[: self.lists.page_size(limit)], Writer(self.state.now(), times.zone(code) if code else None)
         )
@@ -93,16 +93,14 @@ class TaskHandlers:
     async def update(self, request: web.Request) -> web.Response:
         fields = await Fields.of_body(request)
         entry = self._reachable(request)
-        if not any(fields.has(name) for name in UPDATABLE):
+        changes, zone = _changes(fields), fields.zone()
+        if not changes:
             raise refusals.missing(f"one of {', '.join(UPDATABLE)} is required")
-        changes: dict[str, Any] = _changes(fields) | (
-            {"time_zone": fields.zone()} if fields.has("timeZoneCode") else {}
-        )
-        self.state.change(entry.id, **changes)
+        self.state.change(entry.id, **changes, **({"time_zone": zone} if zone else {}))
         return json_answer({"message": "Task updated successfully"})
 
     async def delete(self, request: web.Request) -> web.Response:
-        self.state.remove(self._entry(request).id)
+        self.state.remove(self._reachable(request).id)
         return json_answer({"message": "Task deleted successfully"})
 
     async def finish(self, request: web.Request) -> web.Response:
@@ -113,7 +111,7 @@ class TaskHandlers:
         return json_answer({"message": "Task finished successfully"})
 
     async def unfinish(self, request: web.Request) -> web.Response:
-        self.state.unfinish(self._entry(request).id)
+        self.state.unfinish(self._reachable(request).id)
         return json_answer({"message": "Task unfinished successfully"})
 
     def _entry(self, request: web.Request) -> Entry:
@@ -128,11 +126,10 @@ class TaskHandlers:
             raise refusals.lead_not_reachable()
         return entry
 
-    def _assigned(self, user_id: int | None) -> list[Entry]:
-        found = self.state.sorted_entries(newest_first)
-        if user_id is not None:
-            found = [entry for entry in found if entry.assigned_user_id == user_id]
-        return [entry for entry in found if self.state.listed(entry) and self.state.manages(entry.lead_id)]
+    def _assigned(self, user_id: int) -> list[Entry]:
+        state = self.state
+        found = (entry for entry in state.sorted_entries(newest_first) if entry.assigned_user_id == user_id)
+        return [entry for entry in found if state.listed(entry) and state.manages(entry.lead_id)]
 
     def _after(self, cursor: int, entries: list[Entry]) -> list[Entry]:
         if not cursor:

@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import web
 from attrs import frozen
 
-from . import refusals, shapes
+from . import refusals, shapes, times
 from .entities import Entry, EntryKind
 from .handlers_tasks import ROLES
 from .reading import Fields, path_id
@@ -42,6 +42,8 @@ class LegacyHandlers:
     async def create(self, request: web.Request) -> web.Response:
         fields = await Fields.of_body(request)
         fields.require("content", "leadId", "deadline", "type", "assignedRole")
+        if fields.flag("finishFlag", default=False):
+            raise refusals.invalid("finishFlag is for updates")
         lead_id = fields.required_identity("leadId")
         changes = _changes(fields)
         if not self.state.manages(lead_id):
@@ -60,7 +62,7 @@ class LegacyHandlers:
         if fields.flag("finishFlag", default=False):
             self._finish(entry)
         else:
-            self.state.change(entry.id, **_update(fields, entry))
+            self._update(fields, entry)
         return web.Response()
 
     async def delete(self, request: web.Request) -> web.Response:
@@ -72,6 +74,14 @@ class LegacyHandlers:
             raise
         self.state.remove(entry.id)
         return web.Response()
+
+    def _update(self, fields: Fields, entry: Entry) -> None:
+        """Changes what is given; a finishFlag that is false reopens a finished task."""
+        changes = _update(fields, entry)
+        if fields.has("finishFlag") and entry.finished:
+            self.state.unfinish(entry.id)
+        if changes:
+            self.state.change(entry.id, **changes)
 
     def _finish(self, entry: Entry) -> None:
         if entry.smart_plan:
@@ -116,8 +126,16 @@ def _update(fields: Fields, entry: Entry) -> dict[str, Any]:
 def _changes(fields: Fields) -> dict[str, Any]:
     read: dict[str, str | datetime | None] = {
         "content": fields.text("content"),
-        "end_at": fields.milliseconds("deadline"),
+        "end_at": _deadline(fields),
         "type": fields.choice("type", TYPES),
         "assigned_role": fields.choice("assignedRole", ROLES),
     }
     return {name: value for name, value in read.items() if value is not None}
+
+
+def _deadline(fields: Fields) -> datetime | None:
+    """A time after 1970: numbers use 0 and -1 for none, and a task needs a deadline."""
+    moment = fields.milliseconds("deadline")
+    if moment is not None and moment <= times.EPOCH:
+        raise refusals.invalid("deadline is not a time")
+    return moment

@@ -36,6 +36,8 @@ class Postman:
 
     subscriptions: Subscriptions
     now: Callable[[], datetime]
+    modes: Callable[[int], frozenset[int]]
+    """The permission modes in which a subscription hears of a lead's entries."""
     _dice: random.Random
     delay: float = 0.0
     repeats: int = 1
@@ -51,7 +53,7 @@ class Postman:
         """Takes a notice, if there is anybody to tell; safe from any thread."""
         if not self.subscriptions.by_id:
             return
-        self._waiting.append(Notice(happened, entry, self.now()))
+        self._waiting.append(Notice(happened, entry, self.now(), self.modes(entry.lead_id)))
         self._idle.clear()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._called.set)

@@ -9,7 +9,7 @@ from typing import Any, cast
 from aiohttp import web
 from attrs import frozen
 
-from . import refusals, times
+from . import parameters, refusals, times
 
 LONGEST_TEXT = 10_000
 LARGEST_ID = 2**63 - 1
@@ -23,24 +23,32 @@ class Fields:
     """A query or a JSON body. Null and missing are the same; every refusal names its field."""
 
     values: Mapping[str, Any]
+    textual: bool = False
+    """Whether numbers and flags are written as text, as in a query; in JSON they are not."""
 
     @classmethod
     def of_query(cls, request: web.Request) -> "Fields":
-        return cls(request.query)
+        return cls(request.query, textual=True)
 
     @classmethod
     async def of_body(cls, request: web.Request) -> "Fields":
         body = _json(await request.read())
         if not isinstance(body, dict):
             raise refusals.invalid("the body is not an object")
-        return cls(cast("dict[str, Any]", body))
+        fields = cast("dict[str, Any]", body)
+        parameters.check_body(label_of(request), fields)
+        return cls(fields)
 
     def has(self, name: str) -> bool:
         return self.values.get(name) is not None
 
+    def given(self, name: str) -> bool:
+        """Whether there is more than null and the empty string."""
+        return self.values.get(name) not in (None, "")
+
     def require(self, *names: str) -> None:
         for name in names:
-            if self.values.get(name) in (None, ""):
+            if not self.given(name):
                 raise refusals.invalid(f"{name} is required")
 
     def text(self, name: str) -> str | None:
@@ -54,10 +62,10 @@ class Fields:
         return value
 
     def integer(self, name: str) -> int | None:
-        value = self.values.get(name)
-        if value in (None, ""):
+        if not self.given(name):
             return None
-        if isinstance(value, str) and INTEGER.fullmatch(value):
+        value = self.values[name]
+        if self.textual and isinstance(value, str) and INTEGER.fullmatch(value):
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or abs(value) > LARGEST_ID:
             raise refusals.invalid(f"{name} is not an integer of 64 bits")
@@ -77,14 +85,14 @@ class Fields:
         return value
 
     def flag(self, name: str, *, default: bool) -> bool:
-        value = self.values.get(name)
-        if value in (None, ""):
+        if not self.given(name):
             return default
-        if isinstance(value, bool):
-            return value
-        if value not in ("true", "false"):
+        value = self.values[name]
+        if self.textual and value in ("true", "false"):
+            value = value == "true"
+        if not isinstance(value, bool):
             raise refusals.invalid(f"{name} is neither true nor false")
-        return bool(value == "true")
+        return value
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str | None:
         value = self.text(name)
@@ -154,4 +162,10 @@ def _writable(name: str, moment: datetime | None) -> datetime | None:
 
 
 def path_id(request: web.Request, name: str) -> int:
-    return Fields({name: request.match_info[name]}).required_identity(name)
+    return Fields({name: request.match_info[name]}, textual=True).required_identity(name)
+
+
+def label_of(request: web.Request) -> str:
+    """The call, such as `GET /v2.0/tasks/{taskId}`; the bare path where there is no such call."""
+    resource = request.match_info.route.resource
+    return f"{request.method} {resource.canonical if resource is not None else request.path}"

@@ -106,6 +106,10 @@ def unsupported_media_type() -> Refusal:
     return PageRefusal(415, 415, "Unsupported Media Type")
 
 
+def body_too_large() -> Refusal:
+    return PageRefusal(413, 413, "Request Entity Too Large")
+
+
 def missing_scope() -> Refusal:
     return Refusal(403, 200100, "The application lacks the scope for this call", coded)
 

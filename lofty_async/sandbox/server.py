@@ -50,6 +50,9 @@ class Sandbox:
     Every fault and every change of `state` takes effect with the next request. The same seed gives the same
     data, with times counted from the day on which the sandbox is made.
 
+    A parameter, field or sort order that is not documented, or that the sandbox does not implement, is refused
+    with 400 INVALID_PARAMETER (20012), never ignored.
+
     Args:
         leads: How many leads there are; made up when first looked at, so many cost nothing.
         tasks_per_lead: How many tasks each of them has.
@@ -259,7 +262,7 @@ class Sandbox:
 
     def _postman(self) -> Postman:
         subscriptions = Subscriptions(self.allow_http_callbacks, self.most_webhooks)
-        postman = Postman(subscriptions, self._now, random.Random(self.seed))
+        postman = Postman(subscriptions, self._now, self.state.permission_modes, random.Random(self.seed))
         self.state.watchers.append(postman.collect)
         return postman
 

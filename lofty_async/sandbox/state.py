@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
-from .entities import Entry, EntryKind, Lead
+from .entities import MEMBER_ID, Entry, EntryKind, Lead
 from .seed import Seed
 
 FIRST_NEW_ID = 900_000_000_000_001
@@ -159,6 +159,12 @@ class State:
 
     def manages(self, lead_id: int) -> bool:
         return lead_id in self.leads and lead_id not in self.forbidden_leads
+
+    def permission_modes(self, lead_id: int) -> frozenset[int]:
+        """The modes in which webhooks tell of a lead: 0 for the caller's own, 1 for all that the caller manages."""
+        if not self.manages(lead_id):
+            return frozenset()
+        return frozenset({0, 1} if self.leads[lead_id].assigned_user_id == MEMBER_ID else {1})
 
     def listed(self, entry: Entry) -> bool:
         """Whether lists show the entry yet."""

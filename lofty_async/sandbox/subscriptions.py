@@ -100,6 +100,8 @@ class Notice:
     happened: str
     entry: Entry
     at: datetime
+    modes: frozenset[int]
+    """The permission modes in which a subscription hears of it."""
 
     @property
     def event(self) -> int:
@@ -120,7 +122,8 @@ def bodies(subscription: Subscription, notices: Sequence[Notice], size: int) -> 
     The shape is that of the one body of another event type that has been seen; those of tasks and
     appointments are not published.
     """
-    own = [notice for notice in notices if notice.event == subscription.event]
+    mode = subscription.permission_mode
+    own = [notice for notice in notices if notice.event == subscription.event and mode in notice.modes]
     parts = [own[start : start + size] for start in range(0, len(own), size)]
     return [_body(subscription, part) for part in parts]
 

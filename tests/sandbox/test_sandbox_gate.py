@@ -1,3 +1,5 @@
+import gzip
+import json
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -48,9 +50,9 @@ async def test_a_call_out_of_scope(api: "Api") -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/v1.0/me", 400),
         ("DELETE", "/v2.0/tasks/1", 400),
-        ("GET", "/v2.0/tasks", 400),
+        ("POST", "/v2.0/tasks", 400),
+        ("PUT", "/v1.0/tasks/1", 400),
         ("GET", "/v2.0/calendar", 415),
         ("GET", "/v2.0/calendar/meetings/available", 415),
     ],
@@ -64,9 +66,46 @@ async def test_every_call_needs_a_content_type(sandbox: Sandbox, method: str, pa
     assert ("20001" in text) == (status == 400)
 
 
-async def test_another_content_type_is_unsupported(api: "Api") -> None:
-    answer = await api.call("POST", "/v2.0/tasks", data="{}", headers={"Content-Type": "text/plain"})
+@pytest.mark.parametrize("path", ["/v1.0/me", "/v1.0/leads", "/v2.0/tasks/my-tasks"])
+async def test_other_gets_were_never_seen_to_need_one(sandbox: Sandbox, path: str) -> None:
+    headers = {"Authorization": f"token {sandbox.api_key}", "User-Agent": "sandbox-tests/1"}
+    async with sandbox, aiohttp.ClientSession(headers=headers) as session:
+        answer = await session.get(sandbox.url + path, skip_auto_headers=["Content-Type"])
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/json; charset=utf-16", "application/json; charset=x-unknown"],
+)
+async def test_another_content_type_is_unsupported(api: "Api", content_type: str) -> None:
+    answer = await api.call("POST", "/v2.0/tasks", data="{}", headers={"Content-Type": content_type})
     assert (answer.status, answer.text) == (415, "Unsupported Media Type")
+
+
+async def test_json_in_utf_8_may_say_so(api: "Api") -> None:
+    answer = await api.call(
+        "PUT", "/v2.0/tasks/1", data="{}", headers={"Content-Type": "application/json; charset=UTF-8"}
+    )
+    assert (answer.status, answer.body["code"]) == (404, "TASK_NOT_EXIST")
+
+
+@pytest.mark.parametrize("path", ["/v2.0/tasks", "/v1.0/nothing", "/oauth/token"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_body_that_cannot_be_unpacked(api: "Api", path: str, encoding: str) -> None:
+    answer = await api.call("POST", path, data=b"not packed", headers={"Content-Encoding": encoding})
+    assert (answer.status, "INVALID_PARAMETER" in answer.text) == (400, True)
+    assert (await api.get("/v1.0/me")).status == 200
+    assert [record.status for record in api.sandbox.requests] == [400, 200]
+
+
+async def test_a_body_that_is_packed_well(api: "Api", lead_id: int) -> None:
+    entry = api.sandbox.state.add_task(lead_id)
+    for size, status in ((9, 200), (9_000_000, 413)):
+        body = gzip.compress(json.dumps({"content": "x" * size}).encode())
+        answer = await api.call("PUT", f"/v2.0/tasks/{entry.id}", data=body, headers={"Content-Encoding": "gzip"})
+        assert answer.status == status
+    assert api.sandbox.state.entries[entry.id].content == "x" * 9
 
 
 async def test_nothing_need_be_kept(clock: "Clock", api_of: Any) -> None:

@@ -199,3 +199,27 @@ async def test_no_secret_shows_in_a_repr(api: "Api") -> None:
     form = {"grant_type": "client_credentials", "customer_key": api.sandbox.api_key}
     await token(api, B, **form, **client(api.sandbox))
     assert api.sandbox.oauth.client_secret not in repr(api.sandbox.requests) + repr(api.sandbox.oauth)
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://app.example:port/", "nowhere", ""])
+async def test_nobody_is_led_to_an_address_that_is_none(api: "Api", address: str) -> None:
+    asked = {"clientId": api.sandbox.oauth.client_id, "redirect_uri": address}
+    answer = await api.call("GET", PAGE, params=asked, allow_redirects=False)
+    assert (answer.status, "Location" in answer.headers) == (400, False)
+
+
+@pytest.mark.parametrize("path", [A, B])
+@pytest.mark.parametrize(
+    ("charset", "body"), [("x-unknown", b"a=b"), ("base64", b"a=b"), ("utf-8", b"a=\xff"), ("utf-8", b"a=%ff")]
+)
+async def test_a_form_that_is_no_text(api: "Api", path: str, charset: str, body: bytes) -> None:
+    headers = {"Content-Type": f"{FORM}; charset={charset}", "Authorization": encoded(*basic(api.sandbox))}
+    answer = await api.call("POST", path, data=body, headers=headers)
+    assert (answer.status, answer.body["error"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("authorization", ["Basic \xe9", "Basic ####", "Basic", "Basic /w=="])
+async def test_a_client_who_cannot_be_read(api: "Api", authorization: str) -> None:
+    headers = {"Content-Type": FORM, "Authorization": authorization}
+    answer = await api.call("POST", A, data="grant_type=refresh_token", headers=headers)
+    assert (answer.status, answer.body["error"]) == (401, "invalid_client")

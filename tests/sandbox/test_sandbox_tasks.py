@@ -44,14 +44,17 @@ async def test_a_lead_of_somebody_else(api: "Api", lead_id: int) -> None:
         assert (answer.status, answer.body["code"]) == (400, 20017)
 
 
-@pytest.mark.parametrize("action", ["update", "finish"])
-async def test_changes_hide_the_code_of_an_unreachable_lead_in_text(api: "Api", lead_id: int, action: str) -> None:
-    entry = api.sandbox.state.entries.of(lead_id)[0].id
+CHANGES = [("PUT", "", '{"content":"x"}'), ("DELETE", "", ""), ("POST", "/finish", ""), ("POST", "/unfinish", "")]
+
+
+@pytest.mark.parametrize(("method", "action", "body"), CHANGES)
+async def test_changes_hide_the_code_of_an_unreachable_lead_in_text(
+    api: "Api", lead_id: int, method: str, action: str, body: str
+) -> None:
+    entry = api.sandbox.state.add_task(lead_id, finished_at=datetime(2026, 1, 1, tzinfo=UTC))
     api.sandbox.state.forbidden_leads.add(lead_id)
-    if action == "update":
-        answer = await api.put(f"/v2.0/tasks/{entry}", content="x")
-    else:
-        answer = await api.post(f"/v2.0/tasks/{entry}/finish")
+    answer = await api.call(method, f"/v2.0/tasks/{entry.id}{action}", data=body)
+    assert api.sandbox.state.entries[entry.id] == entry
     assert answer.status == 404
     assert answer.body == {"message": "BaseApplicationException:errorCode=20006,errorMsg=Lead not exist"}
 
@@ -68,7 +71,7 @@ async def test_creates_a_task(api: "Api", lead_id: int) -> None:
 async def test_creates_an_appointment_that_lasts_all_day(api: "Api", lead_id: int) -> None:
     times = {"startAt": "2026-07-01T00:00:00+09:00", "endAt": "2026-07-02T00:00:00-04:00"}
     asked = CALL | times | {"type": "Appointment", "address": "12 Main St", "timeZoneCode": "Asia/Kolkata"}
-    answer = await api.post("/v2.0/tasks", leadId=str(lead_id), **asked)
+    answer = await api.post("/v2.0/tasks", leadId=lead_id, **asked)
     assert api.sandbox.state.appointments[answer.body["taskId"]].kind is EntryKind.APPOINTMENT
     task = (await api.get(f"/v2.0/tasks/{answer.body['taskId']}")).body["task"]
     assert (task["allDay"], task["address"], task["timeZoneCode"]) == (True, "12 Main St", "Asia/Kolkata")
@@ -90,10 +93,16 @@ async def test_create_needs_five_fields(api: "Api", lead_id: int, left_out: str)
         ("assignedRole", "Lender", 20012),
         ("endAt", "2026-07-01T10:00:00", 20012),
         ("endAt", "tomorrow", 20012),
+        ("endAt", "2026-07-01T10:00:00+05:30:15", 20012),
+        ("endAt", "2026-07-01T10:00:00+0530", 20012),
+        ("endAt", "2026-W27-3T10:00:00Z", 20012),
+        ("endAt", "2026-13-01T10:00:00Z", 20012),
+        ("startAt", "2026-07-01 10:00:00Z", 20012),
         ("endAt", 1_780_000_000_000, 20012),
         ("startAt", "2026-07-01", 20012),
         ("timeZoneCode", "Mars/Base", 20012),
         ("leadId", True, 20012),
+        ("leadId", "563000000000000", 20012),
         ("leadId", 2**63, 20012),
         ("leadId", UNKNOWN, 20017),
         ("content", "x" * 10_001, 20043),
@@ -139,7 +148,7 @@ async def test_updates_what_is_given_and_ignores_nulls(api: "Api", lead_id: int)
     assert (changed.content, changed.start_at, changed.time_zone) == ("New", entry.start_at, "UTC")
 
 
-@pytest.mark.parametrize("body", [{}, {"timeZoneCode": "UTC"}, {"content": None}])
+@pytest.mark.parametrize("body", [{}, {"timeZoneCode": "UTC"}, {"content": None}, {"startAt": ""}])
 async def test_update_needs_something_to_update(api: "Api", lead_id: int, body: dict[str, Any]) -> None:
     entry = api.sandbox.state.entries.of(lead_id)[0].id
     answer = await api.put(f"/v2.0/tasks/{entry}", **body)
@@ -242,6 +251,7 @@ async def test_my_tasks_of_a_user_and_in_a_time_zone(api: "Api", lead_id: int) -
     assert answer.body["tasks"][0]["startAt"] == "2026-06-30T20:00:00-04:00"
     mine = await api.get("/v2.0/tasks/my-tasks", userId=MEMBER_ID, limit=100)
     assert len(mine.body["tasks"]) == 45
+    assert (await api.get("/v2.0/tasks/my-tasks", limit=100)).body == mine.body
     assert (await api.get("/v2.0/tasks/my-tasks", currentId=UNKNOWN)).body == {"tasks": []}
 
 

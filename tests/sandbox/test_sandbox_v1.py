@@ -74,6 +74,11 @@ async def test_creates(api: "Api", lead_id: int) -> None:
         *((name, None, 20012) for name in ("type", "content", "assignedRole", "leadId", "deadline")),
         ("type", "Appointment", 20012),
         ("deadline", "2026-07-01T10:00:00Z", 20012),
+        ("deadline", 0, 20012),
+        ("deadline", -1, 20012),
+        ("deadline", str(DEADLINE), 20012),
+        ("leadId", "563000000000000", 20012),
+        ("finishFlag", True, 20012),
         ("leadId", UNKNOWN, 20017),
     ],
 )
@@ -103,6 +108,16 @@ async def test_finishing_ignores_the_other_fields(api: "Api", lead_id: int) -> N
     assert (changed.finished, changed.content) == (True, "Old")
 
 
+async def test_a_finish_flag_that_is_false_reopens(api: "Api", lead_id: int) -> None:
+    entry = api.sandbox.state.add_task(lead_id, content="Old", finished_at=LAST_YEAR)
+    assert (await api.put(f"/v1.0/tasks/{entry.id}", content="New")).status == 200
+    assert api.sandbox.state.tasks[entry.id].finished
+    for body in ({"finishFlag": False}, {"finishFlag": False, "content": "Newer"}):
+        assert (await api.put(f"/v1.0/tasks/{entry.id}", **body)).status == 200
+        assert not api.sandbox.state.tasks[entry.id].finished
+    assert api.sandbox.state.tasks[entry.id].content == "Newer"
+
+
 @pytest.mark.parametrize(
     ("smart_plan", "body", "code"),
     [
@@ -110,6 +125,9 @@ async def test_finishing_ignores_the_other_fields(api: "Api", lead_id: int) -> N
         (False, {"leadId": UNKNOWN, "content": "x"}, "INVALID_UPDATE_OPERATION_LEADID"),
         (False, {"deadline": 10**18}, 20012),
         (False, {"finishFlag": "maybe"}, 20012),
+        (False, {"finishFlag": "true"}, 20012),
+        (False, {"deadline": 0}, 20012),
+        (False, {"leadId": "563000000000000", "content": "x"}, 20012),
         (True, {"finishFlag": True}, "TASK_IS_SMARTPLAN"),
     ],
 )

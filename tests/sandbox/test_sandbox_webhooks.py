@@ -233,3 +233,16 @@ async def test_what_happens_during_a_delivery_is_told_next(api: "Api", subscribe
     api.sandbox.state.add_task(lead_id)
     await api.sandbox.webhooks.settled()
     assert [len(body["createdTask"]) for body in subscriber.bodies] == [1, 1]
+
+
+async def test_whose_leads_are_told_of_depends_on_the_permission_mode(api: "Api", subscriber: Subscriber) -> None:
+    state = api.sandbox.state
+    for mode in (0, 1):
+        await api.post("/v1.0/webhook", listId=TASK, callbackUrl=f"{subscriber.url}?{mode}", permissionMode=mode)
+    own, colleagues, forbidden = state.add_lead(), state.add_lead(assigned_user_id=7), state.add_lead()
+    state.forbidden_leads.add(forbidden.id)
+    for lead in (own, colleagues, forbidden):
+        state.add_task(lead.id)
+    await api.sandbox.webhooks.settled()
+    told = [[record["leadId"] for record in body["createdTask"]] for body in subscriber.bodies]
+    assert told == [[own.id], [own.id, colleagues.id]]
