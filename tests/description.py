@@ -50,6 +50,19 @@ class Description:
         paths = self.strict["paths"]
         return {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
 
+    def parameters(self, route: str) -> set[str]:
+        """The names of the parameters in the query."""
+        return {one["name"] for one in self._call(self.strict, route).get("parameters", ()) if one["in"] == "query"}
+
+    def fields(self, route: str) -> set[str]:
+        """The names of the body's fields; none where there is no body."""
+        call = self._call(self.strict, route)
+        return set(self._of_body(call)["properties"]) if "requestBody" in call else set()
+
+    def schema(self, name: str) -> dict[str, Any]:
+        """The properties of a record."""
+        return dict(self.strict["components"]["schemas"][name]["properties"])
+
     def check_request(self, request: RequestRecord) -> None:
         """Known parameters of the right type, all that are required, and a body where there is to be one."""
         call = self._call(self.strict, request.route)
@@ -62,7 +75,7 @@ class Description:
         assert request.headers.keys() >= {"Authorization", "Content-Type"}
         assert bool(request.body) == ("requestBody" in call)
         if request.body:
-            schema = self._resolved(self._schema(self.strict, call["requestBody"]))
+            schema = self._of_body(call)
             if request.method == "PUT":  # one schema serves create and update, but an update is partial
                 schema.pop("required", None)
             jsonschema.validate(request.json(), schema)
@@ -79,6 +92,9 @@ class Description:
     def _call(self, document: Mapping[str, Any], route: str) -> Any:
         method, path = route.split()
         return document["paths"][path][method.lower()]
+
+    def _of_body(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        return self._resolved(self._schema(self.strict, call["requestBody"]))
 
     def _schema(self, document: Mapping[str, Any], holder: Mapping[str, Any]) -> Any:
         return next(iter(holder["content"].values()))["schema"] | {"components": document["components"]}

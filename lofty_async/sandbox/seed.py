@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from .entities import ABSENT, Entry, EntryKind, Lead
+from .entities import ABSENT, LENDER_ID, MEMBER_ID, OFFICES, Entry, EntryKind, Lead
 from .times import TimeStyle, zone
 
 FIRST_NAMES = ("Alice", "Bilal", "Chloë", "Dmitri", "Eun-ji", "Faridah", "Gonçalo", "Hana", "Íñigo", "李")
@@ -24,6 +24,9 @@ LAST_NAMES = (
 )
 STAGES = ("New Leads", "Hot", "Nurture", "Under Contract", "Closed")
 SOURCES = ("Website", "Open House", "Referral", "Portal")
+TAGS = ("vip", "open house", "relocation")
+SEGMENTS = ("First-Time Buyers", "Downtown Area")
+LANGUAGES = ("en", "en", "es", "zh")
 ZONES = ("America/Los_Angeles", "America/New_York", "America/Chicago", "Asia/Kolkata", "UTC")
 WAYS = ("Call", "Email", "Text", "Other")
 WORK = ("Call back about the viewing", "Send the pre-approval letter", "Ask for the floor plan", "Follow up")
@@ -155,8 +158,11 @@ class Seed:
 
     def lead(self, lead_id: int) -> Lead:
         dice = random.Random(f"{self.seed}:{lead_id}:lead")
-        first, last = dice.choice(FIRST_NAMES), dice.choice(LAST_NAMES)
         place = self.numbering.place(lead_id)
+        return evolve(self._person(dice, lead_id, place), **self._dealings(dice))
+
+    def _person(self, dice: random.Random, lead_id: int, place: int) -> Lead:
+        first, last = dice.choice(FIRST_NAMES), dice.choice(LAST_NAMES)
         return Lead(
             id=lead_id,
             first_name=first,
@@ -171,6 +177,21 @@ class Seed:
             score=dice.randrange(-1, 100),
             quirks=_lead_quirks(place),
         )
+
+    def _dealings(self, dice: random.Random) -> dict[str, Any]:
+        """What has come of a lead since it was made."""
+        touched, visited = (self.origin - timedelta(hours=dice.randrange(1, 2000)) for _ in range(2))
+        return {
+            "assigned_at": self.origin - timedelta(minutes=dice.randrange(1, 50_000)),
+            "tags": tuple(dice.sample(TAGS, dice.randrange(3))),
+            "segments": tuple(dice.sample(SEGMENTS, dice.randrange(3))),
+            "language": dice.choice(LANGUAGES),
+            "office_id": dice.choice((None, *OFFICES)),
+            "lender_user_id": dice.choice((None, LENDER_ID)),
+            "custom_roles": dice.choice(({}, {"Coordinator": MEMBER_ID})),
+            "last_touch": dice.choice((None, touched)),
+            "last_visit": dice.choice((None, visited)),
+        }
 
     def entries(self, lead_id: int) -> Iterator[Entry]:
         dice = random.Random(f"{self.seed}:{lead_id}:entries")

@@ -1,4 +1,4 @@
-"""Entries and leads as the API writes them."""
+"""Entries as the API writes them."""
 
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
@@ -6,10 +6,9 @@ from typing import Any
 
 from attrs import frozen
 
-from .entities import ABSENT, MEMBER_ID, TEAM_ID, Entry, Lead
+from .entities import ABSENT, MEMBER_ID, MEMBER_NAME, TEAM_ID, Entry, Lead
 from .times import TimeStyle, milliseconds, show
 
-MEMBER_NAME = "Agatha Agent"
 PIPELINE_ID = 880_143
 ASSIGNED_ROLES = ("Agent", "Assistant")
 
@@ -22,7 +21,7 @@ class Writer:
     zone: tzinfo | None = None
 
     def task(self, entry: Entry, lead: Lead) -> dict[str, Any]:
-        return _with_quirks(self._times(entry) | _task_fields(entry, lead, self.now), entry.quirks)
+        return with_quirks(self._times(entry) | _task_fields(entry, lead, self.now), entry.quirks)
 
     def item(self, entry: Entry, lead: Lead) -> dict[str, Any]:
         """A calendar item: it lacks all-day, address, overdue and assignee."""
@@ -114,7 +113,7 @@ def task_v1(entry: Entry, lead: Lead, now: datetime) -> dict[str, Any]:
         "finishFlag": entry.finished,
         "overdueFlag": entry.overdue(now),
     }
-    return _with_quirks(fields, {name: value for name, value in entry.quirks.items() if name in _IN_V1})
+    return with_quirks(fields, {name: value for name, value in entry.quirks.items() if name in _IN_V1})
 
 
 _IN_V1 = frozenset({"pipelineId", "queryId", "leadUserId", "queryInfo", "leadEmail", "leadFirstName"})
@@ -142,63 +141,7 @@ def appointment_v1(entry: Entry, now: datetime) -> dict[str, Any]:
     }
 
 
-def lead(lead: Lead) -> dict[str, Any]:
-    fields = {
-        "leadId": lead.id,
-        "leadUserId": lead.user_id,
-        "firstName": lead.first_name,
-        "lastName": lead.last_name,
-        "emails": [lead.email],
-        "phones": [lead.phone],
-        "source": lead.source,
-        "stage": lead.stage,
-        "assignedUserId": lead.assigned_user_id,
-        "assignedUser": MEMBER_NAME,
-        "score": lead.score,
-        "tags": [{"leadId": lead.id, "tagId": 77, "tagName": "vip"}],
-        "segments": ["First-Time Buyers"],
-        "leadTypes": [2],
-        "teamId": TEAM_ID,
-        "createTime": show(lead.created_at, TimeStyle.OFFSET),
-        "assignTime": show(lead.created_at, TimeStyle.GMT),
-        "lastUpdateTime": show(lead.updated_at, TimeStyle.PLAIN),
-        "hiddenFlag": False,
-        "unsubscription": False,
-        "cannotText": False,
-        "cannotCall": False,
-        "cannotEmail": False,
-    }
-    return _with_quirks(fields, lead.quirks)
-
-
-def profile(time_zone: str, lead_count: int) -> dict[str, Any]:
-    """The caller's membership of the team: its `id` is short and joins with no record."""
-    first, last = MEMBER_NAME.split()
-    return {
-        "id": 11_042,
-        "teamId": TEAM_ID,
-        "memberUserId": MEMBER_ID,
-        "role": 0,
-        "roleName": "Agent",
-        "firstLetter": first[0],
-        "email": "agatha@example.com",
-        "firstName": first,
-        "lastName": last,
-        "phoneNumber": "+14155550199",
-        "virtualNumber": "",
-        "status": 1,
-        "accountStatus": "ACTIVE",
-        "newLeadCount": 0,
-        "assignedLeadCount": lead_count,
-        "isAdmin": False,
-        "agentInfo": None,
-        "timeZoneId": time_zone,
-        "groupId": 0,
-        "groupName": "",
-    }
-
-
-def _with_quirks(fields: dict[str, Any], quirks: Mapping[str, Any]) -> dict[str, Any]:
+def with_quirks(fields: dict[str, Any], quirks: Mapping[str, Any]) -> dict[str, Any]:
     """Quirks stand for what nobody set: what has been written since wins over `""`, null and missing."""
     if not quirks:
         return fields
