@@ -24,7 +24,7 @@ def _time(read: Callable[[Lead], datetime | None]) -> Callable[[Lead], Any]:
 SORTS: Mapping[str, Callable[[Lead], Any] | None] = {
     "Default": None,
     "CreateTime": lambda lead: lead.created_at,
-    "AssignTime": _time(lambda lead: lead.assigned_at),
+    "AssignTime": lambda lead: lead.assigned_at or lead.created_at,
     "LastContact": _time(lambda lead: lead.last_touch),
     "LastActivity": _time(lambda lead: lead.last_visit),
     "Score": lambda lead: lead.score,
