@@ -4,6 +4,7 @@ Codes and names say more than an answer's status: one status stands for many err
 """
 
 import re
+from enum import Enum
 from typing import Any, Final, cast
 
 from attrs import evolve, frozen
@@ -58,6 +59,40 @@ _HIDDEN_CODE: Final = re.compile(r"errorCode\s*=\s*(\w+)(?:\s*,\s*errorMsg\s*=\s
 _HIDDEN_NAME: Final = re.compile(r"\b[A-Z]+(?:_[A-Z]+)+\b")
 _TOO_MANY: Final = re.compile(r"\b(too many requests|rate.?limit|request limit)", re.IGNORECASE)
 _NOTICE_CHARACTERS: Final = 1000
+
+
+class RecordKind(Enum):
+    """The kind of record that a call is about."""
+
+    TASK = "task"
+    TASK_V1 = "task of the legacy API"
+    CALENDAR_ENTRY = "calendar entry"
+    WEBHOOK = "webhook subscription"
+    LEAD = "lead"
+
+
+# Codes and names; for a lead the same code also means "no access" (contract, section 4).
+_GONE: Final[dict[RecordKind, frozenset[int | str]]] = {
+    RecordKind.TASK: frozenset({20007, "RESOURCE_NOT_EXIST", "TASK_NOT_EXIST"}),
+    RecordKind.TASK_V1: frozenset({20007, "RESOURCE_NOT_EXIST", "TASK_NOT_EXIST"}),
+    RecordKind.CALENDAR_ENTRY: frozenset({20007, "RESOURCE_NOT_EXIST", "TASK_NOT_EXIST", 20012, "INVALID_PARAMETER"}),
+    RecordKind.WEBHOOK: frozenset({20007, "RESOURCE_NOT_EXIST", "WEBHOOK_DELETE_NOT_EXIST"}),
+    RecordKind.LEAD: frozenset({20006, "LEAD_NOT_EXIST"}),
+}
+
+
+def is_gone(error: BaseException | None, kind: RecordKind) -> bool:
+    """Whether an error says that a record of this kind does not exist: by Lofty's code, never by a bare status.
+
+    A 404 without a code may come from a gateway; the legacy API alone has an empty 404 of its own. Of a lead it says
+    that there is none, or no access to it: before anything of the lead is dropped, a complete list has to lack it too.
+    """
+    if not isinstance(error, errors.APIError):
+        return False
+    if not _GONE[kind].isdisjoint({error.code, error.name}):
+        return True
+    is_bare = error.code is None and error.name is None and not error.body.strip()
+    return kind is RecordKind.TASK_V1 and error.status == 404 and is_bare
 
 
 @frozen

@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 from multidict import istr
 
 from . import _json, errors
-from .complaints import as_text, read_complaint
+from .complaints import RecordKind, as_text, read_complaint
 
 T = TypeVar("T")
 
@@ -25,14 +25,14 @@ BASE_URL: Final = "https://api.lofty.com"
 class Route:
     """One call of the API: what its requests have in common.
 
-    `repeatable` says that sending it twice does no more than sending it once; `gone_is_done` that "not found" on a
-    repeat means that the first one landed.
+    `repeatable` says that sending it twice does no more than sending it once; `deletes` is the kind of record that
+    it deletes: a repeat that is answered with "no such record" means that an earlier attempt succeeded.
     """
 
     method: str
     template: str
     repeatable: bool = True
-    gone_is_done: bool = False
+    deletes: RecordKind | None = None
     label: str = field(init=False)
 
     def __attrs_post_init__(self) -> None:

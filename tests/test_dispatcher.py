@@ -355,6 +355,54 @@ class TestDelete:
         with pytest.raises((NotFoundError, InvalidRequestError)):
             await deletes[which]()
 
+    @pytest.mark.parametrize("way", ["task", "entry", "legacy", "webhook"])
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            faults.Reply(404, "<html>404 page not found</html>"),
+            faults.Reply(410, "<html>gone</html>"),
+            faults.Reply(404, {"message": "no Route matched with those values"}),
+            faults.Reply(404, {"code": 20006, "message": "no lead, or no access to it"}),
+            faults.Reply(404, {"code": 20003, "message": "no user"}),
+        ],
+    )
+    async def test_a_404_that_does_not_speak_of_the_record_is_not_done(
+        self, sandbox: Sandbox, lofty: LoftyClient, way: str, reply: faults.Reply
+    ) -> None:
+        deletes: dict[str, Callable[[], Any]] = {
+            "task": lambda: lofty.tasks.delete(5),
+            "entry": lambda: lofty.calendar.delete("5-task"),
+            "legacy": lambda: lofty.v1.tasks.delete(5),
+            "webhook": lambda: lofty.webhooks.delete(5),
+        }
+        sandbox.faults.add("DELETE *", faults.Reply(502, "<h1>Bad gateway</h1>"))
+        sandbox.faults.add("DELETE *", reply, after=1, times=None)
+        with pytest.raises(NotFoundError) as caught:
+            await deletes[way]()
+        assert (caught.value.status, caught.value.attempts) == (reply.status, 2)
+
+    @pytest.mark.parametrize(("legacy", "is_done"), [(True, True), (False, False)])
+    async def test_an_empty_404_speaks_of_the_record_in_the_legacy_api_alone(
+        self, sandbox: Sandbox, lofty: LoftyClient, *, legacy: bool, is_done: bool
+    ) -> None:
+        async def blank(_request: web.Request, _answer: faults.Answer) -> web.StreamResponse:
+            return web.Response(status=404)
+
+        sandbox.faults.add("DELETE *", faults.Reply(502, "<h1>Bad gateway</h1>"))
+        sandbox.faults.add("DELETE *", blank, after=1)
+        deleting = lofty.v1.tasks.delete(5) if legacy else lofty.tasks.delete(5)
+        (outcome,) = await asyncio.gather(deleting, return_exceptions=True)
+        assert (outcome is None) is is_done
+        assert isinstance(outcome, NotFoundError) is not is_done
+
+    async def test_a_bad_parameter_is_not_done_but_for_the_calendar(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
+        for route in ("DELETE /v2.0/calendar/{calendarId}", DELETE):
+            sandbox.faults.add(route, faults.Reply(502, "<h1>Bad gateway</h1>"))
+            sandbox.faults.add(route, faults.Reply(400, {"code": 20012, "message": "bad"}), after=1)
+        await lofty.calendar.delete("5-task")
+        with pytest.raises(InvalidRequestError):
+            await lofty.tasks.delete(5)
+
     async def test_nothing_but_not_found_is_done(self, sandbox: Sandbox, lofty: LoftyClient, lead_id: int) -> None:
         entry = sandbox.state.add_task(lead_id)
         sandbox.faults.add(DELETE, faults.DropBefore())

@@ -38,7 +38,7 @@ class Listing:
             self.on_bad_record(error)
         found = [task for task in self.office.records.values() if task.lead_id == self.lead_id]
         if not found:
-            raise NotFoundError(status=404)
+            raise NotFoundError(status=404, code=20006)
         return found
 
 
@@ -59,7 +59,7 @@ class Office:
     async def get(self, task_id: int, /) -> Task:
         self.look(f"task {task_id}")
         if task_id not in self.records:
-            raise NotFoundError(status=404)
+            raise NotFoundError(status=404, name="TASK_NOT_EXIST")
         return self.records[task_id]
 
     def look(self, what: str) -> None:
@@ -210,9 +210,22 @@ class TestContradictions:
         assert change.task == office.records[1]
         assert len(office.reads) == 2
 
-    async def test_a_lead_that_is_gone_has_no_task_to_name(self) -> None:
-        (change,) = await Office().follow((0, about_lead(9, "deletedLead")))
-        assert (change.task_id, change.gone, change.notice.lead_id) == (None, True, 9)
+    @pytest.mark.parametrize(("bucket", "reads"), [("deletedLead", 1), ("createdLead", 2)])
+    async def test_a_lead_that_is_not_found_may_be_one_without_access(self, bucket: str, reads: int) -> None:
+        office = Office()
+        (change,) = await office.follow((0, about_lead(9, bucket)))
+        assert (change.task_id, change.gone, change.notice.lead_id) == (None, False, 9)
+        assert isinstance(change.error, NotFoundError)
+        assert len(office.reads) == reads
+
+    @pytest.mark.parametrize(
+        ("status", "code", "reads"), [(404, None, 1), (410, None, 1), (404, 20006, 2), (404, 20003, 1)]
+    )
+    async def test_only_lofty_s_code_says_that_a_task_is_gone(self, status: int, code: int | None, reads: int) -> None:
+        office = Office(failure=NotFoundError("<html>404 page not found</html>", status=status, code=code))
+        (change,) = await office.follow((0, about_task(1)))
+        assert (change.task_id, change.gone, change.error) == (1, False, office.failure)
+        assert len(office.reads) == reads
 
     def test_a_newer_notice_stands_for_the_second_read(self) -> None:
         merger = NoticeMerger(within=2)

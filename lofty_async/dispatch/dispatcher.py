@@ -11,7 +11,7 @@ from attrs import frozen
 
 from lofty_async import _json, errors
 from lofty_async.auth import Auth
-from lofty_async.complaints import is_complaint
+from lofty_async.complaints import is_complaint, is_gone
 from lofty_async.ratelimit import Permit, RateLimiter
 from lofty_async.wire import Reply, Request, is_refusal, read_error, read_rate, read_result
 
@@ -183,7 +183,8 @@ class Dispatcher:
             journey.renewed = True
             if await self._renew(journey, authorization):
                 return AGAIN
-        if journey.may_have_arrived and journey.request.route.gone_is_done and _is_gone(error):
+        deletes = journey.request.route.deletes
+        if journey.may_have_arrived and deletes and is_gone(error, deletes):
             return None
         passing = isinstance(error, errors.ServerError)
         wanted = read_rate(reply.headers).retry_after or 0.0
@@ -235,11 +236,6 @@ def _closed_during(journey: Journey) -> errors.ClientClosedError:
     return errors.ClientClosedError(
         f"the client was closed during the call{'' if journey.request.route.repeatable else doubt}"
     )
-
-
-def _is_gone(error: errors.APIError) -> bool:
-    # The calendar says "bad parameter" of an entry that is not there (contract, section 4).
-    return isinstance(error, errors.NotFoundError) or error.code == 20012
 
 
 def _unanswered(

@@ -9,6 +9,7 @@ from attrs import frozen
 from lofty_async import checks
 from lofty_async._strategies import SlotWindows, TimePages
 from lofty_async.checks import UNSET, OnBadRecord, Unset
+from lofty_async.complaints import RecordKind
 from lofty_async.models import AssignedRole, CalendarEntry, EntryType, MeetingSlot, TaskType
 from lofty_async.pagination import Pager
 from lofty_async.times import format_time
@@ -22,7 +23,7 @@ LIST: Final = Route("GET", "/v2.0/calendar")
 SLOTS: Final = Route("GET", "/v2.0/calendar/meetings/available")
 CREATE: Final = Route("POST", "/v2.0/calendar", repeatable=False)
 UPDATE: Final = Route("PUT", "/v2.0/calendar/{calendarId}")
-DELETE: Final = Route("DELETE", "/v2.0/calendar/{calendarId}", gone_is_done=True)
+DELETE: Final = Route("DELETE", "/v2.0/calendar/{calendarId}", deletes=RecordKind.CALENDAR_ENTRY)
 FINISH: Final = Route("POST", "/v2.0/calendar/{calendarId}/finish")
 UNFINISH: Final = Route("POST", "/v2.0/calendar/{calendarId}/unfinish")
 

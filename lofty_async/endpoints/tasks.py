@@ -10,6 +10,7 @@ from lofty_async import checks
 from lofty_async._strategies import CursorPages, SinglePage
 from lofty_async.bulk import BulkRun, LeadIds, as_value
 from lofty_async.checks import UNSET, OnBadRecord, Unset
+from lofty_async.complaints import RecordKind
 from lofty_async.models import AssignedRole, Task, TaskType
 from lofty_async.pagination import Pager
 from lofty_async.ratelimit import Lane
@@ -24,7 +25,7 @@ MINE: Final = Route("GET", "/v2.0/tasks/my-tasks")
 GET: Final = Route("GET", "/v2.0/tasks/{taskId}")
 CREATE: Final = Route("POST", "/v2.0/tasks", repeatable=False)
 UPDATE: Final = Route("PUT", "/v2.0/tasks/{taskId}")
-DELETE: Final = Route("DELETE", "/v2.0/tasks/{taskId}", gone_is_done=True)
+DELETE: Final = Route("DELETE", "/v2.0/tasks/{taskId}", deletes=RecordKind.TASK)
 FINISH: Final = Route("POST", "/v2.0/tasks/{taskId}/finish")
 UNFINISH: Final = Route("POST", "/v2.0/tasks/{taskId}/unfinish")
 

@@ -8,6 +8,7 @@ from attrs import frozen
 from lofty_async import checks
 from lofty_async._strategies import SinglePage
 from lofty_async.checks import UNSET, OnBadRecord, Unset
+from lofty_async.complaints import RecordKind
 from lofty_async.models import AppointmentV1, AssignedRole, TaskType, TaskV1
 from lofty_async.pagination import Pager
 from lofty_async.times import epoch_ms
@@ -21,7 +22,7 @@ LIST: Final = Route("GET", "/v1.0/tasks")
 GET: Final = Route("GET", "/v1.0/tasks/{taskId}")
 CREATE: Final = Route("POST", "/v1.0/tasks", repeatable=False)
 UPDATE: Final = Route("PUT", "/v1.0/tasks/{taskId}")
-DELETE: Final = Route("DELETE", "/v1.0/tasks/{taskId}", gone_is_done=True)
+DELETE: Final = Route("DELETE", "/v1.0/tasks/{taskId}", deletes=RecordKind.TASK_V1)
 APPOINTMENTS: Final = Route("GET", "/v1.0/appts")
 
 TASKS_OF_LEAD: Final = SinglePage(model=TaskV1, request=LIST.label, at=("taskList",))

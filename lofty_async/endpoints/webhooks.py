@@ -8,6 +8,7 @@ from attrs import frozen
 from lofty_async import checks
 from lofty_async._strategies import SinglePage
 from lofty_async.checks import OnBadRecord
+from lofty_async.complaints import RecordKind
 from lofty_async.convert import structure
 from lofty_async.errors import AmbiguousWriteError
 from lofty_async.models import PermissionMode, WebhookEvent, WebhookSubscription
@@ -19,7 +20,7 @@ from .creation import alike, create_and_read, landed, was_answered
 
 LIST: Final = Route("GET", "/v1.0/webhooks")
 CREATE: Final = Route("POST", "/v1.0/webhook", repeatable=False)
-DELETE: Final = Route("DELETE", "/v1.0/webhook/{subscribeId}", gone_is_done=True)
+DELETE: Final = Route("DELETE", "/v1.0/webhook/{subscribeId}", deletes=RecordKind.WEBHOOK)
 
 SUBSCRIPTIONS: Final = SinglePage(model=WebhookSubscription, request=LIST.label, at=())
 

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 
-from lofty_async.errors import DecodeError, InvalidRequestError, LoftyError, NotFoundError
+from lofty_async.complaints import RecordKind, is_gone
+from lofty_async.errors import DecodeError, InvalidRequestError, LoftyError
 from lofty_async.models.task import Task
 
 from .merging import NoticeMerger, Reading
@@ -52,10 +53,10 @@ class TaskClient(Protocol):
 class TaskChange:
     """A task as it was read after a notice, or why there is none.
 
-    `gone` says that the server no longer knows the task; `error` is what kept it from being read. When the
-    notice is about a lead, there is one change per task of the lead, first those that could be read; `task_id`
-    is `None` where a record does not tell its id. If the lead could not be read, `task_id` is `None`, and
-    `gone` speaks of the lead. `notice` is the latest of those that were merged.
+    `gone` says that the server, by Lofty's own code, no longer knows the task; a gateway's 404 is an error. `error`
+    is what kept it from being read. When the notice is about a lead, there is one change per task of the lead, first
+    those that could be read; `task_id` is `None` where a record does not tell its id, or where the lead could not be
+    read: `LEAD_NOT_EXIST` also means "no access", so it is an error too. `notice` is the latest of those merged.
     """
 
     task_id: int | None
@@ -146,14 +147,15 @@ class _Follower:
         return reading
 
     async def _read(self, reading: Reading) -> list[TaskChange]:
-        notice = reading.notice
+        is_missing = False
         try:
             changes = await self._changes(reading)
-        except NotFoundError:
-            changes = [TaskChange(task_id=reading.task_id, gone=True, notice=notice)]
         except LoftyError as error:
-            return [TaskChange(task_id=reading.task_id, notice=notice, error=error)]
-        if _contradicts(changes, notice) and not reading.is_second:
+            changes = [_unread(reading, error)]
+            is_missing = changes[0].gone or is_gone(error, RecordKind.LEAD)
+            if not is_missing:
+                return changes
+        if is_missing != _is_deletion(reading.notice) and not reading.is_second:
             # Reads can lag behind writes by a moment.
             self.merger.add_again(reading, self.clock())
             return []
@@ -177,6 +179,10 @@ def _task_id(error: DecodeError) -> int | None:
     return error.record_id if isinstance(error.record_id, int) else None
 
 
-def _contradicts(changes: list[TaskChange], notice: WebhookNotice) -> bool:
-    gone = any(change.gone for change in changes)
-    return gone != notice.bucket.lower().startswith(("delete", "remove"))
+def _unread(reading: Reading, error: LoftyError) -> TaskChange:
+    gone = reading.task_id is not None and is_gone(error, RecordKind.TASK)
+    return TaskChange(task_id=reading.task_id, gone=gone, notice=reading.notice, error=None if gone else error)
+
+
+def _is_deletion(notice: WebhookNotice) -> bool:
+    return notice.bucket.lower().startswith(("delete", "remove"))
