@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 orjson: Any = import_module("orjson") if find_spec("orjson") else None
 
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 # Without these orjson would write what the standard encoder refuses.
@@ -85,7 +86,8 @@ _dumps = _orjson_dumps if orjson else _standard_dumps
 def loads(body: bytes) -> Any:
     """The value of a JSON text; integers are exact up to 64 bits, and floats beyond.
 
-    Half a surrogate pair, which a server leaves that cuts a text within an emoji, becomes a replacement character.
+    Half a surrogate pair, which a server leaves that cuts a text within an emoji, becomes a replacement character. A
+    byte order mark before the text is passed over.
 
     Raises:
         ValueError: The text is not JSON (NaN is not), not UTF-8, or nested too deeply.
@@ -93,9 +95,15 @@ def loads(body: bytes) -> Any:
     try:
         return _loads(body)
     except ValueError:
-        if not _may_hold_half_a_pair(body):
+        if not (body.startswith(_BYTE_ORDER_MARK) or _may_hold_half_a_pair(body)):
             raise
-    return _loads(_mended(body))
+    text = body.removeprefix(_BYTE_ORDER_MARK)
+    return _loads(_mended(text) if _may_hold_half_a_pair(text) else text)
+
+
+def is_blank(body: bytes) -> bool:
+    """Whether a body says nothing: it is empty, or holds whitespace alone."""
+    return not body.removeprefix(_BYTE_ORDER_MARK).strip()
 
 
 def dumps(value: Any) -> bytes:

@@ -57,8 +57,19 @@ _WHOLE_NUMBER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 _WORD: Final = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
 _HIDDEN_CODE: Final = re.compile(r"errorCode\s*=\s*(\w+)(?:\s*,\s*errorMsg\s*=\s*(.*))?", re.DOTALL | re.ASCII)
 _HIDDEN_NAME: Final = re.compile(r"\b[A-Z]+(?:_[A-Z]+)+\b")
-_TOO_MANY: Final = re.compile(r"\b(too many requests|rate.?limit|request limit)", re.IGNORECASE)
 _NOTICE_CHARACTERS: Final = 1000
+_TEXT_BYTES: Final = 8192
+_LIMIT: Final = r"(the |your |our )?(\w+ )?(rate|request|call)[ _-]?limits?"
+_SPENT_BUDGET: Final = re.compile(
+    r"((http |error )?4\d\d[: -]+|error:? )?"
+    r"(too many requests( from this \w+)?"
+    rf"|(you (have |'ve )?)?(exceeded|reached|hit) {_LIMIT}"
+    rf"|{_LIMIT} (is |was |has been )?(exceeded|reached|hit))"
+    r"[.!,;: ]*((please|try|retry|wait|slow)\b[\w ,.!]*)?",
+    re.IGNORECASE,
+)
+_PAGE: Final = re.compile(r"\s*<(!doctype|html)\b", re.IGNORECASE)
+_TAG: Final = re.compile(r"<[^<>]*>")
 
 
 class RecordKind(Enum):
@@ -109,9 +120,13 @@ class Complaint:
 
     @property
     def is_of_spent_budget(self) -> bool:
-        # The filter in front knows none of Lofty's codes: what has one is an ordinary refusal that quotes the words.
-        notice = self.kind is None and len(self.message) < _NOTICE_CHARACTERS
-        return notice and bool(_TOO_MANY.search(self.message))
+        # The filter in front knows none of Lofty's codes, and says nothing else. What has a code, or holds the words
+        # within a longer text, refuses something that quotes them.
+        if self.kind is not None or len(self.message) >= _NOTICE_CHARACTERS:
+            return False
+        parts = _TAG.split(self.message) if _PAGE.match(self.message) else [self.message]
+        sentences = (" ".join(part.split()) for part in parts)
+        return any(_SPENT_BUDGET.fullmatch(sentence) for sentence in sentences)
 
 
 def read_complaint(body: bytes) -> Complaint:
@@ -169,4 +184,5 @@ def _decoded(body: bytes) -> Any:
 
 
 def as_text(body: bytes) -> str:
-    return body.decode("utf-8", "replace")
+    """The start of a body: more than any message has, without a byte order mark."""
+    return body[:_TEXT_BYTES].decode("utf-8-sig", "replace")

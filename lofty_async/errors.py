@@ -132,7 +132,7 @@ class RateLimitedError(APIError):
 
 
 class ServerError(APIError):
-    """The server failed, by its status (5xx) or its code, or a token endpoint refused without giving a reason."""
+    """The server failed, by status (5xx, 408, 425) or code, or a token endpoint refused without giving a reason."""
 
 
 class TransportError(CallError):

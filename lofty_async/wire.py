@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from math import inf
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
@@ -26,7 +27,8 @@ class Route:
     """One call of the API: what its requests have in common.
 
     `repeatable` says that sending it twice does no more than sending it once; `deletes` is the kind of record that
-    it deletes: a repeat that is answered with "no such record" means that an earlier attempt succeeded.
+    it deletes: a repeat that is answered with "no such record" means that an earlier attempt succeeded. What `reads`
+    has a body in its answer.
     """
 
     method: str
@@ -34,9 +36,11 @@ class Route:
     repeatable: bool = True
     deletes: RecordKind | None = None
     label: str = field(init=False)
+    reads: bool = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "label", f"{self.method} {self.template}")
+        object.__setattr__(self, "reads", self.method == "GET")
 
 
 @define(eq=False)
@@ -83,7 +87,8 @@ _REMAINING: Final = istr("X-RateLimit-Remaining")
 _RESET: Final = istr("X-RateLimit-Reset")
 _RETRY_AFTER: Final = istr("Retry-After")
 
-# Beyond these a header makes no sense: windows are a minute, and milliseconds since 1970 have thirteen digits.
+# Beyond these a header makes no sense: windows are a minute, and milliseconds since 1970 have thirteen digits. A
+# longer `Retry-After` counts as a day.
 _MOST_REQUESTS: Final = 1e9
 _FEW_DIGITS: Final = 9
 _LATEST_RESET: Final = 1e14
@@ -155,24 +160,32 @@ _counts, _resets, _dates = _Known(_count, 1024), _Known(_reset, 64), _Known(_dat
 def _retry_after(text: str | None, date: str | None) -> float | None:
     """The seconds to wait, from a number or a date; a date counts from the server's own clock."""
     if not text or _NUMBER.fullmatch(text.strip()):
-        return _number(text, _LONGEST_WAIT)
-    until, now = _dates[text], _dates[date]
-    if until is None or now is None or until - now > _LONGEST_WAIT:
-        return None
-    return max(0.0, until - now)
+        seconds = _number(text, inf)
+    else:
+        until, now = _dates[text], _dates[date]
+        seconds = None if until is None or now is None else max(0.0, until - now)
+    # A longer wait is not a shorter one: whoever keeps to it does not come back before the server wants it.
+    return None if seconds is None else min(seconds, _LONGEST_WAIT)
 
 
 _BY_STATUS: Final[dict[int, type[errors.APIError]]] = {
     401: errors.AuthenticationError,
     403: errors.PermissionDeniedError,
     404: errors.NotFoundError,
+    408: errors.ServerError,
     410: errors.NotFoundError,
+    425: errors.ServerError,
     429: errors.RateLimitedError,
 }
 
 
+WRONG_SCHEME: Final = 200058
+MIX_UP: Final = "it may be revoked or mixed up: an API key goes into ApiKey(…), an OAuth token into AccessToken(…)"
+MIX_UP_ROOM: Final = errors.BODY_CHARACTERS - len(MIX_UP) - len("; ")
+
+
 def is_refusal(status: int, body: bytes) -> bool:
-    """Whether the answer says that the budget is spent: 429, or a 400 from a filter in front that says so."""
+    """Whether the answer says that the budget is spent: 429, or a 400 from a filter in front that says only so."""
     return status == 429 or (status == 400 and read_complaint(body).is_of_spent_budget)
 
 
@@ -188,6 +201,8 @@ def read_error(reply: Reply) -> errors.APIError:
     }
     if is_refusal(reply.status, reply.body):
         return errors.RateLimitedError(**known, retry_after=read_rate(reply.headers).retry_after)
+    if complaint.code == WRONG_SCHEME:
+        known["message"] = f"{known['message'][:MIX_UP_ROOM]}; {MIX_UP}"
     return (complaint.kind or _kind_of_status(reply.status))(**known)
 
 
@@ -196,15 +211,32 @@ def _kind_of_status(status: int) -> type[errors.APIError]:
     return _BY_STATUS.get(status, usual)
 
 
-def read_result(reply: Reply) -> Any:
+def may_have_succeeded(status: int, error: errors.APIError) -> bool:
+    """Whether the server may have done, or may yet do, what it answers with this error.
+
+    A server may finish a request after its own 504. What it refuses by a 4xx, or by a code of Lofty's below 500, it
+    leaves undone.
+    """
+    return isinstance(error, errors.ServerError) or not (200 <= status < 300 or 400 <= status < 500)
+
+
+def read_result(reply: Reply, *, needs_body: bool = False) -> Any:
     """The decoded body of a 2xx answer; an empty or blank one is `None`.
 
-    Raises: DecodeError where it is not JSON, such as a proxy's page sent with 200.
+    Raises: DecodeError where it is not JSON, such as a proxy's page sent with 200, or says nothing though it
+    `needs_body`.
     """
+    result = _read_body(reply)
+    if result is None and needs_body:
+        raise errors.DecodeError("the answer is empty", body=errors.cut(as_text(reply.body)))
+    return result
+
+
+def _read_body(reply: Reply) -> Any:
     try:
         return _json.loads(reply.body)
     except ValueError as error:
-        if not reply.body.strip():
+        if _json.is_blank(reply.body):
             return None
         # The decoder's traceback says nothing, and would hold the call's frames for as long as the error is kept.
         cause = error.with_traceback(None)

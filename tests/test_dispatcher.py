@@ -2,16 +2,19 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import ClientSession, TCPConnector, TraceConfig, web
 from aiohttp.abc import AbstractResolver, ResolveResult
-from attrs import define, field
+from attrs import define, evolve, field
 
 from lofty_async import (
     AmbiguousWriteError,
+    APIError,
     AuthenticationError,
     CallError,
     ClientCredentials,
@@ -21,6 +24,7 @@ from lofty_async import (
     LoftyClient,
     NotFoundError,
     PermissionDeniedError,
+    Permit,
     RateLimitedError,
     RateLimiter,
     RateLimitWaitTooLong,
@@ -31,7 +35,7 @@ from lofty_async import (
 from lofty_async.auth import Auth, TokenPost
 from lofty_async.dispatch import Dispatcher, Options, Session
 from lofty_async.sandbox import Sandbox, faults
-from lofty_async.wire import Request, Route
+from lofty_async.wire import RateState, Request, Route
 
 if TYPE_CHECKING:
     from tests.conftest import Hold, OpenClient
@@ -50,6 +54,8 @@ LOST: dict[str, tuple[faults.Fault, type[CallError]]] = {
     "500": (faults.Reply(), ServerError),
     "502 page": (faults.Reply(502, "<h1>Bad gateway</h1>"), ServerError),
     "503": (faults.Reply(503, {}), ServerError),
+    "408": (faults.Reply(408, "<h1>Request timeout</h1>"), ServerError),
+    "425": (faults.Reply(425, {}), ServerError),
     "code 20005": (faults.Reply(500, {"code": 20005, "message": "internal"}), ServerError),
 }
 SOON = {"X-RateLimit-Limit": "10000", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "150", "Retry-After": "0.02"}
@@ -88,6 +94,17 @@ class Renewable(Auth):
         return None if self.words[0] == refused else self.words[0]
 
 
+def queued(lofty: LoftyClient) -> int:
+    return sum(lofty.rate_limit.queued.values())
+
+
+class Hasty(RateLimiter):
+    """A limiter that knows nothing of the waits that answers ask for."""
+
+    def settle(self, permit: Permit, state: RateState | None, *, refused: bool) -> None:
+        super().settle(permit, state and evolve(state, retry_after=None), refused=refused)
+
+
 def seen(sandbox: Sandbox, route: str) -> int:
     return sum(request.route == route for request in sandbox.requests)
 
@@ -110,6 +127,24 @@ class TestRepeatable:
         assert (error.request, error.attempts) == (ME, 4)
         assert seen(sandbox, ME) == 4
         assert "after 4 attempts" in str(error)
+
+    @pytest.mark.parametrize("body", ["", " \n", "null", "\ufeff"])
+    @pytest.mark.parametrize("way", ["list", "record", "bare list"])
+    async def test_an_empty_answer_to_a_read_is_repeated(
+        self, sandbox: Sandbox, lofty: LoftyClient, lead_id: int, way: str, body: str
+    ) -> None:
+        reads: dict[str, Callable[[], Any]] = {
+            "list": lambda: lofty.tasks.list(lead_id).collect(),
+            "record": lofty.me,
+            "bare list": lambda: lofty.webhooks.list().collect(),
+        }
+        sandbox.faults.add("GET *", faults.Reply(200, body, content_type="application/json"), times=2)
+        await reads[way]()
+        assert len(sandbox.requests) == 3
+        sandbox.faults.add("GET *", faults.Reply(200, body, content_type="application/json"), times=None)
+        with pytest.raises(DecodeError, match="the answer is empty") as caught:
+            await reads[way]()
+        assert caught.value.attempts == 4
 
     async def test_a_timeout_is_repeated(self, sandbox: Sandbox, open_client: "OpenClient", hold: "Hold") -> None:
         sandbox.faults.add(ME, hold)
@@ -157,6 +192,52 @@ class TestRepeatable:
         assert (seen(sandbox, ME), caught.value.attempts, caught.value.status) == (1, 1, 500)
 
 
+@pytest.fixture
+async def odd_server() -> AsyncIterator[Callable[[str], Awaitable[str]]]:
+    """Starts servers that answer everything with one status line and no body; gives their addresses."""
+    async with AsyncExitStack() as stack:
+
+        async def start(status_line: str) -> str:
+            async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                with suppress(asyncio.IncompleteReadError, ConnectionError):
+                    await reader.readuntil(b"\r\n\r\n")
+                    writer.write(f"HTTP/1.1 {status_line}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+                    await writer.drain()
+                    await reader.read()
+                writer.close()
+
+            server = await stack.enter_async_context(await asyncio.start_server(answer, "127.0.0.1", 0))
+            return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+        yield start
+
+
+@pytest.mark.parametrize("status_line", ["101 Switching Protocols", "000 Odd", "304 Not Modified", "303 See Other"])
+class TestOddStatus:
+    """It is no success, whatever the body; nor does it say that a create was refused."""
+
+    async def test_is_an_error(
+        self, open_client: "OpenClient", odd_server: Callable[[str], Awaitable[str]], status_line: str
+    ) -> None:
+        lofty = open_client(base_url=await odd_server(status_line))
+        changes = (lofty.tasks.update(5, content="x"), lofty.tasks.finish(5), lofty.tasks.delete(5), lofty.me())
+        for error in await asyncio.gather(*changes, return_exceptions=True):
+            assert type(error) is APIError
+            assert error.status == int(status_line[:3])
+
+    async def test_leaves_a_create_in_doubt(
+        self,
+        open_client: "OpenClient",
+        odd_server: Callable[[str], Awaitable[str]],
+        call_fields: Any,
+        status_line: str,
+    ) -> None:
+        lofty = open_client(base_url=await odd_server(status_line))
+        with pytest.raises(AmbiguousWriteError) as caught:
+            await lofty.tasks.create(**call_fields)
+        assert type(caught.value.__cause__) is APIError
+
+
 class TestPatience:
     async def test_the_servers_wish_is_respected(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
         sandbox.faults.add(ME, faults.Reply(503, {}, headers={"Retry-After": "0.2"}))
@@ -170,6 +251,33 @@ class TestPatience:
             with pytest.raises(ServerError):
                 await lofty.me()
         assert seen(sandbox, ME) == 1
+
+    @pytest.mark.parametrize("wish", ["3601", "86401", "999999999"])
+    @pytest.mark.parametrize(("status", "kind"), [(503, ServerError), (408, ServerError), (429, RateLimitedError)])
+    async def test_a_wish_beyond_an_hour_ends_the_call_at_once(
+        self, sandbox: Sandbox, open_client: "OpenClient", wish: str, status: int, kind: type[CallError]
+    ) -> None:
+        sandbox.faults.add(ME, faults.Reply(status, {}, headers={"Retry-After": wish}), times=None)
+        with pytest.raises(kind) as caught:
+            await open_client(retry=RetryPolicy(first_wait=0, deadline=inf)).me()
+        assert caught.value.attempts == 1
+
+    async def test_a_wish_beyond_max_wait_ends_the_call_at_once(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
+        sandbox.faults.add(ME, faults.Reply(503, {}, headers={"Retry-After": "0.05"}), times=None)
+        with pytest.raises(ServerError) as caught:
+            await lofty.with_options(max_wait=0.04).me()
+        assert caught.value.attempts == 1
+        with pytest.raises(ServerError) as caught:
+            await lofty.with_options(max_wait=0.12).me()
+        assert caught.value.attempts == 3  # each wait uses up some of it
+
+    async def test_waits_that_no_server_asked_for_are_not_bounded_by_max_wait(
+        self, sandbox: Sandbox, open_client: "OpenClient"
+    ) -> None:
+        lofty = open_client(retry=RetryPolicy(first_wait=0.01), max_wait=0)
+        await lofty.me()
+        sandbox.faults.add(ME, faults.Reply(503, {}), times=2)
+        assert (await lofty.me()).id
 
     async def test_the_deadline_counts_what_attempts_have_taken(
         self, sandbox: Sandbox, open_client: "OpenClient"
@@ -298,6 +406,43 @@ class TestCreate:
                 await lofty.tasks.create(**call_fields)
             window = lofty._caller.dispatcher.limiter._budget.window
         assert (window.in_flight, window.untold, sandbox.requests) == (0, 0, [])
+
+    @pytest.mark.parametrize(
+        ("reply", "kind"),
+        [
+            (faults.Reply(500, {"code": 20012, "message": "no"}), InvalidRequestError),
+            (faults.Reply(503, {"code": "BAD_CREDENTIALS", "message": "no"}), AuthenticationError),
+            (faults.Reply(504, "<h1>Gateway timeout</h1>"), ServerError),
+            (faults.Reply(400, {"code": 20005, "message": "internal"}), ServerError),
+        ],
+    )
+    async def test_whatever_the_code_a_5xx_leaves_it_in_doubt(
+        self, sandbox: Sandbox, open_client: "OpenClient", call_fields: Any, reply: faults.Reply, kind: type[Exception]
+    ) -> None:
+        lofty = open_client(Renewable([f"Bearer {sandbox.access_token}", "Bearer another"]))
+        sandbox.faults.add(CREATE, reply)
+        with pytest.raises(AmbiguousWriteError) as caught:
+            await lofty.tasks.create(**call_fields)
+        assert type(caught.value.__cause__) is kind
+        assert seen(sandbox, CREATE) == 1
+
+    @pytest.mark.parametrize(
+        ("reply", "kind"),
+        [
+            (faults.Reply(200, {"code": 20012, "message": "no"}), InvalidRequestError),
+            (faults.Reply(408, {"code": 20012, "message": "no"}), InvalidRequestError),
+            (faults.Reply(403, "<h1>Forbidden</h1>"), PermissionDeniedError),
+            (faults.Reply(404, "<h1>Not found</h1>"), NotFoundError),
+            (faults.Reply(400, {"message": "content quotes 'rate limit'"}), InvalidRequestError),
+        ],
+    )
+    async def test_a_refusal_is_not_ambiguous(
+        self, sandbox: Sandbox, lofty: LoftyClient, call_fields: Any, reply: faults.Reply, kind: type[Exception]
+    ) -> None:
+        sandbox.faults.add(CREATE, reply)
+        with pytest.raises(kind):
+            await lofty.tasks.create(**call_fields)
+        assert seen(sandbox, CREATE) == 1
 
     async def test_a_verdict_is_not_ambiguous(self, sandbox: Sandbox, lofty: LoftyClient, call_fields: Any) -> None:
         sandbox.faults.add(CREATE, faults.Reply(400, {"code": 20017, "message": "no"}))
@@ -445,6 +590,29 @@ class TestRefusals:
         sandbox.faults.add(ME, faults.Reply(400, "Too Many Requests", headers={"Retry-After": "0.02"}))
         assert (await lofty.me()).id
         assert lofty.stats.rejected == 1
+
+    async def test_a_call_goes_no_earlier_than_its_refusal_asked_for(
+        self, sandbox: Sandbox, open_client: "OpenClient"
+    ) -> None:
+        lofty = open_client(limiter=Hasty())
+        sandbox.faults.add(ME, faults.TooManyRequests(SOON | {"Retry-After": "0.5"}))
+        await lofty.me()
+        first, second = sandbox.requests
+        assert second.at - first.at >= 0.5
+        assert lofty.stats.waited >= 0.49
+        assert lofty.rate_limit.in_flight == 0
+
+    async def test_a_call_cancelled_while_it_waits_for_the_server_holds_no_permit(
+        self, sandbox: Sandbox, open_client: "OpenClient", until: Any
+    ) -> None:
+        lofty = open_client(limiter=Hasty())
+        sandbox.faults.add(ME, faults.TooManyRequests(SOON | {"Retry-After": "30"}))
+        call = asyncio.create_task(lofty.me())
+        await until(lambda: lofty.stats.rejected and not lofty.rate_limit.in_flight and not queued(lofty))
+        call.cancel()
+        await asyncio.wait({call})
+        assert (call.cancelled(), lofty.rate_limit.in_flight) == (True, 0)
+        assert (await lofty.me()).id
 
     async def test_for_ever_is_too_often(self, sandbox: Sandbox, open_client: "OpenClient") -> None:
         lofty = open_client(retry=RetryPolicy(refusals=2, first_wait=0))

@@ -67,9 +67,11 @@ def test_both_decoders_give(loads: Any, body: bytes, value: object) -> None:
         (rb'["\ud83d","\ude00"]', ["\ufffd", "\ufffd"]),
         (rb'{"\ude00":"\ud83d\ude00","n":9007199254740993}', {"\ufffd": "😀", "n": 2**53 + 1}),
         (rb'"\\ud800"', r"\ud800"),
+        (b'\xef\xbb\xbf{"n":9007199254740993}', {"n": 2**53 + 1}),
+        (b"\xef\xbb\xbf" + rb'"cut here \uD83C"', "cut here \ufffd"),
     ],
 )
-def test_half_a_character_does_not_cost_the_rest(
+def test_half_a_character_or_a_byte_order_mark_does_not_cost_the_rest(
     monkeypatch: pytest.MonkeyPatch, loads: Any, body: bytes, value: object
 ) -> None:
     monkeypatch.setattr(_json, "_loads", loads)

@@ -61,6 +61,18 @@ def test_a_failure_is_met_with_a_wait_or_an_end(
     assert decided == wait
 
 
+@pytest.mark.parametrize(
+    ("asked", "max_wait", "wait"),
+    [(7.0, 7.0, 7.0), (7.0, 6.9, None), (3600.0, inf, 3600.0), (3600.1, inf, None), (0.0, 0.0, 0.5)],
+)
+def test_a_server_that_asks_for_too_long_a_wait_is_not_asked_again(
+    asked: float, max_wait: float, wait: float | None
+) -> None:
+    patient, failure = RetryPolicy(deadline=inf), Failure(arrived=True, passing=True, retry_after=asked)
+    decided = decide(patient, failure, repeatable=True, attempt=1, elapsed=0, max_wait=max_wait, jitter=longest)
+    assert decided == wait
+
+
 def test_the_jitter_chooses_below_a_ceiling_that_doubles_up_to_the_longest_wait() -> None:
     patient = RetryPolicy(retries=10_000, first_wait=0.5, longest_wait=20.0)
     ceilings = [decide(patient, LOST, repeatable=True, attempt=n, elapsed=0, jitter=longest) for n in range(1, 9)]

@@ -24,6 +24,10 @@ def only(body: dict[str, Any]) -> WebhookNotice:
     return notice
 
 
+def mark_and_encode(text: str) -> bytes:
+    return text.encode("utf-8-sig")
+
+
 class TestABodySeenLive:
     BODY: ClassVar[dict[str, Any]] = {
         "listId": 2,
@@ -31,7 +35,10 @@ class TestABodySeenLive:
         "updatedLead": [{"leadId": 5, "updateTime": NOON_MS}],
     }
 
-    @pytest.mark.parametrize("encode", [lambda text: text, lambda text: text.encode(), json.loads])
+    @pytest.mark.parametrize(
+        "encode",
+        [lambda text: text, lambda text: text.encode(), lambda text: "\ufeff" + text, mark_and_encode, json.loads],
+    )
     def test_reads_the_same_as_text_bytes_and_object(self, encode: Any) -> None:
         batch = parse_webhook(encode(json.dumps(self.BODY)))
         assert batch.event is WebhookEvent.LEAD

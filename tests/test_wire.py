@@ -144,9 +144,11 @@ def test_a_known_code_decides_whatever_the_status(code: int | str, status: int, 
         (401, AuthenticationError),
         (403, PermissionDeniedError),
         (404, NotFoundError),
+        (408, ServerError),
         (409, InvalidRequestError),
         (410, NotFoundError),
         (415, InvalidRequestError),
+        (425, ServerError),
         (429, RateLimitedError),
         (500, ServerError),
         (503, ServerError),
@@ -169,6 +171,21 @@ def test_without_a_known_code_the_status_decides(status: int, kind: type[APIErro
         (400, "API rate limit exceeded", True),
         (400, b"<html>Rate-Limit reached</html>", True),
         (400, {"status": {"msg": "Request limit reached"}}, True),
+        (400, {"message": "429 Too Many Requests"}, True),
+        (400, {"message": "Too many requests, please try again later."}, True),
+        (400, {"message": "You have exceeded your rate limit. Retry in 20 seconds."}, True),
+        (400, {"message": "Your application's rate limit: see the manual"}, False),
+        (400, {"message": "The API rate limit has been exceeded"}, True),
+        (400, b"<!DOCTYPE html>\n<title>Too Many\n Requests</title><p>Slow down.</p>", True),
+        (400, {"message": "content 'talk about the rate limit' is not allowed"}, False),
+        (400, {"message": "rate limit talk: the content is too long"}, False),
+        (400, {"message": "Too many requests for a viewing: content is not unique"}, False),
+        (400, {"message": "content: rate limit exceeded"}, False),
+        (400, {"message": "bad content: <b>Rate limit exceeded</b>"}, False),
+        (400, "Invalid content: Too Many Requests", False),
+        (400, b"Invalid content: Too Many Requests", False),
+        (400, {"errors": ["Too Many Requests"]}, False),
+        (400, {"message": "rate limit"}, False),
         (400, {"message": "limit must be from 1 to 100"}, False),
         (400, {"code": "LIMIT_PARAM_OVERSIZE", "message": "limit over size"}, False),
         (400, {"code": "WEBHOOK_EXCEED_LIMIT", "message": "too many webhooks"}, False),
@@ -220,6 +237,8 @@ def test_an_error_carries_request_status_and_the_start_of_the_body() -> None:
         ("Retry-After", "0", RateState(retry_after=0.0)),
         ("Retry-After", "2.5", RateState(retry_after=2.5)),
         ("Retry-After", "86400", RateState(retry_after=86400.0)),
+        ("Retry-After", "86401", RateState(retry_after=86400.0)),
+        ("Retry-After", "999999999999999", RateState(retry_after=86400.0)),
     ],
 )
 def test_a_rate_header_is_read(name: str, text: str, told: RateState) -> None:
@@ -262,7 +281,6 @@ def test_an_absurd_rate_header_says_nothing(name: str, text: str) -> None:
         ("X-RateLimit-Limit", "1000000001"),
         ("X-RateLimit-Remaining", "1000000001"),
         ("X-RateLimit-Reset", "100000000000001"),
-        ("Retry-After", "86401"),
     ],
 )
 def test_a_number_out_of_a_header_s_range_says_nothing(name: str, text: str) -> None:
@@ -278,7 +296,7 @@ def test_missing_rate_headers_say_nothing() -> None:
     [
         ("Sun, 01 Mar 2026 12:00:30 GMT", 30.0),
         ("Sun, 01 Mar 2026 11:59:00 GMT", 0.0),
-        ("Wed, 01 Apr 2026 12:00:00 GMT", None),
+        ("Wed, 01 Apr 2026 12:00:00 GMT", 86400.0),
         ("someday", None),
     ],
 )
@@ -287,9 +305,36 @@ def test_retry_after_as_a_date_counts_from_the_server_s_own_clock(until: str, se
     assert read_rate({"Retry-After": until}).retry_after is None
 
 
-@pytest.mark.parametrize("body", [b"", b" ", b"\r\n"])
-def test_an_empty_result_is_none(body: bytes) -> None:
+@pytest.mark.parametrize("body", [b"", b" ", b"\r\n", b"null", b"\xef\xbb\xbf", b"\xef\xbb\xbf \n"])
+def test_an_empty_result_is_none_where_none_is_due(body: bytes) -> None:
     assert read_result(Reply(200, {}, body)) is None
+    with pytest.raises(DecodeError, match="the answer is empty"):
+        read_result(Reply(200, {}, body), needs_body=True)
+
+
+@pytest.mark.parametrize("body", [b'{"taskId":7}', b'{"code":20006,"message":"a"}', b'"a"'])
+def test_a_byte_order_mark_changes_nothing(body: bytes) -> None:
+    marked = b"\xef\xbb\xbf" + body
+    assert read_result(Reply(200, {}, marked)) == read_result(Reply(200, {}, body))
+    assert read_error(Reply(400, {}, marked)).code == read_error(Reply(400, {}, body)).code
+    assert read_error(Reply(400, {}, marked)).message == read_error(Reply(400, {}, body)).message
+
+
+@pytest.mark.parametrize("body", [b"\xef\xbb\xbf{", b"\xef\xbb\xbf\xef\xbb\xbf{}", b'\xef\xbb\xbf"\\ud800'])
+def test_what_is_no_json_besides_the_mark_is_an_error(body: bytes) -> None:
+    with pytest.raises(DecodeError, match="the answer is not JSON"):
+        read_result(Reply(200, {}, body))
+
+
+def test_the_wrong_scheme_names_the_likely_mix_up() -> None:
+    for message in ("The authorization is invalid", "x" * 500):
+        error = error_of(400, {"code": 200058, "message": message})
+        assert type(error) is AuthenticationError
+        assert error.message.startswith(message[:80])
+        assert "ApiKey(…)" in error.message
+        assert "AccessToken(…)" in error.message
+        assert len(error.message) <= errors.BODY_CHARACTERS
+    assert "ApiKey" not in error_of(401, {"code": "BAD_CREDENTIALS", "message": "no"}).message
 
 
 def test_a_result_is_the_decoded_body() -> None:

@@ -13,10 +13,10 @@ from lofty_async import _json, errors
 from lofty_async.auth import Auth
 from lofty_async.complaints import is_complaint, is_gone
 from lofty_async.ratelimit import Permit, RateLimiter
-from lofty_async.wire import Reply, Request, is_refusal, read_error, read_rate, read_result
+from lofty_async.wire import Reply, Request, is_refusal, may_have_succeeded, read_error, read_rate, read_result
 
 from .journey import Journey, Options
-from .retry import Failure, RetryBudget, decide
+from .retry import MAX_SERVER_WAIT, Failure, RetryBudget, decide
 from .session import Departure, Session
 from .watch import Closed, DeadlinePassed, Watch
 
@@ -97,7 +97,8 @@ class Dispatcher:
         if self.session.closed:
             raise errors.ClientClosedError("the client was closed", request=journey.request.label)
         route, lane = journey.request.route.label, journey.options.lane
-        permit = self.limiter.acquire_now(route, lane=lane, returning=journey.refused) or await self._admit(journey)
+        permit = None if journey.refused else self.limiter.acquire_now(route, lane=lane)
+        permit = permit or await self._admit(journey)
         try:
             authorization = self.auth.ready() or await self.auth.fetch(self.session.post_form)
         except errors.CallError as error:
@@ -125,12 +126,12 @@ class Dispatcher:
             return await self._decide(journey, reply, Failure(arrived=reply.sent, passing=True))
         refused = reply.status >= 400 and is_refusal(reply.status, reply.body)
         permit.settle(read_rate(reply.headers), refused=refused)
-        if reply.status < 300:
+        if 200 <= reply.status < 300:
             try:
-                result = read_result(reply)
+                result = read_result(reply, needs_body=journey.request.route.reads)
             except errors.DecodeError as error:
                 journey.spent += journey.under_way
-                # A proxy's page or half an answer: the next one may be whole.
+                # A proxy's page, half an answer or none: the next one may be whole.
                 return await self._decide(journey, error, Failure(arrived=True, passing=True))
             if not is_complaint(result):
                 return result
@@ -138,20 +139,31 @@ class Dispatcher:
         return await self._judge(journey, permit, reply, authorization)
 
     async def _admit(self, journey: Journey) -> Permit:
+        """The call's turn, not earlier than its refusal asked for: the limiter judges for all calls together."""
         self._begin_waiting()
+        try:
+            permit = await self._take_turn(journey)
+            while left := journey.must_wait():
+                permit.release()
+                journey.waited += left
+                await asyncio.sleep(left)
+                permit = await self._take_turn(journey)
+        finally:
+            self._end_waiting()
+        return permit
+
+    async def _take_turn(self, journey: Journey) -> Permit:
         asked_at = self._clock()
         try:
             permit = await self.limiter.acquire(
                 journey.request.route.label,
                 lane=journey.options.lane,
-                max_wait=journey.wait_left(),
+                max_wait=None if journey.options.max_wait is None else journey.wait_left(),
                 returning=journey.refused,
             )
         except errors.CallError as error:
             journey.waited += self._clock() - asked_at
             raise journey.told(error) from journey.last
-        finally:
-            self._end_waiting()
         journey.waited += permit.waited
         return permit
 
@@ -169,9 +181,13 @@ class Dispatcher:
         """No budget: back to the front of the lane, at no cost in retries."""
         self._rejected += 1
         journey.refusals += 1
-        if journey.refusals > journey.options.retry.refusals:
+        wanted = error.retry_after or 0.0
+        if journey.refusals > journey.options.retry.refusals or wanted > MAX_SERVER_WAIT:
             raise journey.told(error)
         journey.refused, journey.last = permit, journey.told(error)
+        if wanted > journey.wait_left():
+            raise journey.told(_too_long(wanted, journey)) from journey.last
+        journey.wait_at_least(wanted)
         return AGAIN
 
     async def _judge(self, journey: Journey, permit: Permit, reply: Reply, authorization: str) -> Any:
@@ -179,7 +195,9 @@ class Dispatcher:
         error = read_error(reply)
         if isinstance(error, errors.RateLimitedError):
             return self._turned_away(journey, permit, error)
-        if isinstance(error, errors.AuthenticationError) and not journey.renewed:
+        arrived = may_have_succeeded(reply.status, error)
+        is_safe = journey.request.route.repeatable or not arrived
+        if isinstance(error, errors.AuthenticationError) and is_safe and not journey.renewed:
             journey.renewed = True
             if await self._renew(journey, authorization):
                 return AGAIN
@@ -188,7 +206,7 @@ class Dispatcher:
             return None
         passing = isinstance(error, errors.ServerError)
         wanted = read_rate(reply.headers).retry_after or 0.0
-        return await self._decide(journey, error, Failure(arrived=passing, passing=passing, retry_after=wanted))
+        return await self._decide(journey, error, Failure(arrived=arrived, passing=passing, retry_after=wanted))
 
     async def _renew(self, journey: Journey, authorization: str) -> bool:
         try:
@@ -207,11 +225,13 @@ class Dispatcher:
             repeatable=repeatable,
             attempt=journey.failures,
             elapsed=journey.spent,
+            max_wait=journey.wait_left(),
         )
         if wait is None or not self._budget.spend():
             raise self._last_word(journey, error, ambiguous=failure.arrived and not repeatable)
         journey.last = journey.told(error)
         journey.spent += wait
+        journey.held += failure.retry_after
         await asyncio.sleep(wait)
         return AGAIN
 
@@ -235,6 +255,15 @@ def _closed_during(journey: Journey) -> errors.ClientClosedError:
     doubt = "; what was to be created may or may not exist" if journey.attempts else ""
     return errors.ClientClosedError(
         f"the client was closed during the call{'' if journey.request.route.repeatable else doubt}"
+    )
+
+
+def _too_long(wanted: float, journey: Journey) -> errors.RateLimitWaitTooLong:
+    max_wait = journey.options.max_wait or 0.0
+    return errors.RateLimitWaitTooLong(
+        f"rate limit: the server asks for a wait of {wanted:g} s, longer than max_wait={max_wait:g} s allows",
+        predicted=wanted,
+        max_wait=max_wait,
     )
 
 

@@ -1,6 +1,7 @@
 """One call on its way: what it may take, and what has become of it so far."""
 
-from typing import TypeVar
+from math import inf
+from typing import Final, TypeVar
 
 from attrs import evolve, field, frozen
 
@@ -10,6 +11,8 @@ from lofty_async.wire import Request
 
 from .retry import RetryPolicy
 from .watch import Watched
+
+CLOCK_TOLERANCE: Final = 0.001  # seconds by which a timer may be early
 
 CallErrorT = TypeVar("CallErrorT", bound=errors.CallError)
 
@@ -37,14 +40,25 @@ class Journey(Watched):
     refusals: int = 0
     waited: float = 0.0
     spent: float = 0.0
+    held: float = 0.0
+    not_before: float = 0.0
     may_have_arrived: bool = False
     renewed: bool = False
     refused: Permit | None = None
     last: errors.CallError | None = None
 
-    def wait_left(self) -> float | None:
+    def wait_left(self) -> float:
+        """Seconds that it may still wait: for its turn, and because the server asks for it (`held` so far)."""
         most = self.options.max_wait
-        return None if most is None else max(0.0, most - self.waited)
+        return inf if most is None else max(0.0, most - self.waited - self.held)
+
+    def wait_at_least(self, seconds: float) -> None:
+        self.not_before = self.task.get_loop().time() + seconds
+
+    def must_wait(self) -> float:
+        """Seconds that are left of what the last refusal asked for."""
+        left = self.not_before - self.task.get_loop().time()
+        return left if left > CLOCK_TOLERANCE else 0.0
 
     def told(self, error: CallErrorT) -> CallErrorT:
         """The error with what is known of the call."""

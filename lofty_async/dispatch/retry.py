@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import islice
+from math import inf
 from typing import Final
 
 import backoff
@@ -11,6 +12,9 @@ from lofty_async.errors import InvalidRequestError
 
 BUDGET: Final = 100.0  # retries a client may make before its calls succeed again
 EARNED: Final = 0.2  # of a retry, by each call that succeeded
+MAX_SERVER_WAIT: Final = (
+    3600.0  # seconds that a call waits because a server asks for it; a call ends rather than wait longer
+)
 DOUBLINGS: Final = 64  # of the first wait, at most: far beyond any wait, and well before floats overflow
 
 
@@ -44,7 +48,8 @@ class RetryPolicy:
     """How often and how patiently a call is sent again.
 
     `retries` follow the first attempt. The n-th waits a random time up to `first_wait` * 2**n seconds, at most
-    `longest_wait`, and never less than the server asked for. None begins later than `deadline` seconds after the
+    `longest_wait`, and never less than the server asks for: a call ends where that is more than its `max_wait` or an
+    hour. None begins later than `deadline` seconds after the
     call's first attempt, time spent waiting for its turn not counted. `refusals` bounds how often one call is turned
     away for want of budget before it gives up; those cost no retry.
 
@@ -68,13 +73,17 @@ def decide(
     repeatable: bool,
     attempt: int,
     elapsed: float,
+    max_wait: float = inf,
     jitter: Callable[[float], float] = backoff.full_jitter,
 ) -> float | None:
     """Seconds to wait before attempt `attempt + 1`, or `None` to stop here.
 
-    What never arrived may always be sent again; what may have arrived only where repeating it does no harm.
+    What never arrived may always be sent again; what may have arrived only where repeating it does no harm. A server
+    that asks for a wait of more than `max_wait` seconds is not asked again.
     """
     if not failure.passing or attempt > policy.retries or (failure.arrived and not repeatable):
+        return None
+    if failure.retry_after > min(max_wait, MAX_SERVER_WAIT):
         return None
     wait = max(failure.retry_after, jitter(_ceiling(policy, attempt)))
     return wait if elapsed + wait <= policy.deadline else None

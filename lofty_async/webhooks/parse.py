@@ -78,7 +78,8 @@ def _decoded(body: bytes | str) -> dict[str, Any]:
     try:
         # The standard decoder, for its pairs: without them a repeated key would lose records. It takes NaN
         # too: a body is not worth losing over a number.
-        content = json.loads(body, object_pairs_hook=_joined)
+        text = body.removeprefix("\ufeff") if isinstance(body, str) else body  # of bytes it drops the mark itself
+        content = json.loads(text, object_pairs_hook=_joined)
     except (ValueError, RecursionError):
         # The decoder's own error holds the whole body, so it is no cause to pass on.
         raise DecodeError("the webhook body is not JSON", body=_shown(body)) from None
