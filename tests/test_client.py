@@ -326,6 +326,23 @@ class TestDroppedOpen:
         finally:
             gc.enable()
 
+    async def test_nor_does_one_of_a_create_that_several_ask_for(self, sandbox: Sandbox) -> None:
+        sandbox.faults.add("GET /v1.0/webhooks", faults.Reply(400, {"code": 20012}), times=None)
+        lofty = LoftyClient(sandbox.auth, base_url=sandbox.url)
+        gc.collect()
+        gc.disable()
+        try:
+            ensures = [asyncio.create_task(lofty.webhooks.ensure(10, "https://example.com/hook")) for _ in range(2)]
+            await asyncio.wait(ensures)
+            assert {type(ensure.exception()) for ensure in ensures} == {InvalidRequestError}
+            await lofty.close()
+            dispatcher = ref(lofty._caller.dispatcher)
+            del lofty, ensures
+            await asyncio.sleep(0)
+            assert dispatcher() is None
+        finally:
+            gc.enable()
+
     async def test_a_copy_keeps_it_open(self, sandbox: Sandbox) -> None:
         lofty = LoftyClient(sandbox.auth, base_url=sandbox.url)
         copy = lofty.with_options(lane=Lane.BULK)

@@ -14,11 +14,13 @@ from lofty_async import (
     NotFoundError,
     PermissionDeniedError,
     PermissionMode,
+    RequestTimeout,
     WebhookEvent,
     WebhookSubscription,
 )
 from lofty_async.auth import Auth
 from lofty_async.sandbox import Sandbox, faults
+from tests.virtual import late, now, run_with_sandbox
 
 if TYPE_CHECKING:
     from tests.conftest import OpenClient
@@ -58,7 +60,10 @@ async def test_the_defaults_are_sent(sandbox: Sandbox, lofty: LoftyClient) -> No
     [
         ({"event": 0}, "event"),
         ({"event": 13}, "event"),
-        ({"event": "TASK"}, "event"),
+        ({"event": "TASKS"}, "event"),
+        ({"event": "13"}, "event"),
+        ({"event": ""}, "event"),
+        ({"permission_mode": "OWNER"}, "permission_mode"),
         ({"callback_url": "http://example.com"}, "callback_url"),
         ({"callback_url": "example.com"}, "callback_url"),
         ({"callback_url": "https://"}, "callback_url"),
@@ -77,6 +82,18 @@ async def test_what_is_wrong_is_refused_before_it_is_sent(
         await getattr(lofty.webhooks, way)(**fields)
     assert caught.value.argument == argument
     assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("way", ["create", "ensure"])
+@pytest.mark.parametrize("event", ["LEAD_ACTIVITY", "lead_activity", "lead-activity", "3", WebhookEvent.LEAD_ACTIVITY])
+@pytest.mark.parametrize("mode", ["OWNERSHIP", "ownership", "1", 1])
+async def test_events_and_modes_are_taken_by_name(
+    sandbox: Sandbox, lofty: LoftyClient, way: str, event: Any, mode: Any
+) -> None:
+    made = await getattr(lofty.webhooks, way)(event, URL, permission_mode=mode)
+    assert made.event is WebhookEvent.LEAD_ACTIVITY
+    assert made.permission_mode is PermissionMode.OWNERSHIP
+    assert sandbox.requests[-1].json() == {"listId": 3, "callbackUrl": URL, "limit": 100, "permissionMode": 1}
 
 
 @pytest.mark.parametrize("id", [0, -1, True, "7001", None])
@@ -141,35 +158,12 @@ class TestEnsure:
         assert await lofty.webhooks.ensure(10, URL) == made
         assert subscribed(sandbox) == [(10, URL)]
 
-    @pytest.mark.parametrize(
-        "fault",
-        [
-            faults.DropBefore(),
-            faults.DropAfter(),
-            faults.TruncatedBody(),
-            faults.NotJson(),
-            faults.NotJson(lost=True),
-            faults.Reply(503),
-        ],
-    )
+    @pytest.mark.parametrize("fault", [faults.DropAfter(), faults.TruncatedBody(), faults.NotJson()])
     async def test_an_answer_that_is_lost(self, sandbox: Sandbox, lofty: LoftyClient, fault: faults.Fault) -> None:
         sandbox.faults.add(CREATE, fault)
         made = await lofty.webhooks.ensure(10, URL)
         assert subscribed(sandbox) == [(10, URL)]
         assert [one.id for one in sandbox.webhooks.subscriptions.own()] == [made.id]
-
-    async def test_a_list_that_lags_behind(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
-        sandbox.faults.add(CREATE, faults.DropAfter())
-        sandbox.faults.add(LIST, faults.Reply(200, []), times=2)
-        await lofty.webhooks.ensure(10, URL)
-        assert subscribed(sandbox) == [(10, URL)]
-        assert routes(sandbox) == [LIST, CREATE, LIST, LIST]
-
-    async def test_lost_twice_stays_ambiguous(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
-        sandbox.faults.add(CREATE, faults.DropBefore(), times=None)
-        with pytest.raises(AmbiguousWriteError):
-            await lofty.webhooks.ensure(10, URL)
-        assert routes(sandbox).count(CREATE) == 2
 
     async def test_where_looking_fails_too_it_is_not_created_again(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
         sandbox.faults.add(CREATE, faults.DropAfter())
@@ -177,12 +171,6 @@ class TestEnsure:
         with pytest.raises(AmbiguousWriteError):
             await lofty.webhooks.ensure(10, URL)
         assert subscribed(sandbox) == [(10, URL)]
-
-    async def test_what_was_answered_is_not_created_again(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
-        sandbox.faults.add(CREATE, faults.Reply(200, {}))
-        with pytest.raises(AmbiguousWriteError, match="does not name it"):
-            await lofty.webhooks.ensure(10, URL)
-        assert routes(sandbox) == [LIST, CREATE, LIST, LIST, LIST]
 
     async def test_several_at_once_are_one(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
         await lofty.webhooks.list().collect()  # the first call goes alone in any case
@@ -214,3 +202,85 @@ class TestEnsure:
         failure, made = await asyncio.gather(*both, return_exceptions=True)
         assert isinstance(failure, PermissionDeniedError)
         assert isinstance(made, WebhookSubscription)
+
+
+class TestEnsureInDoubt:
+    """The looks are seconds apart, in virtual time."""
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            faults.DropBefore(),
+            faults.NotJson(lost=True),
+            faults.Reply(503),
+            faults.Reply(408, ""),
+            faults.Reply(200, {}),
+        ],
+    )
+    def test_it_is_created_once_and_looked_for(self, fault: faults.Fault) -> None:
+        async def scenario(sandbox: Sandbox, lofty: LoftyClient) -> None:
+            sandbox.faults.add(CREATE, fault, times=None)
+            began = now()
+            with pytest.raises(AmbiguousWriteError) as caught:
+                await lofty.webhooks.ensure(10, URL)
+            assert caught.value.sent["callbackUrl"] == URL
+            assert routes(sandbox) == [LIST, CREATE, LIST, LIST, LIST]
+            assert now() - began == pytest.approx(2.5, abs=0.2)
+
+        run_with_sandbox(scenario)
+
+    @pytest.mark.parametrize(("lag", "is_seen"), [(0.4, True), (2.4, True), (4.0, False)])
+    @pytest.mark.parametrize("callers", [1, 3])
+    def test_what_lands_late_is_seen_or_in_doubt_for_all(self, lag: float, *, is_seen: bool, callers: int) -> None:
+        async def scenario(sandbox: Sandbox, lofty: LoftyClient) -> None:
+            sandbox.faults.add(CREATE, late(lag))
+            ensures = (lofty.webhooks.ensure(10, URL) for _ in range(callers))
+            outcomes = await asyncio.gather(*ensures, return_exceptions=True)
+            await asyncio.sleep(lag)
+            assert subscribed(sandbox) == [(10, URL)]
+            kind = WebhookSubscription if is_seen else AmbiguousWriteError
+            assert {type(outcome) for outcome in outcomes} == {kind}
+
+        run_with_sandbox(scenario)
+
+    def test_one_that_is_cancelled_leaves_its_create_to_the_others(self) -> None:
+        async def scenario(sandbox: Sandbox, lofty: LoftyClient) -> None:
+            sandbox.faults.add(CREATE, faults.Latency(3))
+            first, second = (asyncio.create_task(lofty.webhooks.ensure(10, URL)) for _ in range(2))
+            await asyncio.sleep(1)
+            first.cancel()
+            made = await second
+            assert first.cancelled()
+            assert [one.id for one in sandbox.webhooks.subscriptions.own()] == [made.id]
+            assert routes(sandbox) == [LIST, CREATE]
+
+        run_with_sandbox(scenario)
+
+    def test_the_last_to_be_cancelled_takes_the_create_along(self) -> None:
+        async def scenario(sandbox: Sandbox, lofty: LoftyClient) -> None:
+            sandbox.faults.add(CREATE, faults.Latency(3))
+            ensures = [asyncio.create_task(lofty.webhooks.ensure(10, URL)) for _ in range(2)]
+            await asyncio.sleep(1)
+            before = asyncio.all_tasks()
+            for ensure in ensures:
+                ensure.cancel()
+            await asyncio.wait(ensures)
+            assert all(ensure.cancelled() for ensure in ensures)
+            assert lofty.rate_limit.in_flight == 0
+            assert len(before - asyncio.all_tasks()) == 3
+            sandbox.faults.clear()
+            assert (await lofty.webhooks.ensure(10, URL)).callback_url == URL
+
+        run_with_sandbox(scenario)
+
+    def test_what_kept_one_from_asking_is_not_what_the_others_hear(self) -> None:
+        async def scenario(sandbox: Sandbox, lofty: LoftyClient) -> None:
+            sandbox.faults.add(LIST, faults.Latency(3))
+            hasty = lofty.with_options(timeout=1, retries=0)
+            ensures = hasty.webhooks.ensure(10, URL), lofty.webhooks.ensure(10, URL)
+            failure, made = await asyncio.gather(*ensures, return_exceptions=True)
+            assert isinstance(failure, RequestTimeout)
+            assert isinstance(made, WebhookSubscription)
+            assert subscribed(sandbox) == [(10, URL)]
+
+        run_with_sandbox(scenario)

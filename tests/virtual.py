@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 
 from attrs import define, field
 
+from lofty_async import LoftyClient, RetryPolicy
 from lofty_async.ratelimit import Lane, RateLimiter
 from lofty_async.ratelimit.window import Window
+from lofty_async.sandbox import Sandbox, faults
 from lofty_async.wire import RateState, read_rate
 
 T = TypeVar("T")
@@ -58,6 +60,34 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     """Run it to its end in virtual time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)
+
+
+def run_with_sandbox(scenario: Callable[[Sandbox, LoftyClient], Awaitable[T]]) -> T:
+    """Run it against a sandbox in virtual time: what waits for seconds takes none."""
+
+    async def main() -> T:
+        async with (
+            Sandbox(3, 13, limit=10_000, appointments_per_lead=2) as sandbox,
+            LoftyClient(sandbox.auth, base_url=sandbox.url, retry=RetryPolicy(first_wait=0)) as lofty,
+        ):
+            return await scenario(sandbox, lofty)
+
+    return run(main())
+
+
+def late(seconds: float, status: int = 504) -> faults.Fault:
+    """A fault: an error at once, and what was asked for takes effect some seconds later."""
+
+    async def land(answer: faults.Answer) -> None:
+        await asyncio.sleep(seconds)
+        await answer()
+
+    async def fault(request: Any, answer: faults.Answer) -> Any:
+        landing.append(asyncio.ensure_future(land(answer)))
+        return await faults.Reply(status, "<h1>Not in time</h1>")(request, answer)
+
+    landing: list[asyncio.Future[None]] = []
+    return fault
 
 
 def now() -> float:

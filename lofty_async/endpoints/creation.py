@@ -1,7 +1,8 @@
 """Creates: sent once, and settled by looking where their answer was lost."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
@@ -10,7 +11,7 @@ from weakref import WeakValueDictionary
 from attrs import define, field
 
 from lofty_async._strategies import part
-from lofty_async.errors import AmbiguousWriteError, DecodeError, LoftyError, cut
+from lofty_async.errors import AmbiguousWriteError, ClientClosedError, DecodeError, LoftyError, cut
 from lofty_async.models import Task
 from lofty_async.times import parse_time
 from lofty_async.wire import Route
@@ -20,7 +21,7 @@ from .caller import Caller
 T = TypeVar("T")
 Id = TypeVar("Id", int, str)
 
-LOOKS: Final = (0, 1, 4)  # times the first wait of a retry
+LOOK_DELAYS: Final = (0.0, 0.5, 2.0)  # seconds before each look, however impatient retries are
 
 
 async def created(caller: Caller, route: Route, wire: Mapping[str, Any], at: tuple[str, ...], kind: type[Id]) -> Id:
@@ -65,9 +66,13 @@ def _is_named_by(value: int | str) -> bool:
 
 @define(eq=False)
 class Alike(Generic[T]):
-    """Creates in one event loop that could be taken for each other: one at a time, each knowing what was `made`."""
+    """Creates in one event loop that could be taken for each other: one at a time, each knowing what was `made`.
+
+    `is_in_doubt` says that one of them may have made another, which can show at any time.
+    """
 
     made: list[T] = field(factory=list[T])
+    is_in_doubt: bool = False
     _turn: asyncio.Lock = field(factory=asyncio.Lock)
 
     async def __aenter__(self) -> Self:
@@ -80,14 +85,75 @@ class Alike(Generic[T]):
         self._turn.release()
 
 
+@define(eq=False)
+class SharedRun(Generic[T]):
+    """One run of a coroutine for all who want its result; it is cancelled with the last of them."""
+
+    _task: asyncio.Task[T] | None
+    _waiting: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        return self._task is None or self._task.done() or self._task.cancelling() > 0
+
+    async def result(self) -> T:
+        task = self._task
+        assert task is not None, "nobody joins what is over"  # noqa: S101 - `is_over` is asked first
+        self._waiting += 1
+        try:
+            await asyncio.wait({task})
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                await _end(task)
+        try:
+            return task.result()
+        finally:
+            # An error's traceback holds this frame: a circle, were the task still in it.
+            self._task = None
+            del task
+
+
+async def _end(task: asyncio.Task[Any]) -> None:
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # looked at, so that it is not reported as forgotten
+
+
 # For as long as one of them is under way.
 _alike: WeakValueDictionary[tuple[object, ...], Alike[Any]] = WeakValueDictionary()
+_runs: WeakValueDictionary[tuple[object, ...], SharedRun[Any]] = WeakValueDictionary()
 
 
 def alike(caller: Caller, *marks: object) -> Alike[Any]:
     """What creates of the same `marks` on the same server that are under way share."""
-    server = caller.dispatcher.session.base_url
-    return _alike.setdefault((asyncio.get_running_loop(), server, *marks), Alike())
+    return _alike.setdefault(_key(caller, marks), Alike())
+
+
+async def shared(start: Callable[[], Coroutine[Any, Any, T]], caller: Caller, *marks: object) -> T:
+    """The result of `start`, or of one of the same `marks` on the same server that is under way.
+
+    Where that one fails without having created anything, this one starts; what is in doubt is in doubt for all.
+    """
+    key = _key(caller, marks)
+    while True:
+        run: SharedRun[T] | None = _runs.get(key)
+        is_own = run is None or run.is_over
+        if run is None or is_own:
+            run = _runs[key] = SharedRun(asyncio.create_task(start()))
+        try:
+            return await run.result()
+        except (AmbiguousWriteError, ClientClosedError):
+            raise
+        except LoftyError:
+            if is_own:
+                raise
+
+
+def _key(caller: Caller, marks: tuple[object, ...]) -> tuple[object, ...]:
+    return asyncio.get_running_loop(), caller.dispatcher.session.base_url, *marks
 
 
 async def settled(
@@ -98,8 +164,7 @@ async def settled(
 ) -> int:
     """Create, and where that is in doubt, look for a match that was not there before.
 
-    Raises: the failure itself where there is none, so that creating it again is safe; AmbiguousWriteError where
-    looking fails too, or where the server did answer, only without an id.
+    Raises: AmbiguousWriteError where none shows, or looking fails: the record may still appear.
     """
     async with alike(caller, wanted["lead_id"], wanted["type"], wanted["content"]) as others:
         before = {*others.made, *(task.id for task in await look())}
@@ -108,41 +173,33 @@ async def settled(
             tasks = await look()
             return next((task.id for task in tasks if task.id not in before and _matches(task, wanted)), None)
 
-        others.made.append(task_id := await _settled(create, find, caller))
+        try:
+            # A match that shows after two creates in doubt could be either's.
+            task_id = await (create() if others.is_in_doubt else create_or_find(create, find))
+        except BaseException as error:
+            is_refusal = isinstance(error, LoftyError) and not isinstance(error, AmbiguousWriteError)
+            others.is_in_doubt |= not is_refusal  # a cancelled one may have been sent
+            raise
+        others.made.append(task_id)
         return task_id
 
 
-async def _settled(
-    create: Callable[[], Awaitable[int]], find: Callable[[], Awaitable[int | None]], caller: Caller
-) -> int:
-    try:
-        return await create()
-    except AmbiguousWriteError as doubt:
-        found = await landed(find, doubt, caller)
-        if found is not None:
-            return found
-        raise (doubt if was_answered(doubt) else doubt.__cause__ or doubt) from None
+async def create_or_find(create: Callable[[], Awaitable[T]], find: Callable[[], Awaitable[T | None]]) -> T:
+    """Create once; where that is in doubt, what `find` finds: looked for more than once, as reads may lag.
 
-
-async def landed(find: Callable[[], Awaitable[T | None]], doubt: AmbiguousWriteError, caller: Caller) -> T | None:
-    """What `find` finds of a create in doubt: looked for more than once, as reads may lag behind writes by a moment.
-
-    Raises: `doubt` where looking fails.
+    Raises: AmbiguousWriteError where it is not found or looking fails. A server may finish a create seconds after its
+    own 504, so that absence proves nothing.
     """
     try:
-        for factor in LOOKS:
-            await asyncio.sleep(factor * caller.options.retry.first_wait)
-            found = await find()
-            if found is not None:
-                return found
-    except LoftyError:
-        raise doubt from doubt.__cause__
-    return None
-
-
-def was_answered(doubt: AmbiguousWriteError) -> bool:
-    """Whether the server did answer, so that the record exists, only without naming it."""
-    return isinstance(doubt.__cause__, DecodeError) and doubt.__cause__.path is not None
+        return await create()
+    except AmbiguousWriteError:
+        with suppress(LoftyError):
+            for delay in LOOK_DELAYS:
+                await asyncio.sleep(delay)
+                found = await find()
+                if found is not None:
+                    return found
+        raise
 
 
 def _matches(task: Task, wanted: Mapping[str, Any]) -> bool:

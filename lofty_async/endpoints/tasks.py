@@ -91,11 +91,11 @@ class Tasks:
         """Create a task or appointment and return its id; it is never sent twice.
 
         Where the answer is lost it may or may not exist. With `verify` the lead's tasks are read before and, in that
-        case, after: a new match is the answer, and its absence means that the failure itself is raised and creating
-        it again is safe. `verify` costs one request more. In one event loop, creates of the same thing take turns, for
+        case, three times within 2.5 s after: a new match is the answer. Its absence proves nothing, as the record may
+        still appear. `verify` costs one request more. In one event loop, creates of the same thing take turns, for
         which `max_wait` is no bound.
 
-        Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost and could not be settled.
+        Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost and the task was not seen.
         """
         body = checks.given(
             type=checks.text("type", type),

@@ -1,6 +1,8 @@
 """Webhook subscriptions (`/v1.0/webhook`, `/v1.0/webhooks`)."""
 
 from collections.abc import Hashable
+from enum import IntEnum
+from functools import partial
 from typing import Any, Final
 
 from attrs import frozen
@@ -10,13 +12,12 @@ from lofty_async._strategies import SinglePage
 from lofty_async.checks import OnBadRecord
 from lofty_async.complaints import RecordKind
 from lofty_async.convert import structure
-from lofty_async.errors import AmbiguousWriteError
 from lofty_async.models import PermissionMode, WebhookEvent, WebhookSubscription
 from lofty_async.pagination import Pager
 from lofty_async.wire import NO_PARAMS, Route
 
 from .caller import Caller
-from .creation import alike, create_and_read, landed, was_answered
+from .creation import create_and_read, create_or_find, shared
 
 LIST: Final = Route("GET", "/v1.0/webhooks")
 CREATE: Final = Route("POST", "/v1.0/webhook", repeatable=False)
@@ -37,15 +38,16 @@ class Webhooks:
 
     async def create(
         self,
-        event: WebhookEvent | int,
+        event: WebhookEvent | int | str,
         callback_url: str,
         *,
         limit: int = 100,
-        permission_mode: PermissionMode | int = PermissionMode.ASSIGNMENT,
+        permission_mode: PermissionMode | int | str = PermissionMode.ASSIGNMENT,
     ) -> WebhookSubscription:
         """Subscribe; doing it twice doubles every delivery, so it is never sent twice. Prefer `ensure`.
 
-        `callback_url` is an HTTPS address, `limit` the most records in one delivery, 1 to 5000.
+        `event` and `permission_mode` may be given by name, as in `"TASK"`. `callback_url` is an HTTPS address, `limit`
+        the most records in one delivery, 1 to 5000.
 
         Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost.
         """
@@ -53,27 +55,25 @@ class Webhooks:
 
     async def ensure(
         self,
-        event: WebhookEvent | int,
+        event: WebhookEvent | int | str,
         callback_url: str,
         *,
         limit: int = 100,
-        permission_mode: PermissionMode | int = PermissionMode.ASSIGNMENT,
+        permission_mode: PermissionMode | int | str = PermissionMode.ASSIGNMENT,
     ) -> WebhookSubscription:
         """The subscription of this event to this address: the one that exists, else a new one.
 
-        An existing one is returned as it is, also with another `limit` or `permission_mode`. Where the answer to
-        creating it is lost, the subscriptions are read again before it is created again, once. In one event loop,
-        those who ask for the same at once get the same.
+        An existing one is returned as it is, also with another `limit` or `permission_mode`. It is never created twice:
+        where the answer is lost, the subscriptions are read three times within 2.5 s. In one event loop, those who ask
+        for the same at once get the same.
 
-        Raises: as `create`, also where an answer does not name what was created, and it cannot be found.
+        Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost, or does not name what was created,
+        and the subscription was not seen: it may still appear, so wait a minute before calling again.
         """
         wire = self._wanted(event, callback_url, limit, permission_mode)
         # Of one credential: another account has subscriptions of its own.
-        async with alike(self._caller, self._credential, wire["listId"], wire["callbackUrl"]) as others:
-            if not others.made:
-                others.made.append(await self._find(wire) or await self._create_once(wire))
-            subscription: WebhookSubscription = others.made[0]
-            return subscription
+        marks = self._credential, wire["listId"], wire["callbackUrl"]
+        return await shared(lambda: self._find_or_create(wire), self._caller, *marks)
 
     @property
     def _credential(self) -> object:
@@ -81,14 +81,10 @@ class Webhooks:
         # A credential of the user's own may be one that cannot be hashed.
         return auth if isinstance(auth, Hashable) else id(auth)
 
-    async def _create_once(self, wire: dict[str, Any]) -> WebhookSubscription:
-        try:
-            return await self._create(wire)
-        except AmbiguousWriteError as doubt:
-            found = await landed(lambda: self._find(wire), doubt, self._caller)
-            if found is None and was_answered(doubt):
-                raise
-        return found or await self._create(wire)
+    async def _find_or_create(self, wire: dict[str, Any]) -> WebhookSubscription:
+        if existing := await self._find(wire):
+            return existing
+        return await create_or_find(partial(self._create, wire), partial(self._find, wire))
 
     async def _create(self, wire: dict[str, Any]) -> WebhookSubscription:
         return await create_and_read(self._caller, CREATE, wire, _subscription)
@@ -103,14 +99,31 @@ class Webhooks:
         return next((one for one in subscriptions if (one.event, one.callback_url) == wanted), None)
 
     def _wanted(
-        self, event: WebhookEvent | int, callback_url: str, limit: int, permission_mode: PermissionMode | int
+        self,
+        event: WebhookEvent | int | str,
+        callback_url: str,
+        limit: int,
+        permission_mode: PermissionMode | int | str,
     ) -> dict[str, Any]:
         return {
-            "listId": int(checks.within("event", event, 1, 12)),
+            "listId": int(checks.within("event", _member("event", event, WebhookEvent), 1, 12)),
             "callbackUrl": checks.https_url("callback_url", callback_url, plain=self._caller.plain_callbacks),
             "limit": checks.within("limit", limit, 1, 5000),
-            "permissionMode": int(checks.within("permission_mode", permission_mode, 0, 1)),
+            "permissionMode": int(
+                checks.within("permission_mode", _member("permission_mode", permission_mode, PermissionMode), 0, 1)
+            ),
         }
+
+
+def _member(argument: str, value: object, kind: type[IntEnum]) -> object:
+    """The member of this name, in any case, or of these digits, as the commands take them; else the value itself."""
+    if not isinstance(value, str):
+        return value
+    words = {word: member for member in kind for word in (member.name, str(int(member)))}
+    member = words.get(value.upper().replace("-", "_"))
+    if member is None:
+        raise checks.refuse(argument, f"must be one of {', '.join(kind.__members__)} or its number, not {value!r}")
+    return member
 
 
 def _subscription(body: Any) -> WebhookSubscription:
