@@ -1,6 +1,7 @@
 """How the command line ends and what it says then, whatever happens to its output and whoever interrupts it."""
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -98,6 +99,53 @@ class TestAClosedStream:
         assert (ended.returncode, ended.stderr) == (1, b"")
 
 
+ODD = "\U0001f3e1 caf\u00e9 \u674e"
+
+
+class TestAnEncodingThatLacksCharacters:
+    @pytest.fixture
+    def odd(self, sandbox: Sandbox) -> Sandbox:
+        for entry in sandbox.state.entries.values():
+            sandbox.state.change(entry.id, content=ODD)
+        return sandbox
+
+    @pytest.mark.parametrize(
+        ("encoding", "shown"),
+        [("cp1252", "? caf\u00e9 ?"), ("cp1252:xmlcharrefreplace", "&#127969; caf\u00e9 &#26446;")],
+    )
+    def test_shows_a_question_mark_for_each(
+        self, odd: Sandbox, monkeypatch: pytest.MonkeyPatch, encoding: str, shown: str
+    ) -> None:
+        monkeypatch.setenv("PYTHONIOENCODING", encoding)
+        ended = subprocess.run([*COMMAND, "tasks", "mine"], capture_output=True, check=False, timeout=60)
+        assert (ended.returncode, ended.stderr) == (0, b"")
+        lines = ended.stdout.decode("cp1252").splitlines()
+        assert [line.split("\t")[3] for line in lines] == [shown] * len(odd.state.entries)
+
+    @pytest.mark.usefixtures("odd")
+    def test_is_no_end_of_a_table(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+        lines = seen_on_a_terminal(120, "tasks", "mine")
+        assert "? caf? ?" in lines[3]
+
+    def test_is_no_end_of_listening(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+        listening = subprocess.Popen(
+            [*COMMAND, "webhooks", "listen", "--port", "0", "--secret", SECRET],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert listening.stderr is not None
+        assert listening.stdout is not None
+        port = listening.stderr.readline().split()[3]
+        with urlopen(f"http://127.0.0.1:{port}/lofty/{SECRET}", json.dumps({ODD: [{"taskId": 6}]}).encode()):
+            assert listening.stdout.readline() == "- ? caf? ? task 6\n"
+        listening.send_signal(signal.SIGINT)
+        _, err = listening.communicate(timeout=30)
+        assert (listening.returncode, err) == (0, "")
+
+
 INTERRUPTED = """
 import runpy, signal, sys
 
@@ -166,6 +214,18 @@ class TestSandbox:
         code, out, err = run(*COMMAND, "sandbox", option, value)
         assert (code, out, len(err.splitlines())) == (2, "", 1)
         assert err.startswith(f"lofty-async sandbox: error: {message}")
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_a_signal_ends_it_in_order(self, number: signal.Signals) -> None:
+        serving = subprocess.Popen(
+            [*COMMAND, "sandbox", "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert serving.stdout is not None
+        assert serving.stdout.readline().startswith("listening on ")
+        assert serving.stdout.readline().startswith("API key: ")
+        serving.send_signal(number)
+        _, err = serving.communicate(timeout=30)
+        assert (serving.returncode, err) == (0, "")
 
     def test_it_serves_without_an_output(self) -> None:
         with closing(socket.create_server(("127.0.0.1", 0))) as chosen:

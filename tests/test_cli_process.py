@@ -93,7 +93,7 @@ def done(db: Path) -> int:
         return int(count)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_interrupted_run_keeps_what_it_fetched(
     sandbox: Sandbox, hold: Hold, db: Path, number: signal.Signals, code: int
 ) -> None:

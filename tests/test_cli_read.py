@@ -35,11 +35,10 @@ def test_my_tasks(sandbox: Sandbox) -> None:
     assert {task["id"] for task in answer("tasks", "mine")} == set(sandbox.state.entries)
 
 
-@pytest.mark.usefixtures("sandbox")
-def test_my_tasks_in_a_table() -> None:
-    lines = invoke("tasks", "mine", "--limit", 3).stdout.splitlines()
-    assert len(lines) == 3 + 4
-    assert {"id", "lead_id", "content", "end_at"} <= set(lines[1].replace("┃", " ").split())
+def test_my_tasks_for_the_tools_of_a_shell(sandbox: Sandbox) -> None:
+    rows = [line.split("\t") for line in invoke("tasks", "mine").stdout.splitlines()]
+    assert {int(row[0]) for row in rows} == set(sandbox.state.entries)
+    assert {len(row) for row in rows} == {8}
 
 
 @pytest.mark.usefixtures("sandbox")
@@ -115,6 +114,39 @@ def test_a_failure_in_the_middle_prints_no_half_an_answer(sandbox: Sandbox) -> N
     result = invoke("tasks", "mine", "--json")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "20017" in result.stderr
+
+
+EVIL = "\x1b]52;c;aGk=\x07\x1b[2J\r\n\t2026-01-01 CRITICAL forged\u202e\x9b31m\x7f"
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "arguments"),
+    [
+        (
+            "GET /v2.0/tasks/my-tasks",
+            {"tasks": [{"id": 1, "type": EVIL, "content": EVIL, "assignedUser": EVIL}]},
+            ("tasks", "mine"),
+        ),
+        (
+            "GET /v2.0/calendar",
+            {"data": {"total": 1, "items": [{"id": EVIL, "type": EVIL, "content": EVIL}]}},
+            ("calendar", "--start", "2026-01-01T00:00Z"),
+        ),
+        ("GET /v1.0/me", {"id": 1, "firstName": EVIL, "email": EVIL}, ("whoami",)),
+        ("GET /v1.0/webhooks", [{"subscribeId": 9, "callbackUrl": f"https://x/{EVIL}/"}], ("webhooks", "list")),
+    ],
+)
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_no_text_of_the_server_moves_the_cursor(
+    sandbox: Sandbox, route: str, body: object, arguments: tuple[str, ...], form: tuple[str, ...]
+) -> None:
+    sandbox.faults.add(route, Reply(200, body), times=None)
+    result = invoke(*arguments, *form)
+    assert result.exit_code == 0, result.stderr
+    shown = result.stdout if not form else "".join(result.stdout.splitlines())
+    assert "forged" in shown or "***" in shown
+    assert all(character.isprintable() or character in "\t\n" for character in shown)
+    assert form or len(shown.splitlines()) == (3 if arguments == ("whoami",) else 1)
 
 
 @pytest.mark.usefixtures("sandbox")

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import secrets
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
 import click
@@ -14,21 +14,24 @@ from lofty_async.errors import InvalidRequestError
 from lofty_async.webhooks import NoticeKind, WebhookNotice, WebhookReceiver
 
 from .options import Form
-from .output import cell
+from .output import cell, print_in_thread
 from .run import Refused, run
 from .server import served
 
 PREFIX: Final = "/lofty"
+LAST_LINES: Final = 5.0
+"""Seconds for lines that are not printed yet when the command is told to end."""
 ENTRIES: Final = (NoticeKind.TASK, NoticeKind.APPOINTMENT)
 
 
 def listen(host: str, port: int, secret: str | None, form: Form) -> None:
     """Prints what is posted until a signal comes, and then what was accepted before it.
 
-    Raises: Refused where the secret is none or the port is taken; what `run` raises.
+    Raises: Refused where the secret is none or the port is taken; click.exceptions.Exit where lines could not be
+        printed in time; what `run` raises.
     """
     try:
-        receiver = WebhookReceiver(secrets.token_urlsafe() if secret is None else secret)
+        receiver = WebhookReceiver(secrets.token_urlsafe() if secret is None else secret, drain_timeout=LAST_LINES)
     except InvalidRequestError as error:
         raise Refused(str(error)) from error
     path = f"{PREFIX}/{receiver.secret if secret is None else '<your secret>'}"
@@ -53,11 +56,15 @@ class Listening:
             printing = asyncio.create_task(self._print())
             with suppress(asyncio.CancelledError):  # how a signal ends it: an end in order, not a failure
                 await asyncio.wait({printing})
+        if not printing.done():  # nobody reads; the receiver has counted what is left
+            printing.cancel()
+            raise click.exceptions.Exit(1)
         await printing
 
     async def _print(self) -> None:
-        async for notice in self.receiver.notices():
-            click.echo(as_json(notice, self.form) if self.form.as_json else in_words(notice))
+        async with aclosing(self.receiver.notices()) as notices:
+            async for notice in notices:
+                await print_in_thread(as_json(notice, self.form) if self.form.as_json else in_words(notice))
 
 
 def in_words(notice: WebhookNotice) -> str:

@@ -1,8 +1,13 @@
 """Records as tables for people and as JSON for programs."""
 
+import asyncio
 import json
+import os
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
+from threading import Thread
 from typing import Any, Final
 
 import click
@@ -50,7 +55,44 @@ def cell(value: object) -> str:
         case datetime():
             return value.isoformat(sep=" ", timespec="minutes")
         case _:
-            return "".join(character if character.isprintable() else " " for character in str(value))
+            text = str(value)
+            if text.isprintable():
+                return text
+            return "".join(character if character.isprintable() else " " for character in text)
+
+
+async def print_in_thread(line: str) -> None:
+    """Prints from a thread of its own, so that a pipe that nobody empties holds up neither the loop nor its end."""
+    loop = asyncio.get_running_loop()
+    printed: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: OSError | None) -> None:
+        if not printed.done():
+            printed.set_result(None) if error is None else printed.set_exception(error)
+
+    def work() -> None:
+        error: OSError | None = None
+        try:
+            _write(f"{line}\n")
+        except OSError as raised:
+            error = raised
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, error)
+
+    # A daemon: whoever waits for a thread that is stuck in writing is stuck as well.
+    Thread(target=work, daemon=True).start()
+    await printed
+
+
+def _write(text: str) -> None:
+    stream = sys.stdout
+    if stream is None:
+        return
+    # Below the buffer, whose lock Python takes at its end: it would abort on one that a stuck thread holds.
+    raw = getattr(stream.buffer, "raw", stream.buffer)
+    rest = text.replace("\n", os.linesep).encode(stream.encoding, stream.errors or "strict")
+    while rest:
+        rest = rest[raw.write(rest) or 0 :]
 
 
 def _plain(record: Any, form: Form) -> dict[str, Any]:

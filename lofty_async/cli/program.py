@@ -1,5 +1,6 @@
 """The command line as a process: how it ends, and what it says then."""
 
+import io
 import sys
 from contextlib import suppress
 from typing import Final, TextIO
@@ -16,6 +17,7 @@ def program() -> int:
 
     Raises: SystemExit where nobody reads any more, as click does, without a word.
     """
+    _spell_anything(sys.stdout)
     try:
         return app.main(prog_name="lofty-async", standalone_mode=False) or 0
     except click.Abort:
@@ -34,6 +36,12 @@ def _told(error: click.ClickException) -> int:
     except OSError:
         _close(sys.stderr)
     return error.exit_code
+
+
+def _spell_anything(stream: TextIO | None) -> None:
+    """Has the stream write `?` for what its encoding lacks: ASCII and cp1252 have no emoji, and people's texts do."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors in {"strict", "surrogateescape"}:
+        stream.reconfigure(errors="replace")
 
 
 def _close(stream: TextIO | None) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -12,6 +12,8 @@ from lofty_async.errors import AuthenticationError, InvalidRequestError, LoftyEr
 
 T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, T]]
+
+STOPPING: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Refused(click.ClickException):
@@ -21,7 +23,9 @@ class Refused(click.ClickException):
 
 
 def run(work: Work[T]) -> T:
-    """What the coroutine returns; SIGINT and SIGTERM cancel it, so that it can keep what it has.
+    """What the coroutine returns; SIGINT, SIGTERM and SIGHUP cancel it, so that it can keep what it has.
+
+    A second signal of any of these ends the process at once.
 
     Raises: Refused for credentials and for input that was never sent; click.ClickException for any other
     error; click.exceptions.Exit with 128 and the signal's number where it was stopped.
@@ -45,10 +49,15 @@ async def _stoppable(work: Work[T], received: list[int]) -> T:
 
     def stop(number: int) -> None:
         received.append(number)
-        loop.remove_signal_handler(number)  # a second one ends the process at once
+        for each in handled:
+            loop.remove_signal_handler(each)
+            # Not Python's own handler, which would wait for whatever blocks this thread.
+            signal.signal(each, signal.SIG_DFL)
         working.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # nohup has a process ignore SIGHUP, and means it.
+    handled = [each for each in STOPPING if each == signal.SIGINT or signal.getsignal(each) is not signal.SIG_IGN]
+    for number in handled:
         with suppress(NotImplementedError):  # on Windows, where asyncio.run itself sees to SIGINT
             loop.add_signal_handler(number, stop, number)
     return await working

@@ -16,8 +16,9 @@ async def served(app: web.Application, host: str, port: int) -> AsyncGenerator[i
 
     Raises: Refused where it cannot listen there.
     """
-    # No access log: the paths and queries of these servers are secrets.
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=LAST_ANSWERS)
+    # No access log: the paths and queries of these servers are secrets. Bodies are unpacked, within a bound, by who
+    # asks for them: aiohttp would unpack those of anybody.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=LAST_ANSWERS, auto_decompress=False)
     await runner.setup()
     try:
         yield await _port(runner, host, port)

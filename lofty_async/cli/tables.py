@@ -1,9 +1,10 @@
-"""Tables that fit the terminal, without cutting what cannot be read in parts."""
+"""Tables that fit the terminal, without cutting what cannot be read in parts, and lines for what is no terminal."""
 
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
+import click
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
@@ -27,12 +28,13 @@ class Layout(NamedTuple):
 
 
 def print_table(layout: Layout, rows: Sequence[Row]) -> None:
-    """Prints as wide as the terminal; where there is none, one record a line, for grep and the like."""
+    """Prints a table as wide as the terminal; where there is none, a line per row, its cells separated by tabs."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        click.echo("\n".join("\t".join(row[name] for name in layout.columns) for row in rows))
+        return
     console, widths = Console(), _widths(layout.columns, rows)
-    room = console.width if sys.stdout is not None and sys.stdout.isatty() else None
-    shown = layout.columns if room is None else fitting(layout, widths, room)
-    least = {name: _least(layout, widths, name) for name in shown} if room is not None else widths
-    console.width = max(room or 0, _taken(least, shown))
+    shown = fitting(layout, widths, console.width)
+    console.width = max(console.width, _taken({name: _least(layout, widths, name) for name in shown}, shown))
     console.print(_table(layout, shown, rows), crop=False)
 
 

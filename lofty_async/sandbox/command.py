@@ -3,14 +3,14 @@
 import argparse
 import asyncio
 import signal
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from .paging import ListTotals, UnknownCursor
 from .server import Sandbox
 from .window import ResetStyle
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 Announce = Callable[[str], None]
 
@@ -80,24 +80,40 @@ def _announce(line: str) -> None:
 
 
 async def serve(sandbox: Sandbox, announce: Announce = _announce) -> None:
-    """Serves until SIGINT or SIGTERM, or until cancelled.
+    """Serves until SIGINT, SIGTERM or SIGHUP, or until cancelled; a second signal does not wait for the end.
 
     Raises: CannotListen where the port is taken; OSError where the address cannot be announced.
     """
     stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    with suppress(NotImplementedError):  # Windows: asyncio.run cancels on Ctrl-C there
-        for number in SIGNALS:
-            loop.add_signal_handler(number, stopped.set)
-    try:
+    with _signals_handled(stopped.set):
         async with _listening(sandbox):
             announce(f"listening on {sandbox.url}")
             announce(f"API key: {sandbox.api_key}")
             await stopped.wait()
-    finally:
-        with suppress(NotImplementedError):  # Windows, as above
-            for number in SIGNALS:
+
+
+@contextmanager
+def _signals_handled(stop: Callable[[], None]) -> Generator[None, None, None]:
+    loop = asyncio.get_running_loop()
+    # nohup has a process ignore SIGHUP, and means it.
+    handled = [number for number in SIGNALS if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]
+
+    def leave() -> None:
+        with suppress(NotImplementedError):  # Windows, as below
+            for number in handled:
                 loop.remove_signal_handler(number)
+
+    def stop_once() -> None:
+        leave()
+        stop()
+
+    with suppress(NotImplementedError):  # Windows: asyncio.run cancels on Ctrl-C there
+        for number in handled:
+            loop.add_signal_handler(number, stop_once)
+    try:
+        yield
+    finally:
+        leave()
 
 
 @asynccontextmanager
