@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -10,11 +11,19 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lofty_async import LoftyClient
+from lofty_async import Lane, LoftyClient
 from lofty_async.errors import DecodeError, InvalidRequestError, LoftyError, NotFoundError, ServerError
 from lofty_async.models import Task
-from lofty_async.sandbox import Sandbox
-from lofty_async.webhooks import NoticeKind, TaskChange, WebhookNotice, WebhookReceiver, follow, follow_tasks
+from lofty_async.sandbox import ResetStyle, Sandbox
+from lofty_async.webhooks import (
+    NoticeKind,
+    ReceiverStats,
+    TaskChange,
+    WebhookNotice,
+    WebhookReceiver,
+    follow,
+    follow_tasks,
+)
 from lofty_async.webhooks.merging import NoticeMerger
 
 
@@ -352,3 +361,236 @@ class TestLeaving:
         assert (await anext(changes)).task_id == 0
         assert taken <= 4
         assert [change.task_id async for change in changes] == [1, 2, 3, 4]
+
+
+SECRET = "a-token-nobody-guesses"
+Wrap = Callable[[AsyncIterable[WebhookNotice]], AsyncIterable[WebhookNotice]]
+
+
+async def filtered(notices: AsyncIterable[WebhookNotice]) -> AsyncIterator[WebhookNotice]:
+    """Lets every other notice be, and hides where they come from."""
+    async for notice in notices:
+        if notice.bucket != "ignored":
+            yield notice
+
+
+def as_it_is(notices: AsyncIterable[WebhookNotice]) -> AsyncIterable[WebhookNotice]:
+    return notices
+
+
+async def post(receiver: WebhookReceiver, *numbers: int, bucket: str = "updatedTask", key: str = "taskId") -> int:
+    async def chunks() -> AsyncIterator[bytes]:
+        event = 10 if key == "taskId" else 2
+        yield json.dumps({"listId": event, bucket: [{key: number} for number in numbers]}).encode()
+
+    return (await receiver.answer("POST", f"/{SECRET}", None, chunks())).status
+
+
+@define
+class Follower:
+    """A task that follows a receiver and handles each change as slowly as it is told to."""
+
+    receiver: WebhookReceiver
+    office: Office
+    wrap: Wrap = as_it_is
+    handled: list[int | None] = field(factory=list[int | None])
+    entered: asyncio.Semaphore = field(factory=lambda: asyncio.Semaphore(0))
+    may_go_on: asyncio.Event = field(factory=asyncio.Event)
+
+    async def follow(self) -> None:
+        office = self.office
+        notices = self.wrap(self.receiver.notices())
+        changes = follow_tasks(notices, office, clock=office.clock, sleep=office.sleep)
+        async with aclosing(changes):
+            async for change in changes:
+                self.entered.release()
+                await self.may_go_on.wait()
+                self.handled.append(change.task_id)
+
+
+@pytest.mark.parametrize("wrap", [as_it_is, filtered])
+class TestAReceiverThatIsClosed:
+    async def test_waits_until_all_that_was_accepted_is_handled(
+        self, wrap: Wrap, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        receiver = WebhookReceiver(SECRET)
+        follower = Follower(receiver, Office().holding(*range(1, 51)), wrap)
+        following = asyncio.create_task(follower.follow())
+        for number in range(1, 51):
+            assert await post(receiver, number) == 200
+            await post(receiver, number, bucket="ignored" if wrap is filtered else "updatedTask")
+        await follower.entered.acquire()
+        closing = asyncio.create_task(receiver.close(timeout=1000))
+        await asyncio.sleep(0)
+        follower.may_go_on.set()
+        await closing
+        assert follower.handled == list(range(1, 51))
+        assert caplog.messages == []
+        assert receiver.stats.waiting == 0
+        await following
+
+    async def test_counts_what_was_not_handled_in_time(self, wrap: Wrap, caplog: pytest.LogCaptureFixture) -> None:
+        receiver = WebhookReceiver(SECRET)
+        follower = Follower(receiver, Office().holding(*range(1, 11)), wrap)
+        following = asyncio.create_task(follower.follow())
+        await post(receiver, *range(1, 6))
+        for number in range(6, 11):
+            await post(receiver, number)
+            await post(receiver, number)
+        await follower.entered.acquire()
+        await receiver.close(timeout=0)
+        assert caplog.messages == ["Closed with 10 notices unhandled"]
+        assert receiver.stats.unhandled == 10
+        follower.may_go_on.set()
+        await following
+        assert follower.handled == list(range(1, 11))
+
+    async def test_gets_back_what_a_follower_leaves(self, wrap: Wrap, caplog: pytest.LogCaptureFixture) -> None:
+        receiver = WebhookReceiver(SECRET)
+        follower = Follower(receiver, Office().holding(*range(1, 7)), wrap)
+        following = asyncio.create_task(follower.follow())
+        await post(receiver, 1, 2, 3)
+        await post(receiver, 4, 5)
+        await follower.entered.acquire()
+        assert receiver.stats.waiting == 2
+        following.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await following
+        await post(receiver, 6)
+        await receiver.close()
+        assert caplog.messages == ["Closed with 5 notices unhandled"]
+        assert receiver.stats.waiting == 3
+        assert [notice.task_id async for notice in receiver.notices()] == [2, 3, 4, 5, 6]
+        assert receiver.stats.waiting == 0
+
+
+class TestWhatIsInHand:
+    async def test_counts_for_the_size_of_the_queue(self) -> None:
+        receiver = WebhookReceiver(SECRET, queue_size=3)
+        follower = Follower(receiver, Office().holding(*range(1, 6)))
+        following = asyncio.create_task(follower.follow())
+        assert [await post(receiver, number) for number in range(1, 6)] == [200, 200, 200, 503, 503]
+        await follower.entered.acquire()
+        assert await post(receiver, 4) == 503
+        follower.may_go_on.set()
+        await follower.entered.acquire()
+        assert await post(receiver, 5) == 200
+        await receiver.close(timeout=1000)
+        await following
+        assert follower.handled == [1, 2, 3, 5]
+
+    async def test_is_nothing_where_a_notice_names_no_record(self) -> None:
+        receiver = WebhookReceiver(SECRET)
+        follower = Follower(receiver, Office())
+        following = asyncio.create_task(follower.follow())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await post(receiver, 1, key="noteId", bucket="createdNote")
+        await receiver.close()
+        await following
+        assert receiver.stats == ReceiverStats(accepted=1, refused=0, failed=0, waiting=0, unhandled=0)
+
+    async def test_is_given_back_by_a_read_that_is_cancelled(self) -> None:
+        reading = asyncio.Event()
+
+        class Slow(Office):
+            async def get(self, task_id: int, /) -> Task:
+                reading.set()
+                await asyncio.Event().wait()
+                return await super().get(task_id)
+
+        receiver = WebhookReceiver(SECRET)
+        following = asyncio.create_task(Follower(receiver, Slow()).follow())
+        await post(receiver, 1, 2)
+        await reading.wait()
+        following.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await following
+        await receiver.close()
+        assert [notice.task_id async for notice in receiver.notices()] == [1, 2]
+
+    async def test_goes_to_a_reader_that_waits_already(self) -> None:
+        receiver = WebhookReceiver(SECRET)
+        follower = Follower(receiver, Office().holding(1, 2))
+        following = asyncio.create_task(follower.follow())
+        await post(receiver, 1, 2)
+        await follower.entered.acquire()
+        waiting = asyncio.ensure_future(anext(receiver.notices()))
+        await asyncio.sleep(0)
+        following.cancel()
+        async with asyncio.timeout(5):
+            assert (await waiting).task_id == 2
+
+    async def test_is_a_lead_until_the_last_of_its_tasks_was_taken(self) -> None:
+        receiver, office = WebhookReceiver(SECRET), Office().holding(1, 2)
+        await post(receiver, 7, key="leadId", bucket="updatedLead")
+        for taken, left in [(1, [7]), (2, [])]:
+            changes = follow_tasks(receiver.notices(), office, clock=office.clock, sleep=office.sleep)
+            assert [(await anext(changes)).task_id for _ in range(taken)] == [1, 2][:taken]
+            await changes.aclose()
+            await receiver.close(timeout=0)
+            assert receiver.stats.unhandled == len(left)
+
+    async def test_ends_with_the_second_read_of_a_task_that_stays_away(self) -> None:
+        receiver = WebhookReceiver(SECRET)
+        follower = Follower(receiver, Office())
+        follower.may_go_on.set()
+        following = asyncio.create_task(follower.follow())
+        await post(receiver, 1)
+        await receiver.close(timeout=1000)
+        await following
+        assert (follower.handled, receiver.stats.waiting) == ([1], 0)
+
+    async def test_is_no_reason_for_a_follower_that_closes_to_wait_for_itself(self) -> None:
+        receiver, office = WebhookReceiver(SECRET), Office().holding(1, 2, 3)
+        await post(receiver, 1, 2, 3)
+        taken: list[int | None] = []
+        async with asyncio.timeout(5):
+            async for change in follow_tasks(receiver.notices(), office, clock=office.clock, sleep=office.sleep):
+                taken.append(change.task_id)
+                await receiver.close(timeout=1000)
+        assert taken == [1, 2, 3]
+
+    async def test_of_an_outer_loop_is_not_taken_for_one_s_own(self) -> None:
+        receiver, office = WebhookReceiver(SECRET), Office().holding(1, 5)
+        await post(receiver, 1, 2)
+        async with aclosing(receiver.notices()) as notices:
+            async for _ in notices:
+                assert [change.task_id for change in await office.follow((0, about_task(5)))] == [5]
+                break
+        await receiver.close(timeout=0)
+        assert [notice.task_id async for notice in receiver.notices()] == [2]
+
+
+async def test_reads_wait_for_the_rate_limit_whatever_the_client_s_max_wait() -> None:
+    office = Office()
+    async with (
+        Sandbox(
+            1, 3, appointments_per_lead=0, limit=2, window=0.2, reset_style=ResetStyle.MILLISECONDS_LEFT
+        ) as sandbox,
+        LoftyClient(sandbox.auth, base_url=sandbox.url, max_wait=0) as lofty,
+    ):
+        numbers = list(sandbox.state.entries)
+        notices = office.timed([(0, about_task(number)) for number in numbers])
+        changes = [change async for change in follow_tasks(notices, lofty, within=0)]
+    assert [(change.task_id, change.error) for change in changes] == [(number, None) for number in numbers]
+
+
+async def test_reads_let_interactive_calls_go_first() -> None:
+    office = Office()
+    async with (
+        Sandbox(
+            1, 2, appointments_per_lead=0, limit=1, window=0.3, reset_style=ResetStyle.MILLISECONDS_LEFT
+        ) as sandbox,
+        LoftyClient(sandbox.auth, base_url=sandbox.url) as lofty,
+    ):
+        await lofty.me()
+        task_id = next(iter(sandbox.state.entries))
+        changes = follow_tasks(office.timed([(0, about_task(task_id))]), lofty, within=0)
+        reading = asyncio.ensure_future(anext(changes))
+        while not lofty.rate_limit.queued[Lane.BULK]:
+            await asyncio.sleep(0)
+        await lofty.me()
+        assert not reading.done()
+        assert (await reading).error is None
+        await changes.aclose()

@@ -236,3 +236,10 @@ def test_reading_a_webhook_needs_no_http_library() -> None:
         "assert 'aiohttp' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("body", [b"\xf0\x9f\x8f\xa1" * 1_000_000, "\U0001f3e1" * 1_000_000])
+def test_little_is_shown_of_what_is_no_json(body: bytes | str) -> None:
+    with pytest.raises(DecodeError) as caught:
+        parse_webhook(body)
+    assert caught.value.body == "\U0001f3e1" * 199 + "\u2026"

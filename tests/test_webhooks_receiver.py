@@ -1,16 +1,20 @@
 """Taking in webhooks, whatever server carries them: refusals, queue, workers, readers, the end."""
 
 import asyncio
+import gzip
 import json
 import logging
-from collections.abc import AsyncIterator, Iterable
+import random
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any
 
 import pytest
 
 from lofty_async.errors import InvalidRequestError
-from lofty_async.webhooks import WebhookBatch, WebhookNotice, WebhookReceiver
+from lofty_async.webhooks import Answer, ReceiverStats, WebhookBatch, WebhookNotice, WebhookReceiver
 from lofty_async.webhooks.intake import declares_more_than, ends_with_secret
 
 SECRET = "a-token-nobody-guesses"
@@ -78,6 +82,7 @@ class TestSettings:
             ("workers", 0),
             ("drain_timeout", -1),
             ("drain_timeout", float("nan")),
+            ("read_timeout", -1),
         ],
     )
     def test_sizes_are_checked_by_name(self, name: str, value: Any) -> None:
@@ -154,6 +159,157 @@ class TestRefusals:
 
     def test_secrets_beyond_ascii_are_compared_too(self) -> None:
         assert ends_with_secret("/hooks/pässwörtchen-genug", "pässwörtchen-genug")
+
+    async def test_a_body_that_does_not_end_in_time_is_left(self) -> None:
+        left = asyncio.Event()
+
+        async def endless() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield b" "
+                    await asyncio.sleep(0)
+            finally:
+                left.set()
+
+        receiver = WebhookReceiver(SECRET, read_timeout=0.01)
+        async with aclosing(endless()) as chunks:
+            assert (await receiver.answer("POST", PATH, None, chunks)).status == 408
+        assert left.is_set()
+        assert receiver.stats.accepted == 0
+
+
+def raw_deflate(text: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(text) + packer.flush()
+
+
+def sized(size: int) -> bytes:
+    """A body of so many bytes."""
+    return b'{"updatedTask": [{"taskId": 1}], "a": "' + b"x" * (size - 41) + b'"}'
+
+
+class TestPackedBodies:
+    async def answer(self, receiver: WebhookReceiver, packed: bytes, encoding: str | None) -> Answer:
+        return await receiver.answer("POST", PATH, None, chunked(packed), content_encoding=encoding)
+
+    @pytest.mark.parametrize(
+        ("pack", "encoding"),
+        [
+            (gzip.compress, "gzip"),
+            (gzip.compress, " X-GZip "),
+            (zlib.compress, "deflate"),
+            (raw_deflate, "deflate"),
+            (bytes, "identity"),
+            (bytes, ""),
+            (bytes, None),
+            # Unpacked by the server, which leaves the header.
+            (bytes, "gzip"),
+            (bytes, "deflate"),
+            (bytes, "br"),
+        ],
+    )
+    @pytest.mark.parametrize("start", [b"", b" ", b"\t", b"\n"])
+    async def test_are_unpacked_where_they_are_packed(
+        self, pack: Callable[[bytes], bytes], encoding: str | None, start: bytes
+    ) -> None:
+        receiver = WebhookReceiver(SECRET)
+        assert (await self.answer(receiver, pack(start + body(1)), encoding)).status == 200
+        assert (await anext(receiver.notices())).task_id == 1
+
+    @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, bytes])
+    async def test_may_begin_with_a_byte_order_mark(self, pack: Callable[[bytes], bytes]) -> None:
+        encoding = "deflate" if pack is zlib.compress else "gzip"
+        packed = pack(b"\xef\xbb\xbf" + body(1))
+        assert (await self.answer(WebhookReceiver(SECRET), packed, encoding)).status == 200
+
+    @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, raw_deflate])
+    @pytest.mark.parametrize(("size", "status"), [(1000, 200), (1001, 413), (10_000_000, 413)])
+    async def test_count_by_what_they_unpack_to(self, pack: Callable[[bytes], bytes], size: int, status: int) -> None:
+        receiver = WebhookReceiver(SECRET, max_body=1000)
+        encoding = "gzip" if pack is gzip.compress else "deflate"
+        packed = pack(sized(size))
+        if len(packed) > 1000:
+            receiver.max_body = 20_000
+        assert len(sized(size)) == size
+        assert (await self.answer(receiver, packed, encoding)).status == status
+
+    async def test_count_by_what_is_posted_too(self) -> None:
+        noise = random.Random(1).randbytes(2000)
+        packed = gzip.compress(noise)
+        assert (await self.answer(WebhookReceiver(SECRET, max_body=2000), packed, "gzip")).status == 413
+
+    @pytest.mark.parametrize(
+        ("packed", "encoding", "status"),
+        [
+            (gzip.compress(body(1))[:-1], "gzip", 400),
+            (gzip.compress(body(1)) + b"more", "gzip", 400),
+            (gzip.compress(body(1)) * 2, "gzip", 400),
+            (zlib.compress(body(1)), "gzip", 400),
+            (b"\xabnothing", "deflate", 400),
+            (b"", "gzip", 400),
+            (gzip.compress(gzip.compress(body(1))), "gzip", 400),
+            (gzip.compress(body(1)), None, 400),
+            (gzip.compress(body(1)), "br", 415),
+            (gzip.compress(body(1)), "gzip, gzip", 415),
+        ],
+    )
+    async def test_that_cannot_be_read_are_refused(self, packed: bytes, encoding: str | None, status: int) -> None:
+        answer = await self.answer(WebhookReceiver(SECRET), packed, encoding)
+        assert answer.status == status
+        assert answer.headers.get("Accept-Encoding") == ("gzip, deflate" if status == 415 else None)
+
+
+class TestAFullQueue:
+    async def test_is_told_once_with_a_count_and_again_when_it_is_full_again(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        receiver = WebhookReceiver(SECRET, queue_size=4)
+        notices = receiver.notices()
+        for refused in (3, 5):
+            assert [await post(receiver, body(number + 1)) for number in range(4 + refused)].count(503) == refused
+            for _ in range(4):
+                await anext(notices)
+            assert await post(receiver, body(9)) == 200
+            await anext(notices)
+        assert caplog.messages == [
+            "The webhook queue is full (4 wait): answering 503 until there is room",
+            "3 webhooks were refused while there was no room",
+            "The webhook queue is full (4 wait): answering 503 until there is room",
+            "5 webhooks were refused while there was no room",
+        ]
+
+    async def test_is_one_episode_until_half_of_it_is_free(self, caplog: pytest.LogCaptureFixture) -> None:
+        receiver = WebhookReceiver(SECRET, queue_size=4)
+        notices = receiver.notices()
+        for _ in range(10):
+            while await post(receiver, body(1)) == 200:
+                pass
+            await anext(notices)
+        assert caplog.messages == ["The webhook queue is full (4 wait): answering 503 until there is room"]
+        await receiver.close(timeout=0)
+        assert caplog.messages[1:] == [
+            "10 webhooks were refused while there was no room",
+            "Closed with 3 notices unhandled",
+        ]
+
+    async def test_counters_are_public(self) -> None:
+        async def fail(_: WebhookBatch) -> None:
+            raise ValueError
+
+        gate = Gate()
+        async with WebhookReceiver(SECRET, gate, queue_size=2) as receiver:
+            await post(receiver, body(1))
+            await gate.entered.acquire()
+            for number in (2, 3, 4):
+                await post(receiver, body(number))
+            assert receiver.stats == ReceiverStats(accepted=3, refused=1, failed=0, waiting=2, unhandled=0)
+            gate.open.set()
+        assert receiver.stats == ReceiverStats(accepted=3, refused=1, failed=0, waiting=0, unhandled=0)
+        async with WebhookReceiver(SECRET, fail) as receiver:
+            await post(receiver, body(1))
+            await post(receiver, b"nonsense")
+        await post(receiver, body(2))
+        assert receiver.stats == ReceiverStats(accepted=1, refused=1, failed=1, waiting=0, unhandled=0)
 
 
 class TestWorkers:
@@ -241,9 +397,15 @@ class TestClosing:
         await receiver.close(timeout=0)
         assert (gate.cancelled, gate.done) == (1, [])
         assert caplog.messages == ["Closed with 3 batches unhandled"]
+        assert receiver.stats.unhandled == 3
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    async def test_cancelling_the_closing_leaves_no_worker_behind(self) -> None:
+    async def test_idle_workers_leave_nothing_unhandled(self, caplog: pytest.LogCaptureFixture) -> None:
+        async with WebhookReceiver(SECRET, Gate(), workers=3, drain_timeout=0):
+            await asyncio.sleep(0)
+        assert caplog.messages == []
+
+    async def test_cancelling_the_closing_leaves_no_worker_behind(self, caplog: pytest.LogCaptureFixture) -> None:
         gate = Gate()
         receiver = WebhookReceiver(SECRET, gate)
         await post(receiver, body(1))
@@ -253,6 +415,7 @@ class TestClosing:
         with pytest.raises(asyncio.CancelledError):
             await closing
         assert gate.cancelled == 1
+        assert caplog.messages == ["Closed with 1 batches unhandled"]
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     async def test_it_can_be_done_again_and_before_anything_came(self) -> None:
@@ -351,7 +514,22 @@ class TestNotices:
         async with asyncio.timeout(5):
             assert (await readers[2]).task_id == 1
 
-    async def test_closing_waits_for_a_reader_at_work_only_so_long(self) -> None:
+    async def test_what_nobody_reads_is_counted(self, caplog: pytest.LogCaptureFixture) -> None:
+        receiver = WebhookReceiver(SECRET)
+        await post(receiver, body(1, 2))
+        await post(receiver, b"{}")
+        await post(receiver, body(3, 4))
+        notices = receiver.notices()
+        assert (await anext(notices)).task_id == 1
+        await notices.aclose()
+        await receiver.close()
+        assert caplog.messages == ["Closed with 3 notices unhandled"]
+        assert receiver.stats == ReceiverStats(accepted=3, refused=0, failed=0, waiting=3, unhandled=3)
+        assert ids([notice async for notice in receiver.notices()]) == [2, 3, 4]
+        await receiver.close()
+        assert receiver.stats == ReceiverStats(accepted=3, refused=0, failed=0, waiting=0, unhandled=0)
+
+    async def test_closing_waits_for_a_reader_at_work_only_so_long(self, caplog: pytest.LogCaptureFixture) -> None:
         receiver = WebhookReceiver(SECRET)
         at_work, stuck = asyncio.Event(), asyncio.Event()
 
@@ -368,6 +546,7 @@ class TestNotices:
         await at_work.wait()
         await receiver.close(timeout=0)
         assert not reader.done()
+        assert caplog.messages == ["Closed with 2 notices unhandled"]
         stuck.set()
         assert await reader == [1, 2]
 

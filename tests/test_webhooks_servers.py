@@ -1,10 +1,12 @@
 """The receiver behind aiohttp.web and behind ASGI, over sockets."""
 
 import asyncio
+import gzip
 import json
 import socket
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -12,8 +14,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from lofty_async import LoftyClient
 from lofty_async.errors import InvalidRequestError
-from lofty_async.webhooks import WebhookBatch, WebhookReceiver
+from lofty_async.sandbox import Sandbox
+from lofty_async.webhooks import WebhookBatch, WebhookReceiver, follow_tasks
 
 SECRET = "a-token-nobody-guesses"
 PATH = f"/lofty/{SECRET}"
@@ -110,6 +114,74 @@ class TestAiohttp:
         assert [notice.task_id async for notice in receiver.notices()] == [1]
         assert "Error" not in caplog.text
 
+    @pytest.mark.parametrize("unpacks", [True, False])
+    async def test_a_packed_body_is_read_whoever_unpacks_it(self, unpacks: bool) -> None:
+        receiver = WebhookReceiver(SECRET)
+        app = web.Application()
+        receiver.mount(app)
+        server = TestServer(app)
+        await server.start_server(auto_decompress=unpacks)
+        async with TestClient(server) as client:
+            for encoding, packed in [("gzip", gzip.compress(BODY)), ("deflate", zlib.compress(BODY))]:
+                response = await client.post(PATH, data=packed, headers={"Content-Encoding": encoding})
+                assert response.status == 200
+        assert receiver.stats.accepted == 2
+
+    async def test_a_sender_that_stands_still_is_left(self) -> None:
+        receiver = WebhookReceiver(SECRET, read_timeout=0.05)
+        async with await self.serve(receiver) as client:
+            reader, writer = await asyncio.open_connection(client.host, client.port)
+            writer.write(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nsome".encode())
+            async with asyncio.timeout(5):
+                assert await reader.readline() == b"HTTP/1.1 408 Request Timeout\r\n"
+            writer.close()
+            await writer.wait_closed()
+
+    async def test_shutting_down_works_off_what_a_follower_was_given(self, caplog: pytest.LogCaptureFixture) -> None:
+        async with following(50) as (sandbox, lofty, numbers):
+            receiver, changed = WebhookReceiver(SECRET), Changed()
+
+            async def follow(_: web.Application) -> AsyncIterator[None]:
+                task = asyncio.create_task(changed.follow(receiver, lofty))
+                yield
+                task.cancel()
+                await asyncio.wait([task])
+
+            app = web.Application()
+            app.cleanup_ctx.append(follow)
+            receiver.mount(app)
+            async with TestClient(TestServer(app)) as client:
+                for number in numbers:
+                    assert (await client.post(PATH, data=about(number))).status == 200
+            assert sandbox.requests
+        assert sorted(changed.ids) == sorted(numbers)
+        assert caplog.messages == []
+
+
+def about(task_id: int) -> bytes:
+    return json.dumps({"listId": 10, "updatedTask": [{"taskId": task_id}]}).encode()
+
+
+class Changed:
+    """The ids of the tasks that a follower was told of."""
+
+    def __init__(self) -> None:
+        self.ids: list[int | None] = []
+
+    async def follow(self, receiver: WebhookReceiver, lofty: LoftyClient) -> None:
+        async for change in follow_tasks(receiver.notices(), lofty, within=0.1):
+            assert change.error is None
+            self.ids.append(change.task_id)
+
+
+@asynccontextmanager
+async def following(tasks: int) -> AsyncIterator[tuple[Sandbox, LoftyClient, list[int]]]:
+    async with (
+        Sandbox(1, tasks, appointments_per_lead=0) as sandbox,
+        LoftyClient(sandbox.auth, base_url=sandbox.url, max_wait=0) as lofty,
+    ):
+        yield sandbox, lofty, list(sandbox.state.entries)
+
 
 class AsgiCaller:
     """The other side of an ASGI application: messages to give it, messages it sent."""
@@ -133,9 +205,11 @@ class AsgiCaller:
         method: str = "POST",
         path: str = PATH,
         length: bytes | None = None,
+        encoding: bytes | None = None,
     ) -> dict[str, Any] | None:
         headers = [(b"content-type", b"application/json")]
         headers += [] if length is None else [(b"Content-Length", length)]
+        headers += [] if encoding is None else [(b"Content-Encoding", encoding)]
         scope = {"type": "http", "method": method, "path": path, "headers": headers}
         await receiver.asgi_app(scope, self.receive, self.send)
         if self.sent.empty():
@@ -170,6 +244,25 @@ class TestAsgi:
         answer = await caller.request(WebhookReceiver(SECRET, max_body=10), length=b"11")
         assert answer == {"status": 413, b"content-length": b"0"}
         assert caller.inbox.qsize() == 1, "the body was read"
+
+    @pytest.mark.parametrize(
+        ("path", "packed", "encoding", "status"),
+        [
+            (PATH, gzip.compress(BODY), b"gzip", 200),
+            (PATH, zlib.compress(BODY), b"deflate", 200),
+            (PATH, gzip.compress(bytes(100_000)), b"gzip", 413),
+            (PATH, gzip.compress(BODY), b"br", 415),
+            ("/lofty/wrong", gzip.compress(bytes(100_000)), b"gzip", 404),
+        ],
+    )
+    async def test_a_packed_body_counts_by_its_full_size(
+        self, path: str, packed: bytes, encoding: bytes, status: int
+    ) -> None:
+        caller = AsgiCaller(part(packed))
+        answer = await caller.request(WebhookReceiver(SECRET, max_body=1000), path=path, encoding=encoding)
+        assert answer is not None
+        assert answer["status"] == status
+        assert caller.inbox.qsize() == (status == 404), "the body was read without the secret"
 
     async def test_an_endless_body_is_left(self) -> None:
         caller = AsgiCaller(*[part(b"x" * 10, more=True)] * 3)
@@ -255,3 +348,26 @@ async def test_uvicorn_serves_it() -> None:
         server.should_exit = True
         await serving
     assert [notice.task_id async for notice in receiver.notices()] == [1]
+
+
+async def test_uvicorn_s_shutdown_works_off_what_a_follower_was_given(caplog: pytest.LogCaptureFixture) -> None:
+    uvicorn = pytest.importorskip("uvicorn")
+    receiver, changed = WebhookReceiver(SECRET), Changed()
+    server = uvicorn.Server(
+        uvicorn.Config(receiver.asgi_app, lifespan="on", access_log=False, log_config=None, ws="none")
+    )
+    async with following(10) as (_, lofty, numbers):
+        task = asyncio.create_task(changed.follow(receiver, lofty))
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            serving = asyncio.create_task(server.serve(sockets=[listening]))
+            async with aiohttp.ClientSession() as session:
+                for number in numbers:
+                    url = f"http://127.0.0.1:{listening.getsockname()[1]}{PATH}"
+                    async with session.post(url, data=about(number)) as response:
+                        assert response.status == 200
+            server.should_exit = True
+            await serving
+        task.cancel()
+        await asyncio.wait([task])
+    assert sorted(changed.ids) == sorted(numbers)
+    assert [record for record in caplog.records if record.name.startswith("lofty_async")] == []

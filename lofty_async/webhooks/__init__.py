@@ -9,12 +9,13 @@ if TYPE_CHECKING:
     from .follow import TaskChange, follow_tasks
     from .intake import Answer
     from .parse import NoticeKind, WebhookBatch, WebhookNotice, parse_webhook
-    from .receiver import WebhookReceiver
+    from .receiver import ReceiverStats, WebhookReceiver
 
     __all__ = [
         "Answer",
         "AsgiApp",
         "NoticeKind",
+        "ReceiverStats",
         "TaskChange",
         "WebhookBatch",
         "WebhookNotice",
@@ -30,6 +31,6 @@ else:
             ".follow": ("TaskChange", "follow_tasks"),
             ".intake": ("Answer",),
             ".parse": ("NoticeKind", "WebhookBatch", "WebhookNotice", "parse_webhook"),
-            ".receiver": ("WebhookReceiver",),
+            ".receiver": ("ReceiverStats", "WebhookReceiver"),
         },
     )

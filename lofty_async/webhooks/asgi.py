@@ -45,8 +45,13 @@ class AsgiApp:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(_chunks(receive)) as chunks:
             try:
-                length = _content_length(scope["headers"])
-                answer = await self.receiver.answer(scope["method"], scope["path"], length, chunks)
+                answer = await self.receiver.answer(
+                    scope["method"],
+                    scope["path"],
+                    _header(scope["headers"], b"content-length"),
+                    chunks,
+                    content_encoding=_header(scope["headers"], b"content-encoding"),
+                )
             except _DisconnectedError:
                 return
         await _send_answer(answer, send)
@@ -69,8 +74,8 @@ async def _chunks(receive: Receive) -> AsyncGenerator[bytes, None]:
         more = message.get("more_body", False)
 
 
-def _content_length(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    values = (value.decode("latin-1") for name, value in headers if name.lower() == b"content-length")
+def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str | None:
+    values = (value.decode("latin-1") for name, value in headers if name.lower() == wanted)
     return next(values, None)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from attrs import define, field, frozen
 
@@ -11,8 +11,9 @@ from lofty_async.complaints import RecordKind, is_gone
 from lofty_async.errors import DecodeError, InvalidRequestError, LoftyError
 from lofty_async.models.task import Task
 
-from .merging import NoticeMerger, Reading
+from .merging import NoticeMerger, Reading, subject_of
 from .parse import NoticeKind, WebhookNotice
+from .readers import Reader, latest_delivery
 
 Clock = Callable[[], float]
 Sleep = Callable[[float], Awaitable[object]]
@@ -49,6 +50,15 @@ class TaskClient(Protocol):
         ...
 
 
+@runtime_checkable
+class HasOptions(Protocol):
+    """A client that makes copies of itself with other options."""
+
+    def with_options(self, *, lane: str, max_wait: None) -> TaskClient:
+        """A copy whose calls travel in that lane and wait as long as they have to."""
+        ...
+
+
 @frozen(kw_only=True)
 class TaskChange:
     """A task as it was read after a notice, or why there is none.
@@ -79,8 +89,12 @@ def follow_tasks(
     A record is read when no notice for it came for `within` seconds, after five times that at the latest:
     repeats share one read, and the read does not overtake the write. An answer that contradicts the notice
     (not found, though not deleted; or the reverse) is asked for once more, after another `within`. Reads go
-    one at a time. Notices of other kinds without a task id are passed over. The iteration ends when the
-    notices have ended and all is read; leaving it early gives up what waits to be read.
+    one at a time, in the bulk lane and without a bound of waiting, whatever the client's `max_wait`. Notices of
+    other kinds without a task id are passed over.
+
+    The iteration ends when the notices have ended and all is read. A receiver that is closed waits for that, so
+    its `drain_timeout` should be well above `within`; it should be closed before the client is. What leaving the
+    iteration early leaves unread goes back to the receiver: its next `notices()` begins with it.
 
     Args:
         notices: `receiver.notices()`, or any other source.
@@ -94,7 +108,8 @@ def follow_tasks(
     """
     if not within >= 0:
         raise InvalidRequestError(f"within must be 0 or more seconds, not {within}", argument="within")
-    return _Follower(notices, client.tasks, NoticeMerger(within), clock, sleep).changes()
+    background = client.with_options(lane="bulk", max_wait=None) if isinstance(client, HasOptions) else client
+    return _Follower(notices, background.tasks, NoticeMerger(within), clock, sleep).changes()
 
 
 @define(eq=False)
@@ -106,27 +121,49 @@ class _Follower:
     sleep: Sleep
     _news: asyncio.Event = field(init=False, factory=asyncio.Event)
     _room: asyncio.Event = field(init=False, factory=asyncio.Event)
+    _reader: Reader = field(init=False, factory=Reader)
 
     async def changes(self) -> AsyncGenerator[TaskChange, None]:
         # Notices are merged while a read is under way, so they are taken in by a task of their own.
         intake = asyncio.create_task(self._take_in())
+        reading: Reading | None = None
         try:
             while (reading := await self._next_reading(intake)) is not None:
-                for change in await self._read(reading):
+                changes = await self._read(reading)
+                for number, change in enumerate(changes, 1):
+                    reading.is_taken = number == len(changes)
+                    self._reader.task = asyncio.current_task()
                     yield change
+                reading.settle()
             await intake
         finally:
             intake.cancel()
+            for waiting in self.merger.pop_all():
+                waiting.give_back()
+            if reading is not None:
+                reading.leave()
             await asyncio.gather(intake, return_exceptions=True)
 
     async def _take_in(self) -> None:
+        latest_delivery()  # one that this task has inherited
         try:
             async for notice in self.notices:
+                self._take(notice)
                 await self._wait_for_room()
-                self.merger.add(notice, self.clock())
-                self._news.set()
         finally:
             self._news.set()
+            if isinstance(self.notices, AsyncGenerator):
+                await self.notices.aclose()
+
+    def _take(self, notice: WebhookNotice) -> None:
+        delivery = latest_delivery()
+        if subject_of(notice) is None:
+            return
+        if delivery is not None:
+            # Not handled when the next notice is asked for, but when what it is about was read.
+            delivery.hold(self._reader)
+        self.merger.add(notice, self.clock(), delivery)
+        self._news.set()
 
     async def _wait_for_room(self) -> None:
         while len(self.merger) >= MOST_WAITING:

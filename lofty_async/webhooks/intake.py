@@ -1,12 +1,19 @@
 """What a posted webhook is answered: the same rules for every server that can carry them."""
 
 import hmac
+import zlib
 from collections.abc import AsyncIterable, Mapping
 from http import HTTPStatus
 
 from attrs import field, frozen
 
 RETRY_AFTER_SECONDS = 30
+
+_WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}
+_RAW_DEFLATE = -zlib.MAX_WBITS
+_ZLIB_METHOD = 8  # the low half of the first byte that zlib writes before its data
+_STARTS = (b"", b"{", b" ", b"\t", b"\n", b"\xef")
+"""First bytes of JSON objects, the last one of a byte order mark: no object that zlib packed begins with one."""
 
 
 @frozen
@@ -21,7 +28,9 @@ ACCEPTED = Answer(HTTPStatus.OK)
 UNREADABLE = Answer(HTTPStatus.BAD_REQUEST)
 UNKNOWN_PATH = Answer(HTTPStatus.NOT_FOUND)
 NOT_A_POST = Answer(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "POST"})
+TOO_SLOW = Answer(HTTPStatus.REQUEST_TIMEOUT)
 TOO_LARGE = Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+UNKNOWN_ENCODING = Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, {"Accept-Encoding": "gzip, deflate"})
 FULL = Answer(HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
@@ -49,3 +58,24 @@ async def read_at_most(limit: int, chunks: AsyncIterable[bytes]) -> bytes | None
         if len(body) > limit:
             return None
     return bytes(body)
+
+
+def unpacked(body: bytes, content_encoding: str | None, limit: int) -> bytes | Answer:
+    """The body without its encoding, or what to answer: never more than `limit` bytes are unpacked.
+
+    Some servers unpack a body and leave the header, so a body that already reads as JSON is taken as it is.
+    """
+    encoding = (content_encoding or "").strip().lower()
+    if encoding in ("", "identity") or body[:1] in _STARTS:
+        return body
+    if encoding not in _WINDOW_BITS:
+        return UNKNOWN_ENCODING
+    is_raw = encoding == "deflate" and body[0] & 0x0F != _ZLIB_METHOD
+    stream = zlib.decompressobj(_RAW_DEFLATE if is_raw else _WINDOW_BITS[encoding])
+    try:
+        plain = stream.decompress(body, limit + 1)
+    except zlib.error:
+        return UNREADABLE
+    if len(plain) > limit:
+        return TOO_LARGE
+    return plain if stream.eof and not stream.unused_data else UNREADABLE

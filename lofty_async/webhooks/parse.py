@@ -12,6 +12,7 @@ from lofty_async.errors import DecodeError, cut
 from lofty_async.models.enums import OpenStrEnum, WebhookEvent
 from lofty_async.times import parse_time
 
+_SHOWN_BYTES = 1000  # more than what is shown of a body, at 4 bytes a character
 _LARGEST_ID = 2**63 - 1
 _NUMERIC_ID = re.compile(r"[0-9]{1,19}")
 _COMPOSITE_ID = re.compile(r"([0-9]{1,19})-(task|appointment)", re.IGNORECASE)
@@ -100,7 +101,9 @@ def _joined(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _both(before: Any, after: Any) -> Any:
     if not _is_list(before):
         return after
-    return [*before, *after] if _is_list(after) else before
+    if _is_list(after):
+        before += after  # in place: a body may repeat a key a hundred thousand times
+    return before
 
 
 def _is_list(value: object) -> TypeGuard[list[Any]]:
@@ -112,8 +115,8 @@ def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
 
 
 def _shown(body: bytes | str) -> str:
-    # The decoder takes UTF-16 and UTF-32 too; for showing, a few replaced characters do.
-    return cut(body if isinstance(body, str) else body.decode("utf-8", "replace"))
+    # Cut before it is decoded. The decoder takes UTF-16 and UTF-32 too; for showing, a few replaced characters do.
+    return cut(body if isinstance(body, str) else body[:_SHOWN_BYTES].decode("utf-8", "replace"))
 
 
 def _records(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -1,19 +1,69 @@
+"""Iterations over the notices, and who has which of them in hand."""
+
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator
+from contextlib import suppress
+from contextvars import ContextVar
 
 from attrs import define, field
 
 from .backlog import Backlog
 from .parse import WebhookNotice
 
+logger = logging.getLogger(__name__)
+
 
 @define(eq=False)
 class Reader:
-    """One iteration over the notices: the task that drives it, and whether it is over."""
+    """One that handles notices: the task that drove it last, and what it has in hand."""
 
     task: asyncio.Task[object] | None = None
-    ended: asyncio.Event = field(factory=asyncio.Event)
+    in_hand: "set[Delivery]" = field(factory=set["Delivery"])
+
+
+@define(eq=False)
+class OpenBatch:
+    """How many notices of a batch that was taken still wait: unread, or held."""
+
+    waiting: int
+
+
+@define(eq=False)
+class Delivery:
+    """A notice on its way from the backlog to the one that handles it.
+
+    It is handled once the iteration that yielded it is asked for the next one. A reader that looks ahead holds it
+    instead, and settles it.
+    """
+
+    notice: WebhookNotice
+    batch: OpenBatch
+    readers: "Readers"
+    reader: Reader | None = field(init=False, default=None)
+
+    def hold(self, reader: Reader) -> None:
+        self.readers.hold(self, reader)
+
+    def settle(self) -> None:
+        """The notice is handled, or a later one stands for it."""
+        self.readers.settle(self)
+
+    def give_back(self) -> None:
+        """The notice is the next to be read."""
+        self.readers.give_back(self)
+
+
+# Found by context, not in the iteration: a wrapper, such as a filter, hides the iteration and shares its context.
+_latest: ContextVar[Delivery | None] = ContextVar("latest_delivery", default=None)
+
+
+def latest_delivery() -> Delivery | None:
+    """What the running task has received last, once."""
+    delivery = _latest.get()
+    _latest.set(None)
+    return delivery
 
 
 @define(eq=False)
@@ -21,42 +71,98 @@ class Readers:
     """Iterations that share the notices of the backlog: each notice goes to one of them."""
 
     backlog: Backlog
-    # The rest of the batch taken last, for whichever reader is next.
-    _unread: deque[WebhookNotice] = field(init=False, factory=deque[WebhookNotice])
-    _active: list[Reader] = field(init=False, factory=list[Reader])
-    # One waits for the backlog, the others for their turn: nobody waits there while notices lie here unread.
-    _turn: asyncio.Lock = field(init=False, factory=asyncio.Lock)
+    failed: int = field(init=False, default=0)  # never: what a reader raises is its own
+    unhandled: int = field(init=False, default=0)
+    # The rest of the batch taken last and what was given back, for whichever reader is next.
+    _unread: deque[Delivery] = field(init=False, factory=deque[Delivery])
+    _active: set[Reader] = field(init=False, factory=set[Reader])
+    _holding: set[Reader] = field(init=False, factory=set[Reader])
+    _progress: asyncio.Event = field(init=False, factory=asyncio.Event)
 
     def start(self) -> None:
         """Nothing to start: the readers come by themselves."""
 
     async def notices(self) -> AsyncGenerator[WebhookNotice, None]:
         reader = Reader()
-        self._active.append(reader)
+        self._active.add(reader)
         try:
-            while (notice := await self._next(reader)) is not None:
-                yield notice
+            while (delivery := await self._next(reader)) is not None:
+                _latest.set(delivery)
+                yield delivery.notice
         finally:
-            self._active.remove(reader)
-            reader.ended.set()
+            self._active.discard(reader)
+            self._progress.set()
 
     async def finish(self, seconds: float) -> None:
-        """Waits up to `seconds` for the readers to come to the end; what they leave can still be read."""
-        # The task that closes cannot read on before this returns.
-        readers = [reader for reader in self._active if reader.task is not asyncio.current_task()]
-        try:
-            async with asyncio.timeout(seconds):
-                for reader in readers:
-                    await reader.ended.wait()
-        except TimeoutError:
-            return
+        """Waits up to `seconds` for the readers to come to the end, and warns of the notices that are left.
 
-    async def _next(self, reader: Reader) -> WebhookNotice | None:
+        They can still be read.
+        """
+        # The task that closes cannot read on before this returns.
+        closing = asyncio.current_task()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    while any(reader.task is not closing for reader in self._at_work()):
+                        self._progress.clear()
+                        await self._progress.wait()
+        finally:
+            self.unhandled = self._count_unhandled(closing)
+            if self.unhandled:
+                logger.warning("Closed with %d notices unhandled", self.unhandled)
+
+    def hold(self, delivery: Delivery, reader: Reader) -> None:
+        if delivery.reader is not None:
+            delivery.reader.in_hand.discard(delivery)
+        delivery.reader = reader
+        reader.in_hand.add(delivery)
+        self._holding.add(reader)
+        self._count(delivery.batch, 1)
+
+    def settle(self, delivery: Delivery) -> None:
+        self._count(delivery.batch, -1)
+        self._take_from_hand(delivery)
+
+    def give_back(self, delivery: Delivery) -> None:
+        self._unread.appendleft(delivery)
+        self._take_from_hand(delivery)
+        self.backlog.wake()
+
+    def _take_from_hand(self, delivery: Delivery) -> None:
+        reader, delivery.reader = delivery.reader, None
+        if reader is not None:
+            reader.in_hand.discard(delivery)
+            if not reader.in_hand:
+                self._holding.discard(reader)
+                self._progress.set()
+
+    def _count_unhandled(self, closing: asyncio.Task[object] | None) -> int:
+        # The task that closes has done with one, or does so when this has returned.
+        in_hand = sum(max(0, len(reader.in_hand) - (reader.task is closing)) for reader in self._at_work())
+        return self.backlog.notices + len(self._unread) + in_hand
+
+    def _at_work(self) -> set[Reader]:
+        return self._active | self._holding
+
+    def _count(self, batch: OpenBatch, change: int) -> None:
+        waited = batch.waiting > 0
+        batch.waiting += change
+        self.backlog.held += (batch.waiting > 0) - waited
+
+    async def _next(self, reader: Reader) -> Delivery | None:
         reader.task = asyncio.current_task()
-        async with self._turn:
-            while not self._unread:
-                batch = await self.backlog.take()
-                if batch is None:
-                    return None
-                self._unread.extend(batch.notices)
-            return self._unread.popleft()
+        reader.in_hand.clear()
+        while not self._unread:
+            if (taken := self.backlog.pop()) is not None:
+                batch = OpenBatch(0)
+                self._count(batch, len(taken.notices))
+                self._unread.extend(Delivery(notice, batch, self) for notice in taken.notices)
+            elif self.backlog.is_closed:
+                return None
+            else:
+                await self.backlog.wait()
+        delivery = self._unread.popleft()
+        self._count(delivery.batch, -1)
+        delivery.reader = reader
+        reader.in_hand.add(delivery)
+        return delivery

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from aiohttp.hdrs import CONTENT_LENGTH, METH_ANY
+from aiohttp.hdrs import CONTENT_ENCODING, CONTENT_LENGTH, METH_ANY
 from aiohttp.http_exceptions import HttpProcessingError
 
 from .intake import UNREADABLE
@@ -19,8 +19,9 @@ def handler_for(receiver: "WebhookReceiver") -> Handler:
     async def receive(request: web.Request) -> web.StreamResponse:
         # Read by chunks: `request.read()` has a limit of its own, and reads all of it first.
         length, chunks = request.headers.get(CONTENT_LENGTH), request.content.iter_any()
+        encoding = request.headers.get(CONTENT_ENCODING)
         try:
-            answer = await receiver.answer(request.method, request.path, length, chunks)
+            answer = await receiver.answer(request.method, request.path, length, chunks, content_encoding=encoding)
         except (ConnectionError, web.RequestPayloadError, HttpProcessingError):
             # Cut off in the middle, or not in the encoding that the head promised.
             answer = UNREADABLE

@@ -22,6 +22,11 @@ class Workers:
     backlog: Backlog
     on_batch: OnBatch
     count: int
+    failed: int = field(init=False, default=0)
+    unhandled: int = field(init=False, default=0)
+    _at_work: dict[asyncio.Task[object] | None, WebhookBatch] = field(
+        init=False, factory=dict[asyncio.Task[object] | None, WebhookBatch]
+    )
     _tasks: list[asyncio.Task[None]] = field(init=False, factory=list[asyncio.Task[None]])
 
     def start(self) -> None:
@@ -35,18 +40,28 @@ class Workers:
         if not tasks:
             return
         try:
-            _, unfinished = await asyncio.wait(tasks, timeout=seconds)
-            if unfinished:
-                logger.warning("Closed with %d batches unhandled", len(unfinished) + len(self.backlog))
+            await asyncio.wait(tasks, timeout=seconds)
         finally:
+            self._count_unhandled(tasks)
             for task in tasks:
                 task.cancel()
             # Bounded, since an `on_batch` can refuse to be cancelled.
             await asyncio.wait(tasks, timeout=CANCELLATION_SECONDS)
 
+    def _count_unhandled(self, tasks: list[asyncio.Task[None]]) -> None:
+        at_work = [self._at_work[task] for task in tasks if task in self._at_work]
+        self.unhandled = self.backlog.notices + sum(len(batch.notices) for batch in at_work)
+        if batches := len(self.backlog) + len(at_work):
+            logger.warning("Closed with %d batches unhandled", batches)
+
     async def _work(self) -> None:
         while (batch := await self.backlog.take()) is not None:
-            await self._hand_over(batch)
+            worker = asyncio.current_task()
+            self._at_work[worker] = batch
+            try:
+                await self._hand_over(batch)
+            finally:
+                del self._at_work[worker]
 
     async def _hand_over(self, batch: WebhookBatch) -> None:
         try:
@@ -56,9 +71,13 @@ class Workers:
             if worker is not None and worker.cancelling():
                 raise
             # Something inside `on_batch` was cancelled, not this worker.
-            _log_failure(error, batch)
+            self._has_failed(error, batch)
         except Exception as error:  # noqa: BLE001 - the caller's code; the next batch must not suffer for it
-            _log_failure(error, batch)
+            self._has_failed(error, batch)
+
+    def _has_failed(self, error: BaseException, batch: WebhookBatch) -> None:
+        self.failed += 1
+        _log_failure(error, batch)
 
 
 def _log_failure(error: BaseException, batch: WebhookBatch) -> None:
