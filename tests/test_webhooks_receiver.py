@@ -6,7 +6,7 @@ import json
 import logging
 import random
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any
@@ -163,7 +163,7 @@ class TestRefusals:
     async def test_a_body_that_does_not_end_in_time_is_left(self) -> None:
         left = asyncio.Event()
 
-        async def endless() -> AsyncIterator[bytes]:
+        async def endless() -> AsyncGenerator[bytes, None]:
             try:
                 while True:
                     yield b" "
@@ -252,6 +252,18 @@ class TestPackedBodies:
             (gzip.compress(body(1)), "br", 415),
             (gzip.compress(body(1)), "gzip, gzip", 415),
         ],
+        ids=[
+            "cut short",
+            "more behind it",
+            "two members",
+            "zlib as gzip",
+            "no deflate",
+            "empty",
+            "packed twice",
+            "undeclared",
+            "another encoding",
+            "two encodings",
+        ],
     )
     async def test_that_cannot_be_read_are_refused(self, packed: bytes, encoding: str | None, status: int) -> None:
         answer = await self.answer(WebhookReceiver(SECRET), packed, encoding)
@@ -266,7 +278,8 @@ class TestAFullQueue:
         receiver = WebhookReceiver(SECRET, queue_size=4)
         notices = receiver.notices()
         for refused in (3, 5):
-            assert [await post(receiver, body(number + 1)) for number in range(4 + refused)].count(503) == refused
+            answers = [await post(receiver, body(number + 1)) for number in range(4 + refused)]
+            assert answers.count(HTTPStatus.SERVICE_UNAVAILABLE) == refused
             for _ in range(4):
                 await anext(notices)
             assert await post(receiver, body(9)) == 200

@@ -5,7 +5,7 @@ import gzip
 import json
 import socket
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -154,7 +154,7 @@ class TestAiohttp:
                 for number in numbers:
                     assert (await client.post(PATH, data=about(number))).status == 200
             assert sandbox.requests
-        assert sorted(changed.ids) == sorted(numbers)
+        assert sorted(changed.ids, key=str) == sorted(numbers, key=str)
         assert caplog.messages == []
 
 
@@ -175,7 +175,7 @@ class Changed:
 
 
 @asynccontextmanager
-async def following(tasks: int) -> AsyncIterator[tuple[Sandbox, LoftyClient, list[int]]]:
+async def following(tasks: int) -> AsyncGenerator[tuple[Sandbox, LoftyClient, list[int]], None]:
     async with (
         Sandbox(1, tasks, appointments_per_lead=0) as sandbox,
         LoftyClient(sandbox.auth, base_url=sandbox.url, max_wait=0) as lofty,
@@ -254,6 +254,7 @@ class TestAsgi:
             (PATH, gzip.compress(BODY), b"br", 415),
             ("/lofty/wrong", gzip.compress(bytes(100_000)), b"gzip", 404),
         ],
+        ids=["gzip", "deflate", "too large", "another encoding", "without the secret"],
     )
     async def test_a_packed_body_counts_by_its_full_size(
         self, path: str, packed: bytes, encoding: bytes, status: int
@@ -369,5 +370,5 @@ async def test_uvicorn_s_shutdown_works_off_what_a_follower_was_given(caplog: py
             await serving
         task.cancel()
         await asyncio.wait([task])
-    assert sorted(changed.ids) == sorted(numbers)
+    assert sorted(changed.ids, key=str) == sorted(numbers, key=str)
     assert [record for record in caplog.records if record.name.startswith("lofty_async")] == []

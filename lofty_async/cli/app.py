@@ -15,8 +15,8 @@ def app() -> None:
     """Read the Lofty CRM's tasks and calendar, and keep a local copy of them.
 
     The credential comes from the environment, such as LOFTY_API_KEY or LOFTY_ACCESS_TOKEN, or else from the
-    command `login`; LOFTY_BASE_URL names another server. Exit codes: 0 done, 1 failed, 2 usage or credentials,
-    130 interrupted.
+    command `login`; LOFTY_BASE_URL names another server. A table that goes into a pipe is one line a record, its
+    cells separated by tabs. Exit codes: 0 done, 1 failed, 2 usage or credentials, 130 interrupted.
     """
 
 

@@ -75,8 +75,9 @@ def listen(*, port: int, host: str, secret: str | None, form: Form) -> None:
     """Print webhooks as they arrive, a line each, to try them out.
 
     Serves plain HTTP: Lofty posts to HTTPS addresses only, so a tunnel or a proxy has to stand in front. The path
-    to subscribe is said on stderr. With --json each line is one JSON object. SIGINT ends it once all that was
-    accepted is printed; the exit code is then 0.
+    to subscribe is said on stderr. With --json each line is one JSON object. SIGINT, SIGTERM and SIGHUP end it once
+    all that was accepted is printed; the exit code is then 0. What nobody has read after five seconds is counted on
+    stderr, and the exit code is 1. A second signal ends it at once.
     """
     from .listen import listen as serve  # noqa: PLC0415 - keeps `--help` fast
 

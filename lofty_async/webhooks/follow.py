@@ -3,13 +3,15 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from attrs import define, field, frozen
 
+from lofty_async.client import LoftyClient
 from lofty_async.complaints import RecordKind, is_gone
 from lofty_async.errors import DecodeError, InvalidRequestError, LoftyError
 from lofty_async.models.task import Task
+from lofty_async.ratelimit import Lane
 
 from .merging import NoticeMerger, Reading, subject_of
 from .parse import NoticeKind, WebhookNotice
@@ -50,15 +52,6 @@ class TaskClient(Protocol):
         ...
 
 
-@runtime_checkable
-class HasOptions(Protocol):
-    """A client that makes copies of itself with other options."""
-
-    def with_options(self, *, lane: str, max_wait: None) -> TaskClient:
-        """A copy whose calls travel in that lane and wait as long as they have to."""
-        ...
-
-
 @frozen(kw_only=True)
 class TaskChange:
     """A task as it was read after a notice, or why there is none.
@@ -78,7 +71,7 @@ class TaskChange:
 
 def follow_tasks(
     notices: AsyncIterable[WebhookNotice],
-    client: TaskClient,
+    client: LoftyClient | TaskClient,
     *,
     within: float = 2.0,
     clock: Clock = time.monotonic,
@@ -108,8 +101,12 @@ def follow_tasks(
     """
     if not within >= 0:
         raise InvalidRequestError(f"within must be 0 or more seconds, not {within}", argument="within")
-    background = client.with_options(lane="bulk", max_wait=None) if isinstance(client, HasOptions) else client
-    return _Follower(notices, background.tasks, NoticeMerger(within), clock, sleep).changes()
+    tasks: TaskCalls
+    if isinstance(client, LoftyClient):
+        tasks = client.with_options(lane=Lane.BULK, max_wait=None).tasks
+    else:
+        tasks = client.tasks
+    return _Follower(notices, tasks, NoticeMerger(within), clock, sleep).changes()
 
 
 @define(eq=False)
@@ -152,8 +149,8 @@ class _Follower:
                 await self._wait_for_room()
         finally:
             self._news.set()
-            if isinstance(self.notices, AsyncGenerator):
-                await self.notices.aclose()
+            if (aclose := getattr(self.notices, "aclose", None)) is not None:
+                await aclose()
 
     def _take(self, notice: WebhookNotice) -> None:
         delivery = latest_delivery()

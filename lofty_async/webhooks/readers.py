@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 @define(eq=False)
 class Reader:
-    """One that handles notices: the task that drove it last, and what it has in hand."""
+    """A consumer of notices: the task that drove it last, and the deliveries that it has not handled yet."""
 
     task: asyncio.Task[object] | None = None
     in_hand: "set[Delivery]" = field(factory=set["Delivery"])
@@ -25,17 +25,17 @@ class Reader:
 
 @define(eq=False)
 class OpenBatch:
-    """How many notices of a batch that was taken still wait: unread, or held."""
+    """The number of notices of one batch that are unread or held."""
 
     waiting: int
 
 
 @define(eq=False)
 class Delivery:
-    """A notice on its way from the backlog to the one that handles it.
+    """A notice on its way from the backlog to the consumer that handles it.
 
-    It is handled once the iteration that yielded it is asked for the next one. A reader that looks ahead holds it
-    instead, and settles it.
+    It is handled once the iteration that yielded it is asked for the next one. A reader that looks ahead calls
+    `hold` first, and later `settle` or `give_back`.
     """
 
     notice: WebhookNotice
@@ -55,12 +55,12 @@ class Delivery:
         self.readers.give_back(self)
 
 
-# Found by context, not in the iteration: a wrapper, such as a filter, hides the iteration and shares its context.
+# A context variable, since a wrapper such as a filter hides the iteration but runs in the same context.
 _latest: ContextVar[Delivery | None] = ContextVar("latest_delivery", default=None)
 
 
 def latest_delivery() -> Delivery | None:
-    """What the running task has received last, once."""
+    """Returns the delivery that the running task received last, and forgets it."""
     delivery = _latest.get()
     _latest.set(None)
     return delivery

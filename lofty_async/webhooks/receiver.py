@@ -147,7 +147,7 @@ class WebhookReceiver:
 
     @property
     def stats(self) -> ReceiverStats:
-        """What was accepted, refused and left so far."""
+        """Counts of webhooks and notices up to now."""
         return ReceiverStats(
             accepted=self._accepted,
             refused=self._refused,
