@@ -91,6 +91,46 @@ class TestAClosedStream:
     def test_takes_no_errors_either(self) -> None:
         assert shell("2>&-", "nonsense") == (2, "", "")
 
+    @pytest.mark.parametrize(
+        ("arguments", "code"),
+        [
+            (("sync", "--jsonl", "{folder}/tasks.jsonl", "--json"), 0),
+            (("sync", "--jsonl", "-"), 0),
+            (("sync", "--lead", "7", "--db", "{folder}/tasks.sqlite"), 1),
+            (("webhooks", "list"), 0),
+            (("login", "--client-id", "a", "--redirect-uri", "https://a.test/", "--no-browser"), 2),
+        ],
+    )
+    def test_changes_no_exit_code(self, arguments: tuple[str, ...], code: int, tmp_path: Path) -> None:
+        filled = [argument.format(folder=tmp_path) for argument in arguments]
+        assert shell("<&- >&- 2>&-", *filled) == (code, "", "")
+
+    def test_takes_no_progress_of_a_sync(self, tmp_path: Path) -> None:
+        code, out, err = shell("2>&-", "sync", "--db", str(tmp_path / "tasks.sqlite"))
+        assert (code, out.splitlines()[0].split(",")[0], err) == (0, "4 leads", "")
+
+    def test_gives_its_number_to_no_file(self, tmp_path: Path) -> None:
+        """What is written to standard error by its number must not end up in the copy."""
+        noisy = (
+            "import os; from lofty_async.cli import main; main.__globals__['open_closed_streams'](); os.write(2, b'x')"
+        )
+        place = tmp_path / "file"
+        probe = f"{noisy}; file = open({str(place)!r}, 'w'); os.write(2, b'x'); print(file.fileno() > 2)"
+        assert run("sh", "-c", '"$@" 2>&- <&-', "sh", sys.executable, "-c", probe) == (0, "True\n", "")
+        assert place.read_bytes() == b""
+
+    @pytest.mark.parametrize(
+        ("closed", "told", "command"),
+        [(">&-", "stderr", ("webhooks", "listen")), ("2>&-", "stdout", ("sandbox",))],
+    )
+    def test_ends_no_server(self, closed: str, told: str, command: tuple[str, ...]) -> None:
+        shell = ["/bin/sh", "-c", f'exec "$@" <&- {closed}', "sh", *COMMAND, *command, "--port", "0"]
+        serving = subprocess.Popen(shell, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert getattr(serving, told).readline()
+        serving.send_signal(signal.SIGTERM)
+        out, err = serving.communicate(timeout=30)
+        assert "Traceback" not in out + err
+
     def test_a_pipe_that_nobody_reads_ends_it_without_a_word(self) -> None:
         ours, theirs = os.pipe()
         os.close(ours)
