@@ -1,3 +1,5 @@
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from enum import Enum
 from typing import Any, cast
@@ -11,9 +13,11 @@ from lofty_async.mirror.columns import columns_of
 from lofty_async.models import AssignedRole, PermissionMode, Task, TaskType, WebhookEvent, WebhookSubscription
 
 TASKS = columns_of(Task)
+EAST = timezone(timedelta(hours=9, minutes=30))
+WEST = timezone(timedelta(hours=-8))
 IDS = st.integers(-(2**63), 2**63 - 1)
 OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-TIMES = st.datetimes(timezones=OFFSETS)
+TIMES = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=OFFSETS)  # noqa: DTZ001 - bounds have none
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 BY_TYPE = {int: IDS, bool: st.booleans(), datetime: TIMES, str: TEXTS}
 TASK_RECORDS = st.builds(
@@ -58,7 +62,12 @@ def test_a_column_has_the_type_of_its_field(name: str, sql_type: str) -> None:
         ("finished", None, None),
         ("type", TaskType.CALL, "Call"),
         ("type", TaskType("Handwritten Note"), "Handwritten Note"),
-        ("end_at", datetime(2026, 3, 1, 15, tzinfo=UTC), "2026-03-01T15:00:00+00:00"),
+        ("end_at", datetime(2026, 3, 1, 15, tzinfo=UTC), "2026-03-01 15:00:00"),
+        ("end_at", datetime(2026, 3, 1, 15, tzinfo=EAST), "2026-03-01 05:30:00"),
+        ("end_at", datetime(2026, 3, 1, 15, 0, 0, 250_000, tzinfo=UTC), "2026-03-01 15:00:00.250"),
+        ("end_at", datetime(2026, 3, 1, 15, 0, 0, 250_001, tzinfo=UTC), "2026-03-01 15:00:00.250001"),
+        ("end_at", datetime(9999, 12, 31, 23, tzinfo=WEST), "9999-12-31 23:59:59.999999"),
+        ("end_at", datetime(1, 1, 1, 1, tzinfo=EAST), "0001-01-01 00:00:00"),
         ("content", "李先生 🏡", "李先生 🏡"),
         ("content", "cut in the middle of an emoji: \ud83c", "cut in the middle of an emoji: ?"),
     ],
@@ -71,6 +80,33 @@ def test_values_are_stored_in_plain_forms(field: str, value: object, stored: obj
 @given(TASK_RECORDS)
 def test_a_record_survives_its_row(task: Task) -> None:
     assert TASKS.record(TASKS.row(task)) == task
+
+
+def stored(moment: datetime) -> str:
+    return str(dict(zip(TASKS.names, TASKS.row(Task(id=1, end_at=moment)), strict=True))["end_at"])
+
+
+@given(TIMES, TIMES)
+def test_the_text_of_times_compares_as_the_moments_do(one: datetime, other: datetime) -> None:
+    assert (stored(one) < stored(other), stored(one) == stored(other)) == (one < other, one == other)
+
+
+@given(TIMES.map(lambda moment: moment.replace(microsecond=0)))
+def test_whole_seconds_are_as_sqlite_writes_them(moment: datetime) -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        assert connection.execute("SELECT datetime(?)", (stored(moment),)).fetchone() == (stored(moment),)
+
+
+@pytest.mark.parametrize("code", [5, 0, -1, "POPUP", "05", "", "\u0663", "9" * 5000])
+def test_a_code_may_be_a_number_or_a_text(code: int | str) -> None:
+    @frozen
+    class Reminder:
+        id: int
+        kind: int | str | None
+
+    reminders = columns_of(Reminder)
+    assert reminders.all[1].sql_type == "TEXT"
+    assert reminders.record(reminders.row(Reminder(1, code))) == Reminder(1, code)
 
 
 def test_integer_enums_are_integers() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lofty_async.mirror import Changes, LeadPart
+from lofty_async.mirror import Changes, Doubt, Merged
 from lofty_async.mirror.database import TASKS, Database
 from lofty_async.models import Task
 
@@ -73,25 +73,28 @@ def test_tasks_that_move_between_leads_are_neither_lost_nor_doubled(old: Homes, 
         assert {task.id: task.lead_id for task in database.tasks()} == new
 
 
-@pytest.mark.parametrize(
-    ("unread", "left"),
-    [(frozenset[int](), [10, 13]), (frozenset({11}), [10, 11, 13]), (None, [10, 11, 12, 13])],
-)
-def test_a_part_of_a_lead_leaves_what_could_not_be_read(
-    database: Database, unread: frozenset[int] | None, left: list[int]
-) -> None:
-    database.replace({1: tasks_of(1, 10, 11, 12)})
-    database.start(resume=False)
-    changes = database.replace_part(LeadPart(1, [*tasks_of(1, 10, content="new"), *tasks_of(1, 13)], unread))
-    assert (changes.added, changes.changed) == ((13,), (10,))
-    assert [task.id for task in database.tasks()] == left
-    assert database.start(resume=True) == frozenset()
+def test_merging_a_lead_removes_nothing_and_says_what_it_lacks(database: Database) -> None:
+    database.replace({1: tasks_of(1, 10, 11), 2: tasks_of(2, 20)})
+    database.start(resume_within=None)
+    merged = database.merge({1: [*tasks_of(1, 10, content="new"), *tasks_of(1, 13)], 2: tasks_of(2, 20)}, [1, 2])
+    assert merged == Merged(Changes(added=(13,), changed=(10,)), (Doubt(11, 1, is_listed=False),))
+    assert [task.id for task in database.tasks()] == [10, 11, 13, 20]
+    assert database.start(resume_within=60) == {2}
 
 
-def test_nothing_of_a_lead_changes_nothing_of_it(database: Database) -> None:
-    database.replace({1: tasks_of(1, 10)})
-    assert database.replace_part(LeadPart(1)) == database.replace_part(LeadPart(2**70)) == Changes()
-    assert database.tasks() == tasks_of(1, 10)
+def test_a_task_of_another_lead_stays_there_until_it_is_settled(database: Database) -> None:
+    database.replace({1: tasks_of(1, 10, 11)})
+    merged = database.merge({2: tasks_of(2, 10)}, [2])
+    assert merged == Merged(Changes(), (Doubt(10, 2, is_listed=True),))
+    assert database.tasks() == tasks_of(1, 10, 11)
+    assert database.settle(tasks_of(2, 10), [11, 12], [2]) == Changes(changed=(10,), removed=(11,))
+    assert database.tasks() == tasks_of(2, 10)
+    assert database.start(resume_within=60) == {1, 2}
+
+
+def test_a_row_without_a_lead_belongs_to_the_one_that_lists_it(database: Database) -> None:
+    database.replace({1: [Task(id=10)]})
+    assert database.merge({2: tasks_of(2, 10)}, [2]) == Merged(Changes(changed=(10,)))
 
 
 def test_the_leads_are_those_of_the_rows(database: Database) -> None:
@@ -106,17 +109,12 @@ def test_integers_beyond_64_bits_are_kept_exactly(database: Database) -> None:
     assert database.tasks() == tasks
 
 
-def test_the_rows_of_other_leads_go(database: Database) -> None:
-    database.replace({1: tasks_of(1, 10), 2: tasks_of(2, 20), 3: tasks_of(3, 30)})
-    assert database.keep_only({1, 3}) == Changes(removed=(20,))
-    assert [task.id for task in database.tasks()] == [10, 30]
-
-
 def test_ids_beyond_what_a_double_holds_are_exact(database: Database) -> None:
     lead_id, task_id = 2**53 + 1, 2**63 - 1
     database.replace({lead_id: tasks_of(lead_id, task_id)})
     database.replace({lead_id: tasks_of(lead_id, task_id)})
-    assert database.keep_only({lead_id}) == Changes()
+    assert database.merge({lead_id: tasks_of(lead_id, task_id)}, ()) == Merged(Changes())
+    assert database.settle([], [task_id - 1], ()) == Changes()
     assert database.tasks() == tasks_of(lead_id, task_id)
 
 
@@ -126,27 +124,49 @@ def test_a_batch_that_fails_leaves_everything_as_it_was(database: Database) -> N
     with pytest.raises(sqlite3.IntegrityError):
         database.replace({1: [], 2: too_big})
     assert database.tasks() == tasks_of(1, 10)
-    assert database.start(resume=True) == {1}
+    assert database.start(resume_within=60) == {1}
 
 
 def test_a_resumed_run_knows_what_is_done_and_a_new_one_does_not(database: Database) -> None:
     database.replace({1: [], 2: []})
-    assert database.start(resume=True) == {1, 2}
-    assert database.start(resume=False) == frozenset()
-    assert database.start(resume=True) == frozenset()
+    assert database.start(resume_within=60) == {1, 2}
+    assert database.start(resume_within=None) == frozenset()
+    assert database.start(resume_within=60) == frozenset()
 
 
 def test_a_finished_run_has_nothing_to_resume(database: Database) -> None:
     database.replace({1: []})
     database.finish()
-    assert database.start(resume=True) == frozenset()
+    assert database.start(resume_within=60) == frozenset()
 
 
 def test_what_was_done_is_known_after_reopening(database: Database, path: Path) -> None:
     database.replace({1: tasks_of(1, 10)})
     with closing(Database(path)) as reopened:
-        assert reopened.start(resume=True) == {1}
+        assert reopened.start(resume_within=60) == {1}
         assert reopened.tasks() == tasks_of(1, 10)
+
+
+@pytest.mark.parametrize(
+    ("done_at", "within", "left"),
+    [
+        ("-59 minutes", 3600, {1, 2}),
+        ("-61 minutes", 3600, {2}),
+        ("-11 months", 3600, {2}),
+        ("-11 months", float("inf"), {1, 2}),
+        ("+1 hour", 3600, {2}),
+        ("+0 seconds", 0.9, {1, 2}),
+    ],
+)
+def test_a_lead_counts_as_done_for_some_time(
+    database: Database, done_at: str, within: float, left: set[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    database.replace({1: [], 2: []})
+    with closing(sqlite3.connect(database.path)) as connection, connection:
+        connection.execute("UPDATE sync SET synced_at = datetime('now', ?) WHERE lead_id = 1", (done_at,))
+        connection.execute("UPDATE sync SET synced_at = datetime('now') WHERE lead_id = 2")
+    assert database.start(resume_within=within) == left
+    assert ("starting anew: 1 " in caplog.text) == (left == {2})
 
 
 def test_the_table_has_the_id_as_integer_primary_key(database: Database, path: Path) -> None:

@@ -1,10 +1,17 @@
+import asyncio
 import json
 import os
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lofty_async.mirror import JsonLines, LeadPart, TaskSink, TaskStore, Tee
+from lofty_async.mirror import Doubt, JsonLines, JsonLinesOutput, TaskSink, TaskStore, Tee
 from lofty_async.models import Task
 
 TASK = Task(id=2**53 + 1, lead_id=1, content="李先生 🏡 \ud83c")
@@ -53,7 +60,6 @@ async def test_a_finished_run_leaves_one_file(path: Path) -> None:
     async with JsonLines(path) as sink:
         assert await sink.start(resume=True) == frozenset()
         await sink.write({1: []})
-        await sink.keep_only(())
         await sink.finish(all_done=False)
     assert list(path.parent.iterdir()) == [path]
 
@@ -67,18 +73,20 @@ async def test_a_tee_writes_to_all_and_resumes_what_all_have(path: Path) -> None
     async with TaskStore(path.with_suffix(".sqlite")) as store, JsonLines(path) as text:
         sinks: tuple[TaskSink, ...] = (store, text)
         tee = Tee(sinks)
-        assert (await tee.write({1: [Task(id=2, lead_id=1)]})).added == (2,)
+        merged = await tee.merge({1: [Task(id=2, lead_id=1), Task(id=3, lead_id=1)]}, done=[1])
+        assert (merged.changes.added, merged.doubts) == ((2, 3), ())
         assert await tee.start(resume=True) == frozenset()
-        assert (await tee.write_part(LeadPart(1, [Task(id=4, lead_id=1)], frozenset({2})))).added == (4,)
+        again = await tee.merge({1: [Task(id=2, lead_id=1), Task(id=4, lead_id=1)]}, done=[1])
+        assert (again.changes.added, again.doubts) == ((4,), (Doubt(3, 1, is_listed=False),))
         assert await tee.leads() == {1}
-        assert (await tee.keep_only({3})).removed == (2, 4)
+        assert (await tee.settle(moved=[Task(id=2, lead_id=5)], gone=[3])).removed == (3,)
         await tee.finish(all_done=True)
-    assert [line["id"] for line in lines(path)] == [2, 4]
+    assert ids_of(path) == [(1, 4), (5, 2)]
 
 
 async def test_a_tee_of_one_store_resumes(path: Path) -> None:
     async with TaskStore(path) as store:
-        await store.write({1: []})
+        await store.merge({1: []}, done=[1])
         assert await Tee((store,)).start(resume=True) == {1}
 
 
@@ -88,7 +96,8 @@ def ids_of(path: Path) -> list[tuple[object, object]]:
 
 async def written(path: Path, *tasks: Task, string_ids: bool = False) -> None:
     async with JsonLines(path, string_ids=string_ids) as sink:
-        await sink.write({task.lead_id: [task] for task in tasks if task.lead_id is not None})
+        leads = {task.lead_id for task in tasks if task.lead_id is not None}
+        await sink.write({lead_id: [task for task in tasks if task.lead_id == lead_id] for lead_id in leads})
         await sink.finish(all_done=True)
 
 
@@ -97,42 +106,52 @@ async def test_leads_that_fail_keep_the_lines_that_the_file_has_of_them(path: Pa
     old = [Task(id=10, lead_id=1, content="李"), Task(id=20, lead_id=2), Task(id=30, lead_id=3)]
     await written(path, *old, string_ids=was_string_ids)
     async with JsonLines(path) as sink:
-        await sink.write({2: [Task(id=21, lead_id=2)]})
-        await sink.write_part(LeadPart(1))
+        await sink.write({2: [Task(id=21, lead_id=2)], 3: []})
         await sink.finish(all_done=False)
     assert ids_of(path) == [(2, 21), (1, 10)]
     assert lines(path)[1]["content"] == "李"
 
 
-@pytest.mark.parametrize(
-    ("unread", "kept"), [(frozenset[int](), []), (frozenset({11}), [(1, 11)]), (None, [(1, 11), (1, 12)])]
-)
-async def test_of_a_part_the_lines_of_unread_tasks_stay(
-    path: Path, unread: frozenset[int] | None, kept: list[tuple[int, int]]
-) -> None:
+async def test_what_was_not_read_follows_as_it_was(path: Path) -> None:
+    await written(path, Task(id=10, lead_id=1), Task(id=11, lead_id=1), Task(id=20, lead_id=2), Task(id=30, lead_id=3))
     async with JsonLines(path) as sink:
-        await sink.write({1: [Task(id=id, lead_id=1) for id in (10, 11, 12)]})
-        await sink.finish(all_done=True)
-    async with JsonLines(path) as sink:
-        await sink.write_part(LeadPart(1, [Task(id=10, lead_id=1)], unread))
+        merged = await sink.merge({1: [Task(id=10, lead_id=1, content="new")]}, done=[1])
+        assert merged.doubts == (Doubt(11, 1, is_listed=False),)
+        await sink.settle(gone=[11, 30])
         await sink.finish(all_done=False)
-    assert ids_of(path) == [(1, 10), *kept]
+    assert ids_of(path) == [(1, 10), (2, 20)]
 
 
-async def test_a_task_that_moved_away_from_a_lead_that_fails_is_one_line(path: Path) -> None:
-    await written(path, Task(id=10, lead_id=1))
+async def test_a_task_that_moved_to_another_lead_is_one_line(path: Path) -> None:
+    await written(path, Task(id=10, lead_id=1), Task(id=11, lead_id=1))
     async with JsonLines(path) as sink:
-        await sink.write_part(LeadPart(1))
+        merged = await sink.merge({2: [Task(id=10, lead_id=2)]}, done=[2])
+        assert merged.doubts == (Doubt(10, 2, is_listed=True),)
+        await sink.settle(moved=[Task(id=10, lead_id=2)])
+        await sink.finish(all_done=False)
+    assert ids_of(path) == [(2, 10), (1, 11)]
+
+
+async def test_a_task_that_is_written_twice_is_its_last_line(path: Path) -> None:
+    async with JsonLines(path) as sink:
+        await sink.write({1: [Task(id=10, lead_id=1), Task(id=11, lead_id=1)]})
         await sink.write({2: [Task(id=10, lead_id=2)]})
-        await sink.finish(all_done=False)
+        await sink.settle(gone=[11])
+        await sink.finish(all_done=True)
     assert ids_of(path) == [(2, 10)]
+
+
+async def test_of_a_file_that_has_a_task_twice_one_line_stays(path: Path) -> None:
+    path.write_text('{"id": 1, "lead_id": 7}\n{"id": 1, "lead_id": 8}\n{"id": 2}\n{"id": 2}\n', encoding="ascii")
+    async with JsonLines(path) as sink:
+        await sink.finish(all_done=True)
+    assert lines(path) == [{"id": 1, "lead_id": 8}, {"id": 2}]
 
 
 async def test_where_all_leads_fail_the_old_file_stays(path: Path) -> None:
     await written(path, Task(id=10, lead_id=1))
     before = path.read_bytes()
     async with JsonLines(path) as sink:
-        await sink.write_part(LeadPart(99))
         await sink.finish(all_done=False)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
@@ -144,7 +163,6 @@ async def test_what_is_no_line_of_a_task_is_not_taken_over(path: Path) -> None:
     async with JsonLines(path) as sink:
         assert await sink.leads() == {1}
         await sink.write({2: []})
-        await sink.write_part(LeadPart(1))
         await sink.finish(all_done=False)
     assert lines(path) == [{"id": 2, "lead_id": 1}]
 
@@ -166,23 +184,28 @@ async def test_a_link_stays_one_and_the_file_it_names_is_written(path: Path) -> 
     assert [line["id"] for line in lines(folder / "real.jsonl")] == [TASK.id]
 
 
+def lose_disk(path: Path) -> None:
+    """Closes the file behind the back of whoever writes it."""
+    for entry in Path("/proc/self/fd").iterdir():
+        if entry.exists() and path.exists() and entry.samefile(path):
+            os.close(int(entry.name))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the file in /proc")
 async def test_a_failure_to_close_is_told_where_nothing_else_failed(path: Path) -> None:
     async def unwritten() -> None:
         async with JsonLines(path) as sink:
-            file = sink._open_file()._file
-            file.write("not handed over yet")
-            os.close(file.fileno())
+            lose_disk(sink.partial)
 
     with pytest.raises(OSError, match="Bad file descriptor"):
         await unwritten()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the file in /proc")
 async def test_a_failure_to_close_does_not_hide_what_went_wrong(path: Path) -> None:
     async def broken() -> None:
         async with JsonLines(path) as sink:
-            file = sink._open_file()._file
-            file.write("not handed over yet")
-            os.close(file.fileno())
+            lose_disk(sink.partial)
             raise ValueError("first")
 
     with pytest.raises(ValueError, match="first"):
@@ -196,12 +219,9 @@ async def test_it_may_be_used_for_run_after_run(path: Path) -> None:
         await sink.finish(all_done=True)
     async with sink:
         await sink.write({2: [Task(id=3, lead_id=2)]})
-        await sink.write_part(LeadPart(1))
         await sink.finish(all_done=False)
     assert [line["id"] for line in lines(path)] == [3, TASK.id]
     async with sink:
-        for lead_id in (1, 2):
-            await sink.write_part(LeadPart(lead_id))
         await sink.finish(all_done=False)
     assert [line["id"] for line in lines(path)] == [3, TASK.id]
 
@@ -210,3 +230,107 @@ async def test_a_line_nested_too_deeply_is_nobody_s(path: Path) -> None:
     path.write_text("[" * 200_000 + "\n", encoding="ascii")
     async with JsonLines(path) as sink:
         assert await sink.leads() == frozenset()
+
+
+async def test_the_disk_has_the_file_before_its_name_and_then_the_folder(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(file: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(file).st_mode) else "file")
+        fsync(file)
+
+    def replaced(*paths: Path) -> None:
+        calls.append("name")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    await written(path, TASK)
+    assert calls == ["file", "name", "folder"]
+
+
+def mode(path: Path) -> str:
+    return oct(stat.S_IMODE(path.stat().st_mode))
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("open_umask")
+@pytest.mark.parametrize(("before", "after"), [(None, "0o600"), (0o644, "0o644"), (0o640, "0o640"), (0o400, "0o400")])
+async def test_its_owner_alone_reads_a_new_file_and_an_old_one_keeps_its_permissions(
+    path: Path, before: int | None, after: str
+) -> None:
+    if before is not None:
+        path.touch()
+        path.chmod(before)
+    async with JsonLines(path) as sink:
+        await sink.write({1: [TASK]})
+        assert mode(sink.partial) == "0o600"
+        await sink.finish(all_done=True)
+    assert mode(path) == after
+
+
+@pytest.mark.usefixtures("open_umask")
+async def test_what_an_interrupted_run_left_for_all_is_its_owners_again(path: Path) -> None:
+    left = path.with_name("tasks.jsonl.partial")
+    left.touch()
+    left.chmod(0o644)
+    async with JsonLines(path):
+        assert mode(left) == "0o600"
+
+
+async def test_the_event_loop_waits_for_no_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await written(path, TASK)
+    ours, callers = threading.get_ident(), set[int]()
+
+    def watched(call: Callable[..., Any], *arguments: Any) -> Any:
+        callers.add(threading.get_ident())
+        return call(*arguments)
+
+    for name in ("open", "fsync", "replace", "fstat"):
+        monkeypatch.setattr(os, name, partial(watched, getattr(os, name)))
+    async with JsonLines(path) as sink:
+        assert await sink.leads() == {1}
+        await sink.write({2: [Task(id=2, lead_id=2)]})
+        await sink.finish(all_done=True)
+    monkeypatch.undo()
+    assert callers
+    assert ours not in callers
+
+
+async def test_no_thread_is_left(path: Path) -> None:
+    for _ in range(2):
+        await written(path, TASK)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lofty-mirror")]
+
+
+async def test_standard_output_takes_each_task_once(capsys: pytest.CaptureFixture[str]) -> None:
+    output = JsonLinesOutput(string_ids=True)
+    assert await output.start(resume=True) == await output.leads() == frozenset()
+    await output.merge({1: [TASK], 2: [TASK, Task(id=2, lead_id=2)]}, done=[1, 2])
+    await output.settle(moved=[TASK, Task(id=3, lead_id=2)], gone=[2])
+    await output.finish(all_done=True)
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["id"] for line in printed] == [str(TASK.id), "2", "3"]
+
+
+async def test_a_reader_that_stands_still_does_not_stop_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as reader, os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        many = [Task(id=id, lead_id=1, content="x" * 1000) for id in range(1, 200)]
+        printing = asyncio.create_task(JsonLinesOutput().merge({1: many}))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not printing.done()
+        received = await asyncio.to_thread(lambda: [json.loads(reader.readline())["id"] for _ in many])
+        await printing
+        assert received == [task.id for task in many]

@@ -32,6 +32,15 @@ def test_a_file_that_is_discarded_leaves_the_old_one(place: Path) -> None:
     assert list(place.parent.iterdir()) == [place]
 
 
+def test_lines_can_be_left_out(place: Path) -> None:
+    with closing(PartialFile(place)) as file:
+        file.append(["a\n", "b\n", "c\n"])
+        file.keep({0, 2})
+        file.append(["d\n"])
+        file.publish()
+    assert place.read_text(encoding="ascii") == "a\nc\nd\n"
+
+
 def test_what_an_interrupted_run_left_is_begun_anew(place: Path) -> None:
     with closing(PartialFile(place)) as file:
         file.append(["left\n"])
@@ -126,6 +135,12 @@ def test_a_link_leads_to_what_it_names(place: Path, tmp_path: Path, *, exists: b
         real.touch()
     place.symlink_to(real)
     assert target_of(place) == real.resolve()
+
+
+def test_a_link_to_what_is_no_regular_file_is_refused_by_its_own_name(place: Path) -> None:
+    place.symlink_to(os.devnull)
+    with pytest.raises(OSError, match=f"'{place}' is no regular file"):
+        PartialFile(target_of(place))
 
 
 def test_a_plain_path_leads_to_itself() -> None:

@@ -1,5 +1,8 @@
 import asyncio
+import json
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,14 +11,17 @@ from aiohttp import web
 
 from lofty_async.client import LoftyClient
 from lofty_async.errors import AuthenticationError, PermissionDeniedError
-from lofty_async.mirror import SyncReport, TaskStore, TaskSync, sync_tasks
+from lofty_async.mirror import JsonLines, SyncReport, TaskStore, TaskSync, Tee, sync_tasks
 from lofty_async.mirror.leads import LeadIds
+from lofty_async.models import Task
 from lofty_async.ratelimit import Lane
 from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.faults import Answer, Reply
+from tests.conftest import Hold
 
 LISTING = "GET /v1.0/leads"
 TASKS_OF_LEAD = "GET /v2.0/tasks"
+TASK = "GET /v2.0/tasks/{taskId}"
 REFUSAL = Reply(403, {"code": 20017, "message": "no"})
 
 
@@ -102,6 +108,14 @@ async def test_leads_can_be_given_in_any_way(kind: str, sandbox: Sandbox, lofty:
     assert not [request for request in sandbox.requests if request.route == LISTING]
 
 
+async def test_no_leads_given_leave_a_text_file_as_it_is(sandbox: Sandbox, lofty: LoftyClient, tmp_path: Path) -> None:
+    text = tmp_path / "tasks.jsonl"
+    for leads in (None, [], list(sandbox.state.leads)[:1]):
+        async with JsonLines(text) as lines:
+            await sync_tasks(lofty, lines, leads)
+        assert homes_of_lines(text) == truth(sandbox)
+
+
 async def test_no_leads_given_are_no_leads_read(lofty: LoftyClient, store: TaskStore) -> None:
     await sync_tasks(lofty, store)
     report = await sync_tasks(lofty, store, [])
@@ -170,6 +184,214 @@ async def test_leads_that_the_listing_lacks_and_that_cannot_be_read_stay(
     report = await sync_tasks(lofty, store)
     assert (len(report.failed), report.removed) == (10, 0)
     assert await homes(store) == before
+
+
+async def test_rows_that_a_worker_writes_meanwhile_stay(sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:
+    await sync_tasks(lofty, store)
+    sandbox.state.remove(next(iter(sandbox.state.entries.values())).id)
+
+    async def work(_: web.Request, answer: Answer) -> web.StreamResponse:
+        await store.write({99: [Task(id=990, lead_id=99)]})
+        return await answer()
+
+    sandbox.faults.add(TASK, work)  # the run's last request, for the task that is gone
+    assert (await sync_tasks(lofty, store)).removed == 1
+    assert await homes(store) == truth(sandbox) | {990: 99}
+
+
+GATEWAY = [Reply(404, "<html>404 page not found</html>"), Reply(404, ""), Reply(410, {"message": "Gone"})]
+
+
+@pytest.mark.parametrize("page", GATEWAY)
+async def test_a_404_of_a_gateway_lets_no_lead_go(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, page: Reply
+) -> None:
+    await sync_tasks(lofty, store)
+    before = await homes(store)
+    sandbox.state.remove_lead(next(iter(sandbox.state.leads)))
+    sandbox.faults.add(TASKS_OF_LEAD, page, times=None)
+    report = await sync_tasks(lofty, store)
+    assert (len(report.failed), report.removed) == (10, 0)
+    assert await homes(store) == before
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"code": 20006, "message": "Lead not exist"},
+        {"code": "LEAD_NOT_EXIST"},
+        {"message": "BaseApplicationException:errorCode=20006,errorMsg=Lead not exist"},
+    ],
+)
+async def test_a_lead_goes_where_loftys_code_and_a_complete_list_agree(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, body: Mapping[str, Any]
+) -> None:
+    await sync_tasks(lofty, store)
+    sandbox.state.remove_lead(next(iter(sandbox.state.leads)))
+    sandbox.faults.add(TASKS_OF_LEAD, Reply(404, body), after=9, times=None)
+    report = await sync_tasks(lofty, store)
+    assert (report.leads, report.failed) == (9, ())
+    assert await homes(store) == truth(sandbox)
+
+
+async def test_a_lead_that_is_listed_keeps_its_rows_whatever_its_code_says(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+) -> None:
+    await sync_tasks(lofty, store)
+    before = await homes(store)
+    sandbox.faults.add(TASKS_OF_LEAD, Reply(404, {"code": 20006}), times=None)
+    report = await sync_tasks(lofty, store)
+    assert (len(report.failed), report.removed) == (10, 0)
+    assert await homes(store) == before
+
+
+async def test_a_list_that_is_shorter_than_it_says_lets_no_lead_go(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+) -> None:
+    await sync_tasks(lofty, store)
+    before = await homes(store)
+    gone, *others = sandbox.state.leads
+    sandbox.state.remove_lead(gone)
+    short = {"_metadata": {"total": 10}, "leads": [{"leadId": id} for id in others]}
+    sandbox.faults.add(LISTING, Reply(200, short))
+    sandbox.faults.add(LISTING, Reply(200, {"_metadata": {"total": 10}, "leads": []}), after=1, times=None)
+    report = await sync_tasks(lofty, store)
+    assert ([failure.lead_id for failure in report.failed], report.removed) == ([gone], 0)
+    assert await homes(store) == before
+
+
+def moving(sandbox: Sandbox, first: int, second: int) -> int:
+    """A task that moves from the second lead to the first as soon as the first has been read."""
+    moved = sandbox.state.entries.of(second)[0].id
+
+    async def move(request: web.Request, answer: Answer) -> web.StreamResponse:
+        read = await answer()
+        if request.query["leadId"] == str(first):
+            sandbox.state.change(moved, lead_id=first)
+        return read
+
+    sandbox.faults.add(TASKS_OF_LEAD, move, times=None)
+    return moved
+
+
+async def test_a_task_that_moves_to_a_lead_read_before_is_there(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, tmp_path: Path
+) -> None:
+    text = tmp_path / "tasks.jsonl"
+    first, second, *_ = sandbox.state.leads
+    async with JsonLines(text) as lines:
+        await sync_tasks(lofty, Tee((store, lines)))
+    moved = moving(sandbox, first, second)
+    async with JsonLines(text) as lines:
+        report = await sync_tasks(lofty, Tee((store, lines)), concurrency=1)
+    assert (report.added, report.changed, report.removed) == (0, 1, 0)
+    assert (await homes(store))[moved] == first
+    assert await homes(store) == homes_of_lines(text) == truth(sandbox)
+
+
+async def test_a_task_that_moves_to_a_lead_read_after_stands_once(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, tmp_path: Path
+) -> None:
+    text = tmp_path / "tasks.jsonl"
+    first, second, *_ = sandbox.state.leads
+    moved = sandbox.state.entries.of(first)[0].id
+
+    async def move(_: web.Request, answer: Answer) -> web.StreamResponse:
+        read = await answer()
+        sandbox.state.change(moved, lead_id=second)
+        return read
+
+    sandbox.faults.add(TASKS_OF_LEAD, move)
+    async with JsonLines(text) as lines:
+        await sync_tasks(lofty, Tee((store, lines)), concurrency=1)
+    assert (await homes(store))[moved] == second
+    assert await homes(store) == homes_of_lines(text) == truth(sandbox)
+    assert len(text.read_text(encoding="ascii").splitlines()) == len(truth(sandbox))
+
+
+def homes_of_lines(text: Path) -> dict[int, int]:
+    records = map(json.loads, text.read_text(encoding="ascii").splitlines())
+    return {record["id"]: record["lead_id"] for record in records}
+
+
+@pytest.mark.parametrize("says_own", [True, False])
+@pytest.mark.parametrize("finds", [True, False])
+@pytest.mark.parametrize("turned", [True, False])
+async def test_a_task_under_two_leads_is_no_change(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, *, says_own: bool, finds: bool, turned: bool
+) -> None:
+    first, second, *_ = sandbox.state.leads
+    task = sandbox.state.entries.of(first)[0].id
+
+    async def share(request: web.Request, answer: Answer) -> web.StreamResponse:
+        read = await answer()
+        if request.query["leadId"] == str(second) and isinstance(read, web.Response):
+            body = json.loads(read.body)  # type: ignore[arg-type]  # bytes
+            body["tasks"].append({"id": task, "leadId": second if says_own else first})
+            return web.json_response(body)
+        return read
+
+    sandbox.faults.add(TASKS_OF_LEAD, share, times=None)
+    if not finds:
+        sandbox.faults.add(TASK, GATEWAY[0], times=None)
+    await sync_tasks(lofty, store, [first, second], concurrency=1)
+    before = await homes(store)
+    again = [second, first] if turned else [first, second]
+    for _ in range(2):
+        report = await sync_tasks(lofty, store, again, concurrency=1)
+        assert (report.added, report.changed, report.removed, report.failed) == (0, 0, 0, ())
+    assert await homes(store) == before
+
+
+async def test_a_task_that_went_to_nobodys_lead_goes(sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:
+    await sync_tasks(lofty, store)
+    task = next(iter(sandbox.state.entries.values()))
+    lead_id = sandbox.state.add_lead().id
+    sandbox.state.change(task.id, lead_id=lead_id)
+    report = await sync_tasks(lofty, store, [task.lead_id])
+    assert (report.removed, report.failed) == (1, ())
+    assert task.id not in await homes(store)
+
+
+async def test_a_task_that_its_lead_lacks_and_that_cannot_be_asked_for_stays(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+) -> None:
+    await sync_tasks(lofty, store)
+    task = next(iter(sandbox.state.entries.values()))
+    sandbox.state.remove(task.id)
+    sandbox.faults.add(TASK, Reply(500, {"code": 20005}), times=None)
+    report = await sync_tasks(lofty.with_options(retries=0), store)
+    assert ([failure.lead_id for failure in report.failed], report.removed) == ([task.lead_id], 0)
+    assert task.id in await homes(store)
+    assert task.lead_id not in await store.start(resume=True)
+
+
+async def test_a_credential_refused_in_the_end_ends_the_run(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+) -> None:
+    await sync_tasks(lofty, store)
+    sandbox.state.remove(next(iter(sandbox.state.entries.values())).id)
+    sandbox.faults.add(TASK, Reply(401, {"code": "BAD_CREDENTIALS"}), times=None)
+    with pytest.raises(AuthenticationError):
+        await sync_tasks(lofty, store)
+
+
+async def test_a_run_cancelled_while_it_looks_for_tasks_removes_none_and_can_be_resumed(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, hold: Hold
+) -> None:
+    await sync_tasks(lofty, store)
+    task = next(iter(sandbox.state.entries.values()))
+    sandbox.state.remove(task.id)
+    sandbox.faults.add(TASK, hold)
+    running = asyncio.create_task(sync_tasks(lofty, store))
+    await hold.reached()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert task.id in await homes(store)
+    resumed = await sync_tasks(lofty, store, resume=True)
+    assert (resumed.leads, resumed.skipped, resumed.removed) == (1, 9, 1)
+    assert await homes(store) == truth(sandbox)
 
 
 @pytest.mark.parametrize("policy", ["raise", "skip"])
@@ -288,6 +510,60 @@ async def test_a_resumed_run_skips_what_is_done(sandbox: Sandbox, lofty: LoftyCl
     assert (report.leads, report.skipped, report.total) == (3, 7, 10)
     assert await homes(store) == truth(sandbox)
     assert (await sync_tasks(lofty, store, resume=True)).skipped == 0
+
+
+async def age(store: TaskStore, days: float) -> None:
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute("UPDATE sync SET synced_at = datetime(synced_at, ?)", (f"-{days} days",))
+
+
+async def test_a_lead_that_always_fails_keeps_no_other_from_being_read_again(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+) -> None:
+    third = list(sandbox.state.leads)[2]
+    await sync_tasks(lofty, store)
+    sandbox.state.forbidden_leads.add(third)
+    for day in range(4):
+        await age(store, 1)
+        for lead_id in sandbox.state.leads:
+            sandbox.state.add_task(lead_id, content=f"Day {day}")
+        report = await sync_tasks(lofty, store, resume=True)
+        assert ([failure.lead_id for failure in report.failed], report.skipped) == ([third], 0)
+        true = {id: lead for id, lead in truth(sandbox).items() if lead != third}
+        assert {id: lead for id, lead in (await homes(store)).items() if lead != third} == true
+
+
+@pytest.mark.parametrize(("hours", "skipped"), [(5.9, 9), (6.1, 0), (24 * 330, 0)])
+async def test_an_old_checkpoint_starts_anew_and_says_so(
+    sandbox: Sandbox,
+    lofty: LoftyClient,
+    store: TaskStore,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    hours: float,
+    skipped: int,
+) -> None:
+    sandbox.faults.add(TASKS_OF_LEAD, REFUSAL)
+    await sync_tasks(lofty, store)
+    await age(store, hours / 24)
+    assert (await sync_tasks(lofty, store, resume=True)).skipped == skipped
+    assert ("starting anew" in caplog.text) == (not skipped)
+
+
+async def test_how_long_a_checkpoint_holds_can_be_said(sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:
+    sandbox.faults.add(TASKS_OF_LEAD, REFUSAL)
+    await sync_tasks(lofty, store)
+    await age(store, 1)
+    assert (await sync_tasks(lofty, store, resume=True, resume_within=2 * 86400)).skipped == 9
+
+
+async def test_a_sync_waits_as_long_as_it_has_to_whatever_the_client_says(store: TaskStore) -> None:
+    async with (
+        Sandbox(leads=6, tasks_per_lead=1, limit=4, window=0.5, reset_style="ms_left") as sandbox,
+        LoftyClient(sandbox.auth, base_url=sandbox.url, max_wait=0) as lofty,
+    ):
+        report = await sync_tasks(lofty, store)
+    assert (report.leads, report.failed, report.complete) == (6, (), True)
 
 
 async def test_a_new_run_skips_nothing(sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:

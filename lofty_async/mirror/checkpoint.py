@@ -1,7 +1,12 @@
 import sqlite3
+import time
 from collections.abc import Iterable
+from typing import Final
 
 from attrs import frozen
+
+_AGE: Final = "? - CAST(strftime('%s', synced_at) AS INTEGER)"
+"""Seconds since a lead was done; negative where the clock was set back since."""
 
 
 @frozen
@@ -23,9 +28,14 @@ class Checkpoint:
         return frozenset(lead_id for (lead_id,) in self.connection.execute("SELECT lead_id FROM sync"))
 
     def mark(self, leads: Iterable[int]) -> None:
-        self.connection.executemany(
-            "INSERT OR REPLACE INTO sync (lead_id) VALUES (?)", [(lead_id,) for lead_id in leads]
-        )
+        mark = "INSERT OR REPLACE INTO sync (lead_id, synced_at) VALUES (?, datetime(?, 'unixepoch'))"
+        now = int(time.time())
+        self.connection.executemany(mark, [(lead_id, now) for lead_id in leads])
+
+    def expire(self, seconds: float) -> int:
+        """Forgets the leads that were done longer ago than this; returns their number."""
+        stale = f"DELETE FROM sync WHERE NOT coalesce({_AGE} BETWEEN 0 AND ?, 0)"  # noqa: S608 - constant
+        return self.connection.execute(stale, (int(time.time()), seconds)).rowcount
 
     def clear(self) -> None:
         self.connection.execute("DELETE FROM sync")

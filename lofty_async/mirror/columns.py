@@ -1,15 +1,20 @@
+import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from operator import attrgetter
 from types import NoneType
-from typing import Any, Generic, TypeVar, get_args, get_type_hints
+from typing import Any, Final, Generic, TypeVar, get_args, get_type_hints
 
 from attrs import fields_dict, frozen
 
 SqlValue = int | str | bytes | None
 Row = tuple[SqlValue, ...]
 T = TypeVar("T")
+
+EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+LATEST: Final = datetime.max.replace(tzinfo=UTC)
+PLAIN_NUMBER: Final = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
 def _storable(text: str) -> str:
@@ -23,6 +28,27 @@ def _fitting(number: int) -> int | bytes:
     Digits in a blob, because of text a column of integers makes a floating-point number.
     """
     return int(number) if -(2**63) <= number < 2**63 else b"%d" % number
+
+
+def _utc_text(moment: datetime) -> str:
+    """UTC as SQLite's own functions write it: a fraction of three digits, or of six, only where there is one.
+
+    So that text compares as the moments do; one that UTC puts outside the years 1 to 9999 becomes their end.
+    """
+    try:
+        utc = moment.astimezone(UTC)
+    except OverflowError:
+        utc = LATEST if (moment.utcoffset() or timedelta(0)) < timedelta(0) else EARLIEST
+    fraction = "seconds" if not utc.microsecond else "microseconds" if utc.microsecond % 1000 else "milliseconds"
+    return utc.replace(tzinfo=None).isoformat(" ", fraction)
+
+
+def _utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def _code(text: str) -> int | str:
+    return int(text) if PLAIN_NUMBER.fullmatch(text) else text
 
 
 @frozen
@@ -40,9 +66,12 @@ def _column(name: str, annotation: Any) -> Column:
 
     Raises: TypeError where the field's type has no column type.
     """
-    (kind,) = [part for part in get_args(annotation) or (annotation,) if part is not NoneType]
+    kinds = {part for part in get_args(annotation) or (annotation,) if part is not NoneType}
+    if kinds == {int, str}:
+        return Column(name, "TEXT", lambda value: _storable(str(value)), _code)
+    (kind,) = kinds
     if kind is datetime:
-        return Column(name, "TEXT", datetime.isoformat, datetime.fromisoformat)
+        return Column(name, "TEXT", _utc_text, _utc)
     if issubclass(kind, Enum) and issubclass(kind, str):
         return Column(name, "TEXT", lambda value: _storable(str(value)), kind)
     if issubclass(kind, int):
@@ -56,7 +85,7 @@ def _column(name: str, annotation: Any) -> Column:
 class Columns(Generic[T]):
     """How the records of one attrs class lie in a table: one column per field, in the class's order.
 
-    Integers and booleans are INTEGER, all else is TEXT: times in ISO 8601 with offset, enums as their value.
+    Integers and booleans are INTEGER, all else is TEXT: times in UTC (`2026-03-01 23:00:00`), enums as their value.
     An integer beyond 64 bits is a BLOB of its digits, but for the id, which cannot be one.
     """
 
@@ -66,6 +95,11 @@ class Columns(Generic[T]):
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.all)
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """The columns that hold times."""
+        return tuple(column.name for column in self.all if column.decode is _utc)
 
     def row(self, record: T) -> Row:
         values = attrgetter(*self.names)(record)

@@ -1,11 +1,13 @@
 """The mirror's SQLite file. Everything here blocks: `store.TaskStore` is its asynchronous face."""
 
 import json
+import logging
+import os
 import sqlite3
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from attrs import define, field
 
@@ -14,8 +16,10 @@ from lofty_async.models import Task
 from .checkpoint import Checkpoint
 from .columns import Row, columns_of
 from .diff import Changes, diff, merged
-from .ownership import refuse_foreign_tables
-from .sinks import LeadPart
+from .ownership import refuse_foreign_tables, refuse_old_times
+from .sinks import Doubt, Merged
+
+log = logging.getLogger("lofty_async.mirror")
 
 LOCK_TIMEOUT: Final = 30.0
 """Seconds to wait for another process that is writing to the same file."""
@@ -32,7 +36,10 @@ _UPSERT: Final = (
     f"INSERT INTO tasks ({_NAMES}) VALUES ({', '.join('?' * len(TASKS.all))}) "  # noqa: S608 - same
     f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in TASKS.names[1:])}"
 )
-_GONE: Final = "lead_id NOT IN (SELECT value FROM json_each(?))"
+_BY_ID: Final = f"SELECT {_NAMES} FROM tasks WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608 - same
+_LEAD: Final = TASKS.names.index("lead_id")
+IN_MEMORY: Final = ":memory:"
+OWNER_ONLY: Final = 0o600
 
 
 @define
@@ -47,6 +54,7 @@ class Database:
     checkpoint: Checkpoint = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        _create_private(self.path)
         self._connection = sqlite3.connect(self.path, timeout=LOCK_TIMEOUT, isolation_level=None)
         try:
             self._prepare()
@@ -56,6 +64,7 @@ class Database:
 
     def _prepare(self) -> None:
         refuse_foreign_tables(self._connection)
+        refuse_old_times(self._connection, str(self.path), TASKS.times)
         # With a write-ahead log others can read during a sync, and a killed process leaves a valid file.
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -84,11 +93,14 @@ class Database:
             raise
         self._connection.execute("COMMIT")
 
-    def start(self, *, resume: bool) -> frozenset[int]:
-        """The leads that an unfinished run has done; none, and a clean slate, unless it is to be resumed."""
+    def start(self, *, resume_within: float | None) -> frozenset[int]:
+        """The leads that an unfinished run has done in the last seconds; without a number, none and a clean slate."""
         with self._transaction():
-            if not resume:
+            if resume_within is None:
                 self.checkpoint.clear()
+            elif expired := self.checkpoint.expire(resume_within):
+                hours = f"{resume_within / 3600:.3g} h"
+                log.warning("%s: starting anew: %d leads were read more than %s ago", self.path, expired, hours)
             return self.checkpoint.done()
 
     def replace(self, leads: Mapping[int, Sequence[Task]]) -> Changes[int]:
@@ -98,31 +110,48 @@ class Database:
             self.checkpoint.mark(leads)
         return merged(changes)
 
-    def replace_part(self, part: LeadPart) -> Changes[int]:
-        """Makes a lead's rows equal to its tasks, but for those that it may still have; it is not marked as done."""
-        if not part.tasks and part.unread is None:
-            return Changes()
+    def merge(self, leads: Mapping[int, Sequence[Task]], done: Collection[int]) -> Merged:
+        """Adds and updates the leads' rows, all in one transaction; leads of `done` without a doubt are marked."""
         with self._transaction():
-            return self._replace(part.lead_id, part.tasks, part.is_unread)
+            results = [self._merge(lead_id, tasks) for lead_id, tasks in leads.items()]
+            doubts = tuple(doubt for result in results for doubt in result.doubts)
+            self.checkpoint.mark(set(done) - {doubt.lead_id for doubt in doubts})
+        return Merged(merged(result.changes for result in results), doubts)
 
-    def _replace(
-        self, lead_id: int, tasks: Sequence[Task], is_spared: Callable[[int], bool] = lambda _: False
-    ) -> Changes[int]:
-        new: dict[int, Row] = {task.id: TASKS.row(task) for task in tasks}
-        # Held rows include tasks that came from another lead: a change, whichever lead is read first.
-        held = self._connection.execute(_HELD, (lead_id, json.dumps(list(new))))
-        changes = diff({row[0]: row for row in held if row[0] in new or not is_spared(row[0])}, new)
+    def settle(self, moved: Sequence[Task], gone: Collection[int], done: Collection[int]) -> Changes[int]:
+        """Puts the tasks under their leads, removes those that are gone and marks leads, all in one transaction."""
+        with self._transaction():
+            new = {task.id: TASKS.row(task) for task in moved}
+            held = self._connection.execute(_BY_ID, (json.dumps([*new, *gone]),))
+            changes = self._apply({row[0]: row for row in held}, new)
+            self.checkpoint.mark(done)
+        return changes
+
+    def _replace(self, lead_id: int, tasks: Sequence[Task]) -> Changes[int]:
+        new = {task.id: TASKS.row(task) for task in tasks}
+        return self._apply(self._held(lead_id, new), new)
+
+    def _merge(self, lead_id: int, tasks: Sequence[Task]) -> Merged:
+        new = {task.id: TASKS.row(task) for task in tasks}
+        held = self._held(lead_id, new)
+        elsewhere = {id for id in new if id in held and held[id][_LEAD] not in {None, lead_id}}
+        missing = [id for id in held if id not in new]
+        changes = self._apply(
+            {id: row for id, row in held.items() if id in new and id not in elsewhere},
+            {id: row for id, row in new.items() if id not in elsewhere},
+        )
+        doubts = [Doubt(id, lead_id, is_listed=id in elsewhere) for id in (*elsewhere, *missing)]
+        return Merged(changes, tuple(doubts))
+
+    def _held(self, lead_id: int, ids: Collection[int]) -> dict[Any, Row]:
+        """The rows of the lead, and those of the tasks, which may be another lead's."""
+        return {row[0]: row for row in self._connection.execute(_HELD, (lead_id, json.dumps(list(ids))))}
+
+    def _apply(self, held: Mapping[Any, Row], new: Mapping[int, Row]) -> Changes[int]:
+        changes = diff(held, new)
         self._connection.executemany(_UPSERT, [new[id] for id in (*changes.added, *changes.changed)])
         self._connection.executemany("DELETE FROM tasks WHERE id = ?", [(id,) for id in changes.removed])
         return changes
-
-    def keep_only(self, leads: Collection[int]) -> Changes[int]:
-        """Removes the rows of all other leads."""
-        listed = (json.dumps(list(leads)),)
-        with self._transaction():
-            gone = self._connection.execute(f"SELECT id FROM tasks WHERE {_GONE}", listed).fetchall()  # noqa: S608 - constant
-            self._connection.execute(f"DELETE FROM tasks WHERE {_GONE}", listed)  # noqa: S608 - constant
-        return Changes(removed=tuple(id for (id,) in gone))
 
     def finish(self) -> None:
         """Forgets the checkpoint: the next run has nothing to resume."""
@@ -141,3 +170,10 @@ class Database:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _create_private(path: Path) -> None:
+    """Makes a new file that its owner alone can read; SQLite gives its `-wal` and `-shm` the same permissions."""
+    if str(path) != IN_MEMORY:
+        with suppress(OSError):  # it is there, or SQLite says why it cannot be
+            os.close(os.open(os.path.realpath(path), os.O_CREAT | os.O_EXCL | os.O_RDWR, OWNER_ONLY))

@@ -19,7 +19,8 @@ LeadIds = Iterable[int] | AsyncIterable[int]
 class LeadSource(Protocol):
     """Where ids of leads come from.
 
-    `total` is how many there are, as far as known; `has_all` whether every lead that exists has been met.
+    `total` is how many there are, as far as known; `has_all` whether every lead that exists has been met, so that one
+    that was not met does not exist.
     """
 
     @property
@@ -61,16 +62,20 @@ class ListedLeads:
     _unread: list[DecodeError] = field(factory=list[DecodeError], init=False)
 
     async def ids(self) -> AsyncGenerator[int, None]:
+        count = 0
         async with evolve(self.pager, on_bad_record=self._unread.append) as pager:
             async for page in pager.pages():
                 self.total = page.total
+                count += len(page.items)
                 for lead in page.items:
                     yield lead.id
         for error in self._unread:
             log.warning("a lead cannot be read: %s", error)
             if isinstance(error.record_id, int):
+                count += 1
                 yield error.record_id
-        self.has_all = all(isinstance(error.record_id, int) for error in self._unread)
+        has_ids = all(isinstance(error.record_id, int) for error in self._unread)
+        self.has_all = has_ids and count >= (self.total or 0)
 
 
 @define

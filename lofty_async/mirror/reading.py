@@ -40,6 +40,18 @@ class LeadReader:
 
     client: LoftyClient
 
+    async def find(self, task_id: int) -> Task | LoftyError:
+        """The task wherever it is, or what keeps it from being read.
+
+        Raises: ClientClosedError.
+        """
+        try:
+            return await self.client.tasks.get(task_id)
+        except ClientClosedError:
+            raise
+        except LoftyError as error:
+            return error
+
     async def read(self, lead_id: int) -> LeadTasks:
         bad: list[DecodeError] = []
         try:
