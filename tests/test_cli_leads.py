@@ -18,8 +18,10 @@ def test_a_file_lists_one_id_a_line_with_comments_and_blanks() -> None:
     assert chosen((), ["7\n", "\n", "  5  # hot\n", "# cold\n"]) == [7, 5]
 
 
-def test_an_empty_file_chooses_no_leads_rather_than_all() -> None:
-    assert chosen((), []) == []
+@pytest.mark.parametrize("lines", [[], ["\n", "# nobody\n", "   \n"]])
+def test_a_file_without_an_id_is_refused(lines: list[str]) -> None:
+    with pytest.raises(click.BadParameter, match="lists no lead id"):
+        chosen((), lines)
 
 
 @pytest.mark.parametrize("line", ["abc", "0", "-3", "1.5", "7 8", "²", "9" * 20, "9" * 5000])

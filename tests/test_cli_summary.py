@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lofty_async.cli.options import Places
+from lofty_async.cli.options import OUTPUT, Places
 from lofty_async.cli.summary import as_object, in_words, tell
 from lofty_async.mirror import LeadFailure, SyncReport
 
@@ -33,7 +33,7 @@ def test_a_run_in_words() -> None:
 
 
 def test_a_text_file_in_words() -> None:
-    assert in_words(REPORT, JSONL)[1] == "tasks.jsonl: 5,000 lines"
+    assert in_words(REPORT, JSONL)[1] == "tasks.jsonl: 5,000 lines written"
 
 
 def test_a_run_that_was_cut_short_says_how_to_go_on() -> None:
@@ -56,11 +56,11 @@ def test_what_was_done_can_be_gone_on_from(report: SyncReport) -> None:
 @pytest.mark.parametrize(
     ("report", "told"),
     [
-        (SyncReport(complete=True), "0 lines"),
+        (SyncReport(complete=True), "0 lines written"),
         (SyncReport(complete=True, leads=2, failed=LOST), "left as it was"),
         (
             SyncReport(complete=True, leads=2, failed=LOST, tasks=1),
-            "1 line, besides those it had of the leads that failed",
+            "1 line written, besides those it had of the leads that failed",
         ),
     ],
 )
@@ -70,6 +70,16 @@ def test_a_text_file_of_leads_that_failed_says_what_it_has(report: SyncReport, t
 
 def test_a_text_file_that_was_cut_short_is_where_it_grew() -> None:
     assert in_words(FAILED, JSONL)[1] == "tasks.jsonl.partial: 1 line"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_where_standard_output_takes_the_tasks_the_report_is_on_standard_error(
+    capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    tell(REPORT, Places(db=None, jsonl=OUTPUT), as_json=as_json, string_ids=False)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert (json.loads(err)["tasks"] == 5000) if as_json else "standard output: 5,000 lines" in err
 
 
 def test_a_run_as_an_object() -> None:

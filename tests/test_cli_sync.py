@@ -173,6 +173,56 @@ def read_lines(text: Path) -> dict[int, int]:
     return {line["id"]: line["lead_id"] for line in lines}
 
 
+def test_an_empty_list_of_leads_leaves_the_text_file(sandbox: Sandbox, db: Path) -> None:
+    text = db.with_name("tasks.jsonl")
+    invoke("--jsonl", text)
+    requests = len(sandbox.requests)
+    assert invoke("--jsonl", text, "--leads-file", "-", stdin="# none today\n").exit_code == 2
+    assert read_lines(text) == truth(sandbox)
+    assert len(sandbox.requests) == requests
+
+
+def test_chosen_leads_leave_the_lines_of_the_others(sandbox: Sandbox, db: Path) -> None:
+    text = db.with_name("tasks.jsonl")
+    invoke("--jsonl", text)
+    first, second, *_ = sandbox.state.leads
+    sandbox.state.remove(sandbox.state.entries.of(first)[0].id)
+    kept = sandbox.state.entries.of(second)[0].id
+    before = truth(sandbox)
+    sandbox.state.remove(kept)
+    assert invoke("--jsonl", text, "--lead", first).exit_code == 0
+    assert read_lines(text) == before
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+@pytest.mark.parametrize("report", [(), ("--json",)])
+def test_tasks_can_go_to_standard_output(sandbox: Sandbox, db: Path, name: str, report: tuple[str, ...]) -> None:
+    result = invoke("--jsonl", name, "--db", db, *report)
+    assert {line["id"]: line["lead_id"] for line in map(json.loads, result.stdout.splitlines())} == truth(sandbox)
+    assert held(db) == truth(sandbox)
+    assert "12" in result.stderr
+    assert list(db.parent.iterdir()) == [db]
+
+
+def test_a_checkpoint_of_yesterday_is_read_anew(sandbox: Sandbox, db: Path) -> None:
+    sandbox.state.forbidden_leads.add(list(sandbox.state.leads)[2])
+    invoke()
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute("UPDATE sync SET synced_at = datetime(synced_at, '-1 day')")
+    assert (report("--resume")["leads"], report("--resume")["skipped"]) == (12, 11)
+
+
+def test_a_database_of_another_form_is_refused_with_what_to_do(sandbox: Sandbox, db: Path) -> None:
+    invoke()
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute("UPDATE tasks SET end_at = '2026-03-01T15:00:00-08:00'")
+    requests, before = len(sandbox.requests), db.read_bytes()
+    result = invoke()
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
+    assert "delete the file and sync again" in result.stderr
+    assert (len(sandbox.requests), db.read_bytes()) == (requests, before)
+
+
 def test_an_outage_leaves_the_text_file_of_the_day_before(sandbox: Sandbox, db: Path) -> None:
     text = db.with_name("tasks.jsonl")
     invoke("--jsonl", text)
@@ -274,6 +324,10 @@ def test_the_base_url_can_be_given(sandbox: Sandbox, monkeypatch: pytest.MonkeyP
         (("--sandbox", "--base-url", "http://127.0.0.1:9"), "exclude each other"),
         (("--resume", "--jsonl", "x"), "--resume"),
         (("--leads-file", "missing.txt"), "missing.txt"),
+        (("--leads-file", "-"), "lists no lead id"),
+        (("--db", "-"), "--jsonl -"),
+        (("--db", "/dev/stdout", "--jsonl", "x"), "--jsonl -"),
+        (("--resume", "--jsonl", "-"), "--resume"),
     ],
 )
 def test_wrong_usage_is_refused(arguments: tuple[str, ...], message: str) -> None:

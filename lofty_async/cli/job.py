@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack, contextmanager
 import click
 from attrs import frozen
 
-from lofty_async.mirror import JsonLines, SyncReport, TaskSink, TaskStore, TaskSync, Tee
+from lofty_async.mirror import JsonLines, JsonLinesOutput, SyncReport, TaskSink, TaskStore, TaskSync, Tee
 
 from .connect import connected
-from .options import Places, Target
+from .options import OUTPUT, Places, Target
 from .progress import drawn
 from .run import Refused, run
 from .summary import tell
@@ -66,7 +66,9 @@ class Job:
         with _in_one_line(Refused):
             if self._plan.places.db is not None:
                 sinks.append(await stack.enter_async_context(TaskStore(self._plan.places.db)))
-            if self._plan.places.jsonl is not None:
+            if self._plan.places.jsonl == OUTPUT:
+                sinks.append(JsonLinesOutput(string_ids=self._plan.string_ids))
+            elif self._plan.places.jsonl is not None:
                 lines = JsonLines(self._plan.places.jsonl, string_ids=self._plan.string_ids)
                 sinks.append(await stack.enter_async_context(lines))
         return Tee(tuple(sinks))
@@ -77,5 +79,7 @@ def _in_one_line(kind: type[click.ClickException]) -> Generator[None, None, None
     """Files that cannot be read or written are the user's to see to: they get the reason, not a traceback."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # click ends without a word where nobody reads any more
     except (sqlite3.Error, OSError) as error:
         raise kind(str(error)) from error

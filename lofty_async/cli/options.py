@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
 
 Command = Callable[..., None]
 
 LEAD_ID = click.IntRange(min=1)
+OUTPUT: Final = Path("-")
+OUTPUT_NAMES: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+"""Standard output where a file is asked for."""
 
 
 class Target(NamedTuple):
@@ -20,7 +23,7 @@ class Target(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where tasks are kept."""
+    """Where tasks are kept; `jsonl` may be `OUTPUT`."""
 
     db: Path | None
     jsonl: Path | None

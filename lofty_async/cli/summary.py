@@ -10,17 +10,18 @@ from attrs import asdict
 from lofty_async.mirror import SyncReport
 from lofty_async.mirror.partial import partial_of, target_of
 
-from .options import Places
+from .options import OUTPUT, Places
 
 
 def tell(report: SyncReport, places: Places, *, as_json: bool, string_ids: bool) -> None:
-    """Names the leads that failed on stderr, and prints one line of JSON or a few of text."""
+    """Names the leads that failed on stderr, and prints one line of JSON or a few of text.
+
+    These go to stderr too where standard output takes the tasks.
+    """
     for failure in report.failed:
         click.echo(f"lead {failure.lead_id}: {failure.error}", err=True)
-    if as_json:
-        click.echo(json.dumps(as_object(report, string_ids=string_ids)))
-    else:
-        click.echo("\n".join(in_words(report, places)))
+    told = json.dumps(as_object(report, string_ids=string_ids)) if as_json else "\n".join(in_words(report, places))
+    click.echo(told, err=places.jsonl == OUTPUT)
 
 
 def as_object(report: SyncReport, *, string_ids: bool) -> dict[str, Any]:
@@ -57,12 +58,14 @@ def _kept(report: SyncReport, places: Places) -> list[str]:
 
 
 def _kept_lines(report: SyncReport, place: Path) -> str:
+    if place == OUTPUT:
+        return f"standard output: {_count(report.tasks, 'line')}"
     if not report.complete:
         return f"{partial_of(target_of(place))}: {_count(report.tasks, 'line')}"
     if report.failed and not _has_read(report):
         return f"{place}: left as it was"
     rest = ", besides those it had of the leads that failed" if report.failed else ""
-    return f"{place}: {_count(report.tasks, 'line')}{rest}"
+    return f"{place}: {_count(report.tasks, 'line')} written{rest}"
 
 
 def _has_read(report: SyncReport) -> bool:
