@@ -32,6 +32,7 @@ else:
                 "RateLimitWaitTooLong",
                 "RateLimitedError",
                 "RequestTimeout",
+                "ResponseTooLargeError",
                 "ServerError",
                 "TransportError",
             ),

@@ -21,6 +21,7 @@ from .errors import (
     RateLimitedError,
     RateLimitWaitTooLong,
     RequestTimeout,
+    ResponseTooLargeError,
     ServerError,
     TransportError,
 )
@@ -110,6 +111,7 @@ __all__ = [
     "RedisStore",
     "RefreshToken",
     "RequestTimeout",
+    "ResponseTooLargeError",
     "RetryPolicy",
     "Sandbox",
     "ServerError",

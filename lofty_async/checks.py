@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
+from ipaddress import ip_address
 from typing import Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
@@ -104,6 +105,14 @@ def later(argument: str, value: datetime, now: datetime) -> datetime:
 def ordered(start: datetime, end: datetime) -> None:
     if end <= start:
         raise refuse("end", "must be later than start")
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host is this machine: localhost, 127.0.0.0/8 or ::1."""
+    try:
+        return host is not None and (host.lower() == "localhost" or ip_address(host).is_loopback)
+    except ValueError:
+        return False
 
 
 def https_url(argument: str, value: object, *, plain: bool = False) -> str:

@@ -5,19 +5,22 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from inspect import currentframe
+from ssl import SSLContext
 from types import FrameType, TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
 import aiohttp
 from attrs import evolve
+from yarl import URL
 
 from . import checks, dispatch, endpoints, oauth, ratelimit
 from .__about__ import __version__
 from .auth import Auth
 from .checks import UNSET, OnBadRecord, Unset
+from .errors import ClientClosedError
 from .ratelimit import Lane
 from .wire import BASE_URL, Route
 
@@ -40,7 +43,11 @@ class ClientOptions(TypedDict, total=False):
     user_agent: str
     lane: Lane
     on_bad_record: OnBadRecord
-    plain_callbacks: bool
+    max_response_size: int
+    proxy: str | URL | Unset | None
+    ssl: SSLContext | None
+    trace_configs: Sequence[aiohttp.TraceConfig]
+    allow_http: bool
 
 
 class LoftyClient:
@@ -49,10 +56,21 @@ class LoftyClient:
     `limiter` belongs to the application: clients for several accounts of it share one. `timeout` bounds each attempt
     in seconds, from the moment its request leaves, half of them at most for connecting; `max_wait` the seconds that a
     call waits for its turn; `None` is no bound. For a deadline over both, use `asyncio.timeout`. `retry` says how
-    failed calls are repeated. A `session` handed in is used and never closed; aiohttp repeats GET, PUT and DELETE in
-    it by itself, once, where a connection breaks. `on_bad_record` says what lists do with a record that cannot be
-    read: raise, skip, or call a function with the error. `plain_callbacks` allows webhooks to http:// addresses, which
-    only a sandbox serves.
+    failed calls are repeated. `on_bad_record` says what lists do with a record that cannot be read: raise, skip, or
+    call a function with the error. `max_response_size` bounds the unpacked body of a response, in bytes.
+
+    Clients that share a limiter share their connections, at most `max_burst` of the limiter in each event loop. A
+    create has a new connection, at the price of a handshake: over one that the server has closed meanwhile it would
+    be lost, and nobody could say whether it was. Of a `session` handed in, the connector (pool, TLS, resolver) and the
+    traces are used and nothing else, and it is never closed; calls wait for a place in its pool before their turn.
+    There, a create may have a connection that the server has closed, and then raises AmbiguousWriteError.
+
+    `base_url` must be https://, but for loopback (localhost, 127.0.0.0/8, ::1); `allow_http=True` allows http://
+    elsewhere too, as for a sandbox in a container, and webhooks to http:// addresses. `proxy` is the http:// or
+    https:// URL of a proxy; without it, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` of the process's environment say
+    which one to use. `None` is none, and loopback is never reached through one. `ssl` holds the TLS settings for
+    the API and the token endpoints; without it, the system's certificates or those of `SSL_CERT_FILE` are trusted.
+    `trace_configs` are aiohttp's, for the client's own requests.
 
     Raises: InvalidRequestError where an argument is out of its range.
     """
@@ -70,7 +88,11 @@ class LoftyClient:
         user_agent: str = USER_AGENT,
         lane: Lane = Lane.INTERACTIVE,
         on_bad_record: OnBadRecord = "raise",
-        plain_callbacks: bool = False,
+        max_response_size: int = dispatch.MAX_RESPONSE_SIZE,
+        proxy: str | URL | Unset | None = UNSET,
+        ssl: SSLContext | None = None,
+        trace_configs: Sequence[aiohttp.TraceConfig] = (),
+        allow_http: bool = False,
     ) -> None:
         if not isinstance(auth, Auth):
             raise checks.refuse("auth", f"must be a credential such as ApiKey(…), not {type(auth).__name__}")
@@ -80,16 +102,24 @@ class LoftyClient:
             retry=_of_kind("retry", retry, dispatch.RetryPolicy) or dispatch.RetryPolicy(),
             lane=checks.lane("lane", lane),
         )
-        dispatcher = dispatch.Dispatcher(
-            auth,
-            dispatch.Session(
-                str(base_url),
-                checks.header("user_agent", user_agent),
-                _of_kind("session", session, aiohttp.ClientSession),
+        limiter = _of_kind("limiter", limiter, ratelimit.RateLimiter) or ratelimit.RateLimiter()
+        opened = dispatch.Session(
+            str(base_url),
+            checks.header("user_agent", user_agent),
+            _of_kind("session", session, aiohttp.ClientSession),
+            dispatch.SessionOptions(
+                allow_http=checks.flag("allow_http", allow_http),
+                network=dispatch.Network(
+                    proxy if proxy is None or isinstance(proxy, Unset) else dispatch.proxy_url("proxy", proxy),
+                    _of_kind("ssl", ssl, SSLContext),
+                ),
+                max_response_size=checks.within("max_response_size", max_response_size, 1),
+                trace_configs=_traces(trace_configs),
             ),
-            _of_kind("limiter", limiter, ratelimit.RateLimiter) or ratelimit.RateLimiter(),
+            dispatch.Connectors.of(limiter, limiter.max_burst),
         )
-        self._caller = endpoints.Caller(dispatcher, options, checks.bad_record_policy(on_bad_record), plain_callbacks)
+        dispatcher = dispatch.Dispatcher(auth, opened, limiter)
+        self._caller = endpoints.Caller(dispatcher, options, checks.bad_record_policy(on_bad_record), allow_http)
         self._guard = _Guard(dispatcher.session, *_place_outside(currentframe()))
 
     @classmethod
@@ -179,6 +209,8 @@ class LoftyClient:
         await self._caller.dispatcher.close()
 
     async def __aenter__(self) -> Self:
+        if self._caller.dispatcher.session.closed:
+            raise ClientClosedError("the client was closed: make another one")
         return self
 
     async def __aexit__(
@@ -187,7 +219,9 @@ class LoftyClient:
         await self.close()
 
     def __repr__(self) -> str:
-        return f"<LoftyClient {self._caller.dispatcher.session.base_url}>"
+        # A traceback may show a client whose arguments were refused.
+        caller: endpoints.Caller | None = getattr(self, "_caller", None)
+        return f"<LoftyClient {caller.dispatcher.session.base_url}>" if caller else "<LoftyClient>"
 
 
 class _Guard:
@@ -214,6 +248,12 @@ def _of_kind(argument: str, value: T | None, kind: type[T]) -> T | None:
     if value is not None and not isinstance(value, kind):
         raise checks.refuse(argument, f"must be of type {kind.__name__}, not {type(value).__name__}")
     return value
+
+
+def _traces(value: Sequence[aiohttp.TraceConfig]) -> tuple[aiohttp.TraceConfig, ...]:
+    if not isinstance(value, Sequence) or not all(isinstance(one, aiohttp.TraceConfig) for one in value):
+        raise checks.refuse("trace_configs", "must be a list of aiohttp.TraceConfig")
+    return tuple(value)
 
 
 def _seconds(argument: str, value: float | None, *, above: bool = False) -> float | None:

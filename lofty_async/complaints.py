@@ -58,7 +58,7 @@ _WORD: Final = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
 _HIDDEN_CODE: Final = re.compile(r"errorCode\s*=\s*(\w+)(?:\s*,\s*errorMsg\s*=\s*(.*))?", re.DOTALL | re.ASCII)
 _HIDDEN_NAME: Final = re.compile(r"\b[A-Z]+(?:_[A-Z]+)+\b")
 _NOTICE_CHARACTERS: Final = 1000
-_TEXT_BYTES: Final = 8192
+_READ_BYTES: Final = 65_536  # of an error's body: more is a page or a mistake
 _LIMIT: Final = r"(the |your |our )?(\w+ )?(rate|request|call)[ _-]?limits?"
 _SPENT_BUDGET: Final = re.compile(
     r"((http |error )?4\d\d[: -]+|error:? )?"
@@ -131,8 +131,8 @@ class Complaint:
 
 def read_complaint(body: bytes) -> Complaint:
     """Code, name and message; where several claim to be the code, the first that is known."""
-    text = as_text(body).strip()
-    value = _decoded(body)
+    text = as_text(body, _READ_BYTES).strip()
+    value = _decoded(body) if len(body) <= _READ_BYTES else None
     if not isinstance(value, dict):
         return _from_text(value if isinstance(value, str) else text)
     places = _places(cast("dict[str, Any]", value))
@@ -183,6 +183,6 @@ def _decoded(body: bytes) -> Any:
         return None
 
 
-def as_text(body: bytes) -> str:
-    """The start of a body: more than any message has, without a byte order mark."""
-    return body[:_TEXT_BYTES].decode("utf-8-sig", "replace")
+def as_text(body: bytes, most: int) -> str:
+    """The text of at most so many bytes, cut before it is decoded, without a byte order mark."""
+    return body[:most].decode("utf-8-sig", "replace")

@@ -135,15 +135,19 @@ class ServerError(APIError):
     """The server failed, by status (5xx, 408, 425) or code, or a token endpoint refused without giving a reason."""
 
 
-class TransportError(CallError):
-    """No answer arrived."""
-
-
 @define(slots=False, eq=False, repr=False, str=False)
-class ConnectionFailed(TransportError):  # noqa: N818 - the public name
-    """The connection could not be made or broke; `sent` says whether the request may have reached the server."""
+class TransportError(CallError):
+    """No answer arrived.
+
+    `sent` says whether the request may have reached the server; `temporary` whether another attempt may succeed.
+    """
 
     sent: bool = field(default=True, kw_only=True)
+    temporary: bool = field(default=True, kw_only=True)
+
+
+class ConnectionFailed(TransportError):  # noqa: N818 - the public name
+    """The connection could not be made or broke."""
 
 
 @define(slots=False, eq=False, repr=False, str=False)
@@ -151,7 +155,14 @@ class RequestTimeout(TransportError):  # noqa: N818 - the public name
     """No answer within `timeout` seconds of sending."""
 
     timeout: float | None = field(default=None, kw_only=True)
-    sent: bool = field(default=True, kw_only=True)
+
+
+@define(slots=False, eq=False, repr=False, str=False)
+class ResponseTooLargeError(TransportError):
+    """The body of the response has more than `limit` bytes once unpacked; the request is not sent again."""
+
+    temporary: bool = field(default=False, kw_only=True)
+    limit: int = field(default=0, kw_only=True)
 
 
 @define(slots=False, eq=False, repr=False, str=False)

@@ -197,13 +197,18 @@ def read_error(reply: Reply) -> errors.APIError:
         "status": reply.status,
         "code": complaint.code,
         "name": complaint.name,
-        "body": errors.cut(as_text(reply.body)),
+        "body": _start(reply.body),
     }
     if is_refusal(reply.status, reply.body):
         return errors.RateLimitedError(**known, retry_after=read_rate(reply.headers).retry_after)
     if complaint.code == WRONG_SCHEME:
         known["message"] = f"{known['message'][:MIX_UP_ROOM]}; {MIX_UP}"
     return (complaint.kind or _kind_of_status(reply.status))(**known)
+
+
+def _start(body: bytes) -> str:
+    # A character takes up to four bytes; one more shows that something was cut.
+    return errors.cut(as_text(body, 4 * errors.BODY_CHARACTERS + 4))
 
 
 def _kind_of_status(status: int) -> type[errors.APIError]:
@@ -228,7 +233,7 @@ def read_result(reply: Reply, *, needs_body: bool = False) -> Any:
     """
     result = _read_body(reply)
     if result is None and needs_body:
-        raise errors.DecodeError("the answer is empty", body=errors.cut(as_text(reply.body)))
+        raise errors.DecodeError("the answer is empty", body=_start(reply.body))
     return result
 
 
@@ -240,4 +245,4 @@ def _read_body(reply: Reply) -> Any:
             return None
         # The decoder's traceback says nothing, and would hold the call's frames for as long as the error is kept.
         cause = error.with_traceback(None)
-        raise errors.DecodeError("the answer is not JSON", body=errors.cut(as_text(reply.body))) from cause
+        raise errors.DecodeError("the answer is not JSON", body=_start(reply.body)) from cause

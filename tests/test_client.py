@@ -89,6 +89,8 @@ async def test_the_user_agent_names_the_library_by_default(sandbox: Sandbox, lof
         ({"session": "mine"}, "session"),
         ({"lane": "slow"}, "lane"),
         ({"on_bad_record": "ignore"}, "on_bad_record"),
+        ({"trace_configs": aiohttp.TraceConfig()}, "trace_configs"),
+        ({"trace_configs": ["trace"]}, "trace_configs"),
         ({"user_agent": ""}, "user_agent"),
         ({"user_agent": "a\r\nb: c"}, "user_agent"),
         ({"base_url": "ftp://api.lofty.com"}, "base_url"),
@@ -151,6 +153,18 @@ def test_the_repr_says_where_it_calls() -> None:
     assert repr(LoftyClient(ApiKey("key"), base_url="https://lofty.test/v9")) == "<LoftyClient https://lofty.test/v9>"
 
 
+def test_the_repr_of_a_client_whose_arguments_were_refused_hides_nothing() -> None:
+    shown = []
+    try:
+        LoftyClient(ApiKey("key"), timeout=0)
+    except InvalidRequestError as error:
+        trace = error.__traceback__
+        while trace:
+            shown += [repr(value) for value in trace.tb_frame.f_locals.values()]
+            trace = trace.tb_next
+    assert "<LoftyClient>" in shown
+
+
 async def test_a_base_url_may_have_a_path(sandbox: Sandbox, open_client: "OpenClient") -> None:
     lofty = open_client(base_url=sandbox.url + "/proxied/")
     for call in (lofty.me(), lofty.tasks.get(5)):
@@ -197,13 +211,25 @@ class TestSession:
     async def test_a_session_handed_in_is_used_and_never_closed(
         self, sandbox: Sandbox, open_client: "OpenClient"
     ) -> None:
-        async with aiohttp.ClientSession(headers={"X-Mark": "ours"}) as session:
+        async with aiohttp.ClientSession() as session:
             lofty = open_client(session=session)
             await lofty.me()
             await lofty.close()
             assert not session.closed
-            assert sandbox.requests[0].headers["X-Mark"] == "ours"
             assert (await session.get(sandbox.url)).status == 403
+
+    async def test_its_own_takes_traces(self, open_client: "OpenClient", call_fields: Any) -> None:
+        seen: list[str] = []
+
+        async def note(_: object, __: object, params: aiohttp.TraceRequestStartParams) -> None:
+            seen.append(f"{params.method} {params.url.path}")
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_start.append(note)
+        lofty = open_client(trace_configs=[trace])
+        await lofty.me()
+        await lofty.tasks.create(**call_fields)
+        assert seen == ["GET /v1.0/me", "POST /v2.0/tasks"]
 
     async def test_a_session_that_raises_for_status_still_tells_the_servers_word(
         self, open_client: "OpenClient"
@@ -385,6 +411,13 @@ class TestCopies:
 
 
 class TestClosing:
+    async def test_a_closed_client_is_not_entered_again(self, lofty: LoftyClient) -> None:
+        async with lofty.with_options(retries=0):
+            pass
+        with pytest.raises(ClientClosedError):
+            async with lofty:
+                pass
+
     async def test_a_call_after_close_raises_at_once(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
         await lofty.close()
         await lofty.close()

@@ -373,7 +373,7 @@ class TestCreate:
         resolver = Resolver()
         async with ClientSession(connector=TCPConnector(resolver=resolver)) as session:
             url = sandbox.url.replace("127.0.0.1", "sandbox.example")
-            lofty = open_client(timeout=0.05, session=session, base_url=url)
+            lofty = open_client(timeout=0.05, session=session, base_url=url, allow_http=True)
             with pytest.raises(RequestTimeout) as caught:
                 await lofty.tasks.create(**call_fields)
             assert (caught.value.sent, caught.value.attempts) == (False, 4)
@@ -383,7 +383,7 @@ class TestCreate:
 
     async def test_what_never_left_costs_no_permit(self, open_client: "OpenClient", call_fields: Any) -> None:
         async with ClientSession(connector=TCPConnector(resolver=Resolver())) as session:
-            lofty = open_client(timeout=None, session=session, base_url="http://sandbox.example")
+            lofty = open_client(timeout=None, session=session, base_url="https://sandbox.example")
             create = asyncio.create_task(lofty.tasks.create(**call_fields))
             while not lofty.rate_limit.in_flight:
                 await asyncio.sleep(0)

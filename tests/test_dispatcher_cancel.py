@@ -86,7 +86,7 @@ async def nothing_is_left(lofty: LoftyClient) -> None:
 async def test_while_it_connects(sandbox: Sandbox, open_client: "OpenClient") -> None:
     stalls = Stalls()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=stalls)) as session:
-        lofty = open_client(session=session, base_url=f"http://lofty.test:{sandbox.port}")
+        lofty = open_client(session=session, base_url=f"http://lofty.test:{sandbox.port}", allow_http=True)
         call = asyncio.create_task(lofty.me())
         await stalls.reached.wait()
         await cancelled(call)

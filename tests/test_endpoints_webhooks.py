@@ -106,7 +106,7 @@ async def test_delete_takes_an_id(sandbox: Sandbox, lofty: LoftyClient, id: Any)
 
 async def test_plain_addresses_are_for_sandboxes(open_client: "OpenClient") -> None:
     async with Sandbox(1, allow_http_callbacks=True) as sandbox:
-        lofty = open_client(base_url=sandbox.url, plain_callbacks=True)
+        lofty = open_client(base_url=sandbox.url, allow_http=True)
         made = await lofty.webhooks.create(10, "http://127.0.0.1:9/hook")
         assert made.callback_url == "http://127.0.0.1:9/hook"
 

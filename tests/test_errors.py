@@ -22,12 +22,14 @@ from lofty_async.errors import (
     RateLimitedError,
     RateLimitWaitTooLong,
     RequestTimeout,
+    ResponseTooLargeError,
     ServerError,
     TransportError,
 )
 
 CALL: dict[str, Any] = {"request": "GET /v2.0/tasks/7", "attempts": 3, "waited": 1.5, "cursor": "7"}
 ANSWER = CALL | {"status": 404, "code": 20006, "name": "LEAD_NOT_EXIST", "body": "{}"}
+UNSENT: dict[str, Any] = {"sent": False, "temporary": False}
 
 EVERY_ERROR = [
     LoftyError("m", cursor="7"),
@@ -39,9 +41,10 @@ EVERY_ERROR = [
     InvalidRequestError("m", **ANSWER, argument="end_at"),
     RateLimitedError("m", **ANSWER, retry_after=4.0),
     ServerError("m", **ANSWER),
-    TransportError("m", **CALL),
-    ConnectionFailed("m", **CALL, sent=False),
-    RequestTimeout("m", **CALL, timeout=30.0, sent=False),
+    TransportError("m", **CALL, **UNSENT),
+    ConnectionFailed("m", **CALL, **UNSENT),
+    RequestTimeout("m", **CALL, **UNSENT, timeout=30.0),
+    ResponseTooLargeError("m", **CALL, sent=False, temporary=True, limit=9),
     DecodeError("m", **CALL, path="tasks[3].endAt", record_id=9, body="[]"),
     RateLimitWaitTooLong("m", **CALL, predicted=50.0, max_wait=5.0),
     AmbiguousWriteError("m", **CALL, lead_id=5, sent={"content": "call"}),
@@ -81,6 +84,7 @@ def test_the_list_of_errors_is_complete() -> None:
         (TransportError, CallError),
         (ConnectionFailed, TransportError),
         (RequestTimeout, TransportError),
+        (ResponseTooLargeError, TransportError),
         (DecodeError, CallError),
         (RateLimitWaitTooLong, CallError),
         (AmbiguousWriteError, CallError),

@@ -250,7 +250,7 @@ async def test_what_never_opened_needs_no_closing(
         raise RuntimeError("no sockets here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(aiohttp, "TCPConnector", refuse)
+        patch.setattr(aiohttp, "ClientSession", refuse)
         with pytest.raises(RuntimeError, match="no sockets"):
             await session.send(ME, authorization, 5)
     assert not session.needs_closing

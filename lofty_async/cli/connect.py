@@ -5,10 +5,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from lofty_async.auth import Auth
+from lofty_async.checks import is_loopback
 from lofty_async.client import LoftyClient
 from lofty_async.errors import AuthenticationError, LoftyError
 from lofty_async.oauth import from_environment
-from lofty_async.oauth.checks import LOOPBACK
 from lofty_async.wire import BASE_URL
 
 from .kept_login import KeptLogin, LoginFiles, token_file
@@ -31,7 +31,7 @@ async def connected(target: Target) -> AsyncGenerator[LoftyClient, None]:
 def takes_plain_callbacks(target: Target) -> bool:
     """Whether the server is on this machine: a sandbox, the only kind that posts to http:// addresses."""
     try:
-        return target.sandbox or urlsplit(_address(target) or BASE_URL).hostname in LOOPBACK
+        return target.sandbox or is_loopback(urlsplit(_address(target) or BASE_URL).hostname)
     except ValueError:
         return False  # the client refuses such an address
 
@@ -45,7 +45,7 @@ async def _of_user(target: Target) -> AsyncGenerator[LoftyClient, None]:
     address, plain = _address(target), takes_plain_callbacks(target)
     try:
         auth = await _credential()
-        client = LoftyClient(auth, base_url=BASE_URL if address is None else address, plain_callbacks=plain)
+        client = LoftyClient(auth, base_url=BASE_URL if address is None else address, allow_http=plain)
     except LoftyError as error:
         raise Refused(str(error)) from error
     async with client:
@@ -68,6 +68,6 @@ async def _sandboxed() -> AsyncGenerator[LoftyClient, None]:
 
     async with (
         Sandbox(leads=SANDBOX_LEADS, allow_http_callbacks=True) as sandbox,
-        LoftyClient(sandbox.auth, base_url=sandbox.url, plain_callbacks=True) as client,
+        LoftyClient(sandbox.auth, base_url=sandbox.url, allow_http=True) as client,
     ):
         yield client

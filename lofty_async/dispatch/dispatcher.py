@@ -20,8 +20,6 @@ from .retry import MAX_SERVER_WAIT, Failure, RetryBudget, decide
 from .session import Departure, Session
 from .watch import Closed, DeadlinePassed, Watch
 
-Unanswered = errors.ConnectionFailed | errors.RequestTimeout
-
 AGAIN: Final = object()
 PATIENCE: Final = 5.0  # seconds that closing waits for a renewal: its answer may be the only copy of a new token
 
@@ -48,6 +46,7 @@ class Dispatcher:
         patience: float = PATIENCE,
     ) -> None:
         self.auth, self.session, self.limiter = auth, session, limiter
+        self._admission = session.admission(limiter)
         self._clock, self._patience = clock, patience
         self._watch = Watch()
         self._budget = RetryBudget()
@@ -97,7 +96,7 @@ class Dispatcher:
         if self.session.closed:
             raise errors.ClientClosedError("the client was closed", request=journey.request.label)
         route, lane = journey.request.route.label, journey.options.lane
-        permit = None if journey.refused else self.limiter.acquire_now(route, lane=lane)
+        permit = None if journey.refused else self._admission.acquire_now(route, lane=lane)
         permit = permit or await self._admit(journey)
         try:
             authorization = self.auth.ready() or await self.auth.fetch(self.session.post_form)
@@ -109,7 +108,7 @@ class Dispatcher:
             raise
         departure = None if journey.request.route.repeatable else Departure()
         seconds = journey.options.timeout
-        reply: Reply | Unanswered | None
+        reply: Reply | errors.TransportError | None
         self._requests += 1
         journey.attempts += 1
         self._watch.send(journey, seconds)
@@ -123,7 +122,7 @@ class Dispatcher:
             journey.deadline = inf
         if isinstance(reply, errors.CallError):
             journey.spent += journey.under_way
-            return await self._decide(journey, reply, Failure(arrived=reply.sent, passing=True))
+            return await self._decide(journey, reply, Failure(arrived=reply.sent, passing=reply.temporary))
         refused = reply.status >= 400 and is_refusal(reply.status, reply.body)
         permit.settle(read_rate(reply.headers), refused=refused)
         if 200 <= reply.status < 300:
@@ -155,7 +154,7 @@ class Dispatcher:
     async def _take_turn(self, journey: Journey) -> Permit:
         asked_at = self._clock()
         try:
-            permit = await self.limiter.acquire(
+            permit = await self._admission.acquire(
                 journey.request.route.label,
                 lane=journey.options.lane,
                 max_wait=None if journey.options.max_wait is None else journey.wait_left(),
@@ -269,9 +268,9 @@ def _too_long(wanted: float, journey: Journey) -> errors.RateLimitWaitTooLong:
 
 def _unanswered(
     journey: Journey, permit: Permit, failure: BaseException, departure: Departure | None
-) -> Unanswered | None:
+) -> errors.TransportError | None:
     """End the permit of a request whose answer will not come: the call's error, `None` where it was ended for good."""
-    if isinstance(failure, Unanswered):
+    if isinstance(failure, errors.TransportError):
         may_have_left = failure.sent
     else:
         is_unsent = isinstance(failure, errors.InvalidRequestError)
@@ -284,4 +283,4 @@ def _unanswered(
         seconds = journey.options.timeout
         return errors.RequestTimeout(f"no answer within {seconds:g} s", timeout=seconds, sent=may_have_left)
     # Without its traceback, which holds the frame that it is returned to.
-    return failure.with_traceback(None) if isinstance(failure, Unanswered) else None
+    return failure.with_traceback(None) if isinstance(failure, errors.TransportError) else None

@@ -7,15 +7,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from lofty_async.auth import TokenPost
 from lofty_async.errors import ClientClosedError, ConnectionFailed, RequestTimeout, TransportError
 
+from .bodies import ACCEPT_ENCODING, BodyBroken, BodyTooLarge, read_body
+from .network import Network, explained, is_temporary, is_unsent
+
 MAX_BODY = 65_536
-"""Bytes of an answer that are read; a token and its company need a fraction of it."""
+"""Bytes of an unpacked answer, at most; a token and its company need a fraction of it."""
 
 
-def token_post(session: aiohttp.ClientSession, *, timeout: float, user_agent: str) -> TokenPost:
+def token_post(
+    session: aiohttp.ClientSession, *, timeout: float, user_agent: str, network: Network | None = None
+) -> TokenPost:
     """Posts through `session`, once each; `timeout` in seconds covers connecting, sending and the answer.
 
     What it returns raises: RequestTimeout, ConnectionFailed where no answer arrives, `sent` telling whether
@@ -25,14 +31,29 @@ def token_post(session: aiohttp.ClientSession, *, timeout: float, user_agent: st
     limit = aiohttp.ClientTimeout(total=timeout)
     headers = {
         "Accept": "application/json",
+        "Accept-Encoding": ACCEPT_ENCODING,
         "Content-Type": "application/x-www-form-urlencoded",  # whatever the session sends else
         "User-Agent": user_agent,
     }
 
     async def send(url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[int, Any]:
         named = headers | {"Authorization": basic_header(*basic)} if basic else headers
-        async with session.post(url, data=dict(form), headers=named, timeout=limit, allow_redirects=False) as response:
-            return response.status, decoded(await _start_of(response.content))
+        hop = (network or Network()).hop(URL(url))
+        response = await session.post(
+            url,
+            data=dict(form),
+            headers=named | hop.headers,
+            timeout=limit,
+            allow_redirects=False,
+            auto_decompress=False,
+            proxy=hop.proxy,
+            proxy_headers=hop.proxy_headers,
+            ssl=hop.ssl,
+        )
+        try:
+            return response.status, decoded(await read_body(response, MAX_BODY))
+        except BodyTooLarge:
+            return response.status, None
 
     async def post(url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[int, Any]:
         request = f"POST {urlsplit(url).path}"
@@ -40,7 +61,7 @@ def token_post(session: aiohttp.ClientSession, *, timeout: float, user_agent: st
             raise ClientClosedError("the session is closed", request=request)
         try:
             return await send(url, form, basic)
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, BodyBroken) as error:
             failure = _failure(error, request, timeout)
         # Raised out here, without a cause: aiohttp's errors hold the request's headers, credentials included.
         raise failure
@@ -61,19 +82,13 @@ def decoded(body: bytes) -> Any:
         return None
 
 
-async def _start_of(content: aiohttp.StreamReader) -> bytes:
-    body = bytearray()
-    async for chunk in content.iter_any():
-        body += chunk
-        if len(body) > MAX_BODY:
-            break
-    return bytes(body[:MAX_BODY])
-
-
 def _failure(error: Exception, request: str, timeout: float) -> TransportError:
-    unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
     if isinstance(error, TimeoutError):
+        unsent = isinstance(error, aiohttp.ConnectionTimeoutError)
         message = f"no answer from the token endpoint within {timeout:g} s"
         return RequestTimeout(message, request=request, attempts=1, timeout=timeout, sent=not unsent)
-    message = f"no answer from the token endpoint ({type(error).__name__})"
-    return ConnectionFailed(message, request=request, attempts=1, sent=not unsent)
+    unsent, temporary = is_unsent(error), is_temporary(error)
+    # Others hold what was sent.
+    reason = explained(error) if unsent else type(error).__name__
+    message = f"no answer from the token endpoint ({reason})"
+    return ConnectionFailed(message, request=request, attempts=1, sent=not unsent, temporary=temporary)

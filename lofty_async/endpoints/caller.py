@@ -27,7 +27,7 @@ class Caller:
     dispatcher: Dispatcher
     options: Options
     on_bad_record: OnBadRecord = "raise"
-    plain_callbacks: bool = False
+    allow_http: bool = False
 
     def in_lane(self, lane: Lane) -> "Caller":
         return evolve(self, options=evolve(self.options, lane=lane))

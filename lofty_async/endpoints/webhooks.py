@@ -107,7 +107,7 @@ class Webhooks:
     ) -> dict[str, Any]:
         return {
             "listId": int(checks.within("event", _member("event", event, WebhookEvent), 1, 12)),
-            "callbackUrl": checks.https_url("callback_url", callback_url, plain=self._caller.plain_callbacks),
+            "callbackUrl": checks.https_url("callback_url", callback_url, plain=self._caller.allow_http),
             "limit": checks.within("limit", limit, 1, 5000),
             "permissionMode": int(
                 checks.within("permission_mode", _member("permission_mode", permission_mode, PermissionMode), 0, 1)

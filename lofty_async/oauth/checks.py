@@ -7,12 +7,11 @@ from urllib.parse import SplitResult, urlsplit
 from attrs import Attribute
 
 from lofty_async.auth import header_safe
+from lofty_async.checks import is_loopback
 from lofty_async.errors import InvalidRequestError
 
 END_OF_TIME = 1e15
 """Seconds that no clock reaches: more is a mistake, as are infinity and NaN."""
-
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def sendable(_: object, attribute: "Attribute[Any]", value: object) -> None:
@@ -28,7 +27,7 @@ def basic_name(_: object, attribute: "Attribute[Any]", value: object) -> None:
 def secure_url(_: object, attribute: "Attribute[Any]", value: object) -> None:
     """Secrets travel by HTTPS; by plain HTTP only inside this machine."""
     parts = split(attribute.name, value)
-    inside = parts.scheme == "http" and parts.hostname in LOOPBACK
+    inside = parts.scheme == "http" and is_loopback(parts.hostname)
     if not parts.hostname or not (parts.scheme == "https" or inside):
         raise InvalidRequestError(f"{attribute.name} must be an https:// address", argument=attribute.name)
 

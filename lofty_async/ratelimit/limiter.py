@@ -71,6 +71,7 @@ class RateLimiter:
         _check_range("floor", floor, 0, inf)
         _check_range("max_burst", max_burst, 1, inf)
         _check_range("wait_threshold", wait_threshold, 0, inf)
+        self.max_burst = max_burst
         self._on_wait, self._wait_threshold = on_wait, wait_threshold
         self._clock, self._wall = clock, wall
         self._budget = Budget(reserve, floor, max_burst)
