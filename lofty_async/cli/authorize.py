@@ -11,10 +11,13 @@ import click
 from attrs import frozen
 
 from lofty_async.client import USER_AGENT
+from lofty_async.dispatch import Network
 from lofty_async.dispatch.token_post import token_post
 from lofty_async.errors import LoftyError
 from lofty_async.oauth import AuthorizationCode, Pkce, RefreshToken, Token, new_state, read_redirect
 
+from . import options
+from .connect import network_of
 from .kept_login import SECRET, Client, LoginFiles, token_file
 from .redirect import Loopback, loopback, pasted
 from .run import Refused, run
@@ -30,6 +33,7 @@ class Login:
     pkce: Pkce | None
     here: Loopback | None
     files: LoginFiles
+    network: Network
 
     @classmethod
     def of(
@@ -37,6 +41,7 @@ class Login:
         client_id: str,
         redirect_uri: str,
         path: Path | None,
+        network: options.Network,
         *,
         authorize_page: str | None,
         token_url: str | None,
@@ -52,7 +57,7 @@ class Login:
             files.prepare()
         except LoftyError as error:
             raise Refused(str(error)) from error
-        return cls(flow, None if secret else Pkce.new(), here, files)
+        return cls(flow, None if secret else Pkce.new(), here, files, network_of(network))
 
     def run(self, *, browse: bool) -> None:
         """Raises: what `run` and `pasted` raise."""
@@ -77,7 +82,7 @@ class Login:
 
     async def _exchanged(self, code: str) -> RefreshToken:
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-            post = token_post(session, timeout=TIMEOUT, user_agent=USER_AGENT)
+            post = token_post(session, timeout=TIMEOUT, user_agent=USER_AGENT, network=self.network)
             return await self.flow.exchange(code, post, pkce=self.pkce)
 
 

@@ -1,18 +1,22 @@
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from ssl import SSLContext, SSLError, create_default_context
 from typing import Final
 from urllib.parse import urlsplit
 
+from yarl import URL
+
+from lofty_async import dispatch
 from lofty_async.auth import Auth
-from lofty_async.checks import is_loopback
+from lofty_async.checks import UNSET, Unset, is_loopback
 from lofty_async.client import LoftyClient
 from lofty_async.errors import AuthenticationError, LoftyError
 from lofty_async.oauth import from_environment
 from lofty_async.wire import BASE_URL
 
 from .kept_login import KeptLogin, LoginFiles, token_file
-from .options import Target
+from .options import Network, Target
 from .run import Refused
 
 SANDBOX_LEADS: Final = 200
@@ -28,12 +32,40 @@ async def connected(target: Target) -> AsyncGenerator[LoftyClient, None]:
         yield client
 
 
-def takes_plain_callbacks(target: Target) -> bool:
-    """Whether the server is on this machine: a sandbox, the only kind that posts to http:// addresses."""
+def allows_http(target: Target) -> bool:
+    """Whether http:// addresses are accepted: asked for, or the server is on this machine, as a sandbox is."""
     try:
-        return target.sandbox or is_loopback(urlsplit(_address(target) or BASE_URL).hostname)
+        is_here = target.sandbox or is_loopback(urlsplit(_address(target) or BASE_URL).hostname)
     except ValueError:
         return False  # the client refuses such an address
+    return is_here or target.allow_http
+
+
+def network_of(network: Network) -> dispatch.Network:
+    """How the command's connections are made.
+
+    Raises: Refused where the proxy is no URL or the file holds no certificates.
+    """
+    try:
+        return dispatch.Network(_proxy(network), _tls(network))
+    except LoftyError as error:
+        raise Refused(f"--{error}") from error
+    except (SSLError, OSError) as error:
+        raise Refused(f"--ca-file {network.ca_file}: no certificates in PEM form ({error})") from error
+
+
+def _proxy(network: Network) -> URL | Unset | None:
+    if network.proxy is None:
+        return UNSET
+    return dispatch.proxy_url("proxy", network.proxy) if network.proxy else None
+
+
+def _tls(network: Network) -> SSLContext | None:
+    if network.ca_file is None:
+        return None
+    context = create_default_context()
+    context.load_verify_locations(network.ca_file)
+    return context
 
 
 def _address(target: Target) -> str | None:
@@ -42,10 +74,15 @@ def _address(target: Target) -> str | None:
 
 @asynccontextmanager
 async def _of_user(target: Target) -> AsyncGenerator[LoftyClient, None]:
-    address, plain = _address(target), takes_plain_callbacks(target)
+    address, network = _address(target), network_of(target.network)
     try:
-        auth = await _credential()
-        client = LoftyClient(auth, base_url=BASE_URL if address is None else address, allow_http=plain)
+        client = LoftyClient(
+            await _credential(),
+            base_url=BASE_URL if address is None else address,
+            proxy=network.proxy,
+            ssl=network.ssl,
+            allow_http=allows_http(target),
+        )
     except LoftyError as error:
         raise Refused(str(error)) from error
     async with client:

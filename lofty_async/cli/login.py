@@ -2,6 +2,8 @@ from pathlib import Path
 
 import click
 
+from .options import Network, networked
+
 
 @click.command()
 @click.option("--client-id", envvar="LOFTY_CLIENT_ID", required=True, metavar="ID", help="Or LOFTY_CLIENT_ID.")
@@ -14,6 +16,7 @@ import click
     "lofty-async/token.json among the user's settings ($XDG_CONFIG_HOME or ~/.config on Linux).",
 )
 @click.option("--no-browser", is_flag=True, help="Only print the address to open.")
+@networked
 @click.option("--authorize-page", hidden=True)
 @click.option("--token-url", hidden=True)
 def login(
@@ -22,6 +25,7 @@ def login(
     redirect_uri: str,
     token_file: Path | None,
     no_browser: bool,
+    network: Network,
     authorize_page: str | None,
     token_url: str | None,
 ) -> None:
@@ -41,6 +45,6 @@ def login(
     """
     from .authorize import Login  # noqa: PLC0415 - keeps `--help` fast
 
-    Login.of(client_id, redirect_uri, token_file, authorize_page=authorize_page, token_url=token_url).run(
+    Login.of(client_id, redirect_uri, token_file, network, authorize_page=authorize_page, token_url=token_url).run(
         browse=not no_browser
     )

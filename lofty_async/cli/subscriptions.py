@@ -10,7 +10,7 @@ from attrs import evolve
 from lofty_async import checks
 from lofty_async.models import PermissionMode, WebhookEvent, WebhookSubscription
 
-from .connect import connected, takes_plain_callbacks
+from .connect import allows_http, connected
 from .options import Form, Target
 from .output import print_json, show_records
 from .run import run
@@ -50,7 +50,7 @@ def ensure(event: str, callback_url: str, target: Target, form: Form, *, limit: 
 
     async def subscribe() -> tuple[WebhookSubscription, bool]:
         # Before anything is sent: looking at what existed comes before the client's own check.
-        checks.https_url("callback_url", callback_url, plain=takes_plain_callbacks(target))
+        checks.https_url("callback_url", callback_url, plain=allows_http(target))
         async with connected(target) as lofty:
             before = {one.id for one in await lofty.webhooks.list().collect()}
             one = await lofty.webhooks.ensure(wanted, callback_url, limit=limit, permission_mode=mode)

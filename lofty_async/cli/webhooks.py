@@ -53,11 +53,11 @@ def ensure(*, event: str, callback_url: str, limit: int, permission_mode: str, f
 @webhooks.command()
 @click.argument("id", type=click.IntRange(min=1), metavar="ID")
 @addressed
-def delete(*, id: int, base_url: str | None) -> None:
+def delete(*, id: int, target: Target) -> None:
     """End the subscription with this id."""
     from .subscriptions import delete as unsubscribe  # noqa: PLC0415 - keeps `--help` fast
 
-    unsubscribe(id, Target(base_url, sandbox=False))
+    unsubscribe(id, target)
 
 
 @webhooks.command()
