@@ -5,7 +5,6 @@ string are an integer; an integer is a text; 0, 1, "true" and "false" are boolea
 integers, and a float is no text: what they stood for is lost.
 """
 
-import reprlib
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from enum import Enum
@@ -15,7 +14,7 @@ from typing import Any, get_args, get_origin
 
 from attrs import frozen
 
-from .errors import DecodeError, cut
+from .errors import DecodeError, shown
 from .times import USUAL_TIME, parse_time
 
 Read = Callable[[Any], Any]
@@ -60,13 +59,8 @@ class MisfitError(ValueError):
             path=f"{path}{self.way}".removeprefix("."),
             record_id=self.record_id,
             request=request,
-            body=cut(_abbreviate.repr(self.value)),
+            body=shown(self.value),
         )
-
-
-# Never the whole value first: a text may be megabytes, a deeply nested list exceeds the recursion limit.
-_abbreviate = reprlib.Repr()
-_abbreviate.maxstring = _abbreviate.maxother = _abbreviate.maxlong = 200
 
 
 def _is_absent(value: object) -> bool:

@@ -1,18 +1,58 @@
-"""Every exception of the SDK: attrs classes that carry fields, pickle, and read well."""
+"""Every exception of the SDK: attrs classes that carry fields, pickle, and read well.
 
-from typing import Any, Self
+Text from a server is made safe to show here, by the converters of the fields, so that nothing that prints or logs an
+error has to do it again.
+"""
+
+from collections.abc import Mapping
+from reprlib import Repr
+from typing import Any, Final, Self
 
 from attrs import define, evolve, field, fields
+from attrs.converters import optional
 
-BODY_CHARACTERS = 200
+BODY_CHARACTERS: Final = 200
+MESSAGE_CHARACTERS: Final = 2000  # longer than any message of our own, such as a list of all filters
 
 # Each field says `kw_only` for itself: on a class, attrs before 25.4 takes it for inherited fields too.
 # A kind without fields of its own needs no `@define`: it has those of its parent, and importing it costs nothing.
 
+_abbreviate: Final = Repr()
+_abbreviate.maxstring = _abbreviate.maxother = _abbreviate.maxlong = BODY_CHARACTERS
+
 
 def cut(text: str) -> str:
-    """At most 200 characters of a server's text: enough to recognise it, not enough to flood a log."""
-    return text if len(text) <= BODY_CHARACTERS else text[: BODY_CHARACTERS - 1] + "…"
+    """At most 200 characters of a server's text on one line, without control or format characters."""
+    return _one_line(text, BODY_CHARACTERS)
+
+
+def shown(value: object) -> str:
+    """The repr of a value for a message: at most about 200 characters, whatever the value's size or depth."""
+    try:
+        return _abbreviate.repr(value)
+    except ValueError:  # an integer of more digits than Python converts
+        return f"an integer of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__}"
+
+
+def _message(text: str) -> str:
+    return _one_line(text, MESSAGE_CHARACTERS)
+
+
+def _one_line(text: str, length: int) -> str:
+    """The text on one line, cut first so that a text of megabytes costs no more than a short one.
+
+    Line breaks and other white space become spaces. Control and format characters (escapes, direction marks) and
+    halves of surrogate pairs become U+FFFD.
+    """
+    if len(text) > length:
+        text = f"{text[: length - 1]}…"
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else " " if one.isspace() else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
+def _record_id(value: object) -> int | str | None:
+    return value if value is None or isinstance(value, int) else cut(str(value))
 
 
 def _rebuild(kind: type["LoftyError"], values: dict[str, Any]) -> "LoftyError":
@@ -23,16 +63,29 @@ def _rebuild(kind: type["LoftyError"], values: dict[str, Any]) -> "LoftyError":
 class LoftyError(Exception):
     """The root of everything that the SDK raises on purpose.
 
-    `cursor` is where a list call can go on (`pager.resume(error.cursor)`); `None` outside list calls.
+    `cursor` is where a list call can go on (`pager.resume(error.cursor)`); `None` outside list calls. `details` sets
+    the other fields by their names, as `args` has them: `type(error)(*error.args)` is the same error again.
     """
 
-    message: str = ""
+    message: str = field(default="", converter=_message)
+    _details: Mapping[str, Any] | None = field(default=None, repr=False)
     cursor: str | None = field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        # A queue that cannot encode a value sends its repr, and another version may know other fields.
+        details, self._details = self._details, None
+        if isinstance(details, Mapping):
+            for name in details.keys() & self._fields().keys():
+                setattr(self, name, details[name])
 
     @property
     def args(self) -> tuple[object, ...]:
-        """The message alone; the fields hold the rest, and some of that is not for every log."""
-        return (self.message,)
+        """The message, and the fields that differ from their defaults as JSON-ready values, for queues such as celery.
+
+        Secrets are left out: some queues log an error's `args`.
+        """
+        values = {name: value for name, value in self._told().items() if name != "message"}
+        return (self.message, values) if values else (self.message,)
 
     @args.setter
     def args(self, args: tuple[object, ...]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride] - a property is one
@@ -42,16 +95,19 @@ class LoftyError(Exception):
         return self.message
 
     def __repr__(self) -> str:
-        values = self._fields()
-        told = [attribute for attribute in fields(type(self)) if attribute.repr]
-        shown = [f"{one.name}={values[one.name]!r}" for one in told if values[one.name] != one.default]
-        return f"{type(self).__name__}({', '.join(shown)})"
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._told().items())})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._fields())
 
     def _fields(self) -> dict[str, Any]:
-        return {attribute.name: getattr(self, attribute.name) for attribute in fields(type(self))}
+        return {one.name: getattr(self, one.name) for one in fields(type(self)) if one.name != "_details"}
+
+    def _told(self) -> dict[str, Any]:
+        """The fields that are no secret and differ from their defaults."""
+        values = self._fields()
+        told = [one for one in fields(type(self)) if one.repr]
+        return {one.name: values[one.name] for one in told if values[one.name] != one.default}
 
     def with_cursor(self, cursor: str | None) -> Self:
         """The same error with the place to go on from; its cause and traceback stay."""
@@ -71,7 +127,7 @@ class CallError(LoftyError):
     `request` is method and path; `attempts` how often it was sent; `waited` the seconds spent waiting for a turn.
     """
 
-    request: str | None = field(default=None, kw_only=True)
+    request: str | None = field(default=None, kw_only=True, converter=optional(_message))
     attempts: int = field(default=0, kw_only=True)
     waited: float = field(default=0.0, kw_only=True)
 
@@ -93,8 +149,8 @@ class APIError(CallError):
 
     status: int | None = field(default=None, kw_only=True)
     code: int | None = field(default=None, kw_only=True)
-    name: str | None = field(default=None, kw_only=True)
-    body: str = field(default="", kw_only=True)
+    name: str | None = field(default=None, kw_only=True, converter=optional(cut))
+    body: str = field(default="", kw_only=True, converter=cut)
 
     def _text(self) -> str:
         marks = [f"HTTP {self.status}" if self.status else "", self.name or "", str(self.code or "")]
@@ -173,9 +229,9 @@ class DecodeError(CallError):
     holds at most 200 characters of the value or answer.
     """
 
-    path: str | None = field(default=None, kw_only=True)
-    record_id: int | str | None = field(default=None, kw_only=True)
-    body: str = field(default="", kw_only=True)
+    path: str | None = field(default=None, kw_only=True, converter=optional(cut))
+    record_id: int | str | None = field(default=None, kw_only=True, converter=_record_id)
+    body: str = field(default="", kw_only=True, converter=cut)
 
     def _text(self) -> str:
         place = f" at {self.path}" if self.path else ""

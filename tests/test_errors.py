@@ -1,6 +1,8 @@
 import copy
+import json
 import pickle
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -53,7 +55,11 @@ EVERY_ERROR = [
 
 
 def values(error: LoftyError) -> dict[str, Any]:
-    return {attribute.name: getattr(error, attribute.name) for attribute in fields(type(error))}
+    return {name: getattr(error, name) for name in defaults(type(error))}
+
+
+def defaults(kind: type[LoftyError]) -> dict[str, Any]:
+    return {attribute.name: attribute.default for attribute in fields(kind) if not attribute.name.startswith("_")}
 
 
 def caused(error: LoftyError) -> LoftyError:
@@ -98,8 +104,8 @@ def test_errors_have_one_root_and_a_family(kind: type[LoftyError], parent: type[
 @pytest.mark.parametrize("error", EVERY_ERROR, ids=lambda error: type(error).__name__)
 class TestEveryError:
     def test_has_every_field_set_in_this_table(self, error: LoftyError) -> None:
-        defaults = {attribute.name: attribute.default for attribute in fields(type(error))}
-        assert all(value != defaults[name] for name, value in values(error).items())
+        usual = defaults(type(error))
+        assert all(value != usual[name] for name, value in values(error).items())
 
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
     def test_pickles_with_its_fields_and_without_its_cause(self, error: LoftyError, protocol: int) -> None:
@@ -108,6 +114,13 @@ class TestEveryError:
         assert values(restored) == values(error)
         assert str(restored) == str(error)
         assert (restored.__cause__, restored.__traceback__) == (None, None)
+
+    @pytest.mark.parametrize("encode", [lambda args: args, lambda args: json.loads(json.dumps(args))])
+    def test_is_made_again_from_its_args(self, error: LoftyError, encode: Callable[[Any], Any]) -> None:
+        restored = type(error)(*encode(error.args))
+        secret = {"sent": {}} if isinstance(error, AmbiguousWriteError) else {}
+        assert values(restored) == values(error) | secret
+        assert (str(restored), restored.args) == (str(error), error.args)
 
     @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
     def test_copies_with_its_fields(self, error: LoftyError, duplicate: Any) -> None:
@@ -189,9 +202,19 @@ def test_a_repr_has_what_differs_from_the_usual() -> None:
 def test_words_may_be_added_in_the_way_of_old() -> None:
     error = NotFoundError("no such lead", code=20006)
     error.args = (f"{error.args[0]}, I think", *error.args[1:])
-    assert (str(error), error.args, error.code) == ("20006: no such lead, I think", ("no such lead, I think",), 20006)
+    assert (str(error), error.args) == (
+        "20006: no such lead, I think",
+        ("no such lead, I think", {"code": 20006}),
+    )
     error.args = ()
     assert error.message == ""
+
+
+def test_args_that_a_queue_could_not_encode_or_another_version_wrote_do_no_harm() -> None:
+    args: Any = NotFoundError("no such lead", code=20006).args
+    assert str(NotFoundError(*map(repr, args))) == "'no such lead'"  # type: ignore[arg-type] # as a queue makes it
+    details = {"code": 20006, "later": 1, "_fields": 2, "__class__": 3}
+    assert repr(NotFoundError("no such lead", details)) == "NotFoundError(message='no such lead', code=20006)"
 
 
 def test_what_was_to_be_created_stays_out_of_text_repr_and_args() -> None:
@@ -200,9 +223,74 @@ def test_what_was_to_be_created_stays_out_of_text_repr_and_args() -> None:
     assert error.sent == {"callbackUrl": "https://example.com/secret"}
 
 
+EVIL = "a\x1b]52;c;aGk=\x07\x1b[2J\r\n2026-01-01 CRITICAL forged\u202e\x9b31m\u2028\u200f\ud83c\u00a0\tz"
+CLEAN = "a�]52;c;aGk=��[2J  2026-01-01 CRITICAL forged��31m ��  z"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        LoftyError,
+        lambda text: LoftyError("", {"message": text}),
+        lambda text: CallError("m", request=text),
+        lambda text: APIError("m", name=text),
+        lambda text: DecodeError("m", path=text),
+        lambda text: DecodeError("m", record_id=text),
+        lambda text: pickle.loads(pickle.dumps(DecodeError("m", record_id=text))),  # noqa: S301 - our own bytes
+    ],
+)
+def test_a_server_s_text_cannot_steer_a_terminal_or_a_log(make: Callable[[str], LoftyError]) -> None:
+    error = make(EVIL)
+    assert CLEAN in str(error)
+    assert str(error).isprintable()
+    assert repr(error).isprintable()
+    assert "\x1b" not in repr(error.args)
+
+
+def test_ordinary_text_of_any_language_stays_as_it_is() -> None:
+    for text in ("Zoë 🏡", "שלום", "東京", "हिन्दी", "it's 50 % — fine"):
+        assert str(LoftyError(text)) == text
+
+
+def test_an_answer_s_body_is_kept_on_one_line() -> None:
+    assert APIError("m", body="<html>\n<body>\x1b").body == "<html> <body>�"
+    error = APIError("m")
+    error.body = EVIL
+    assert error.body == CLEAN
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [("", ""), ("short", "short"), ("x" * 200, "x" * 200), ("x" * 201, "x" * 199 + "…")],
+    [
+        ("", ""),
+        ("short", "short"),
+        ("x" * 200, "x" * 200),
+        ("x" * 201, "x" * 199 + "…"),
+        ("\n" * 201, " " * 199 + "…"),
+    ],
 )
 def test_a_server_s_text_is_cut_to_200_characters(text: str, shown: str) -> None:
     assert errors.cut(text) == shown
+    assert DecodeError("m", record_id=text).record_id == shown
+    assert APIError("m", name=text, body=text).name == shown
+
+
+def test_a_message_of_megabytes_is_cut_before_it_is_cleaned() -> None:
+    error = LoftyError("\x1b" * 50_000_000)
+    assert len(str(error)) == 2000
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (5, "5"),
+        ("five", "'five'"),
+        (10**5000, "an integer of 16610 bits"),
+        (["x" * 1000] * 3, "['xxxxx"),
+        ({"a": [[[[[[[[[]]]]]]]]]}, "{'a': [["),
+    ],
+    ids=type,
+)
+def test_a_value_is_shown_in_short(value: object, shown: str) -> None:
+    assert errors.shown(value).startswith(shown)
+    assert len(errors.shown(value)) < 1000
