@@ -2,19 +2,22 @@
 
 Absent are null, `""` and -1; for times and ids 0 too. Absent becomes `None`, or `()` for lists. Digits in a
 string are an integer; an integer is a text; 0, 1, "true" and "false" are booleans. Booleans and floats are no
-integers, and a float is no text: what they stood for is lost.
+integers, and a float is no text: what they stood for is lost. A code without a documented meaning is an integer or a
+text.
 """
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from enum import Enum
 from functools import cache, lru_cache
+from math import isfinite, nan
 from types import NoneType
 from typing import Any, get_args, get_origin
 
-from attrs import frozen
+from attrs import frozen, has
 
 from .errors import DecodeError, shown
+from .models.enums import as_code
 from .times import USUAL_TIME, parse_time
 
 Read = Callable[[Any], Any]
@@ -80,6 +83,28 @@ def _number(value: object) -> int | None:
 def _count(value: object) -> int | None:
     number = _number(value)
     return None if number == -1 else number
+
+
+def _code(value: object) -> int | str | None:
+    plain = as_code(value) if isinstance(value, str) else value
+    if _is_absent(plain):
+        return None
+    if type(plain) is int or isinstance(plain, str):
+        return plain
+    raise ValueError("expected a code")
+
+
+def _real(value: object) -> float | None:
+    if _is_absent(value):
+        return None
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = nan
+        if isfinite(number):
+            return None if number == -1 else number
+    raise ValueError("expected a number")
 
 
 def _identifier(value: object) -> int | None:
@@ -152,9 +177,11 @@ class Reading:
 
 _OTHERWISE = " else None if {value} is None else {read}({value})"
 _COUNT = Reading(_count, "{value} if {value}.__class__ is int and {value} >= 0" + _OTHERWISE)
+_CODE = Reading(_code, _COUNT.fast)
 _IDENTIFIER = Reading(_identifier, "({value} or None) if {value}.__class__ is int and {value} >= 0" + _OTHERWISE)
 _TEXT = Reading(_text, "({value} or None) if {value}.__class__ is str" + _OTHERWISE)
 _TEXT_IDENTIFIER = Reading(_text_identifier, _TEXT.fast)
+_REAL = Reading(_real, "{read}({value})")
 _FLAG = Reading(_flag, "{value} if {value} is True or {value} is False" + _OTHERWISE)
 # A time is kept only where the page is read again: looking up and keeping one costs more than reading it once.
 TIME = Reading(
@@ -205,6 +232,10 @@ def _several(read: Read) -> Reading:
     return Reading(read_several, "{read}({value})")
 
 
+def _nested(read: Read) -> Reading:
+    return Reading(lambda value: None if _is_absent(value) else read(value), "{read}({value})")
+
+
 def read_at(step: str, read: Read, value: Any) -> Any:
     try:
         return read(value)
@@ -223,11 +254,18 @@ def reading_of(name: str, annotation: Any, read_model: Callable[[type], Read]) -
         item = get_args(annotation)[0]
         # In lists -1 is a value: the lead type "Other" is -1.
         return _several({int: _number, str: _text}.get(item) or read_model(item))
-    kind = next((option for option in get_args(annotation) if option is not NoneType), annotation)
+    kinds = [option for option in get_args(annotation) or (annotation,) if option is not NoneType]
+    if kinds == [int, str]:
+        return _CODE
+    (kind,) = kinds
+    return _nested(read_model(kind)) if has(kind) else _reading_of_kind(name, kind)
+
+
+def _reading_of_kind(name: str, kind: type) -> Reading:
     if issubclass(kind, Enum):
         return _open_enum(kind)
     if kind is str and name in _REPEATED:
         return _REPEATED_TEXT
     if is_id(name):
         return {int: _IDENTIFIER, str: _TEXT_IDENTIFIER}[kind]
-    return {int: _COUNT, str: _TEXT, bool: _FLAG, datetime: TIME}[kind]
+    return {int: _COUNT, str: _TEXT, bool: _FLAG, float: _REAL, datetime: TIME}[kind]

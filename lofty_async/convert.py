@@ -47,6 +47,9 @@ _WIRE_NAMES_OF: dict[type, dict[str, tuple[str, ...]]] = {
         "end_at": ("endAt", "endAtMs"),
     },
     models.Lead: {"id": ("leadId",), "updated_at": ("lastUpdateTime",)},
+    models.LeadInquiry: {"updated_at": ("updateTime",)},
+    models.LeadTag: {"updated_at": ("updateTime",)},
+    models.Office: {"updated_at": ("updateTime",)},
     models.MeetingSlot: {"start_at": ("startTime", "startTimeMs"), "end_at": ("endTime", "endTimeMs")},
     models.TaskV1: {"end_at": ("deadline",)},
     models.User: {"time_zone": ("timeZoneId",)},
@@ -137,6 +140,8 @@ def _with_string_id(name: str, value: Any) -> Any:
     match value:
         case int() if is_id(name):
             return str(value)
+        case dict():
+            return _with_string_ids(cast("dict[str, Any]", value))
         case [dict(), *_]:
             return [_with_string_ids(item) for item in value]
         case _:
@@ -144,11 +149,12 @@ def _with_string_id(name: str, value: Any) -> Any:
 
 
 def _wire_value(value: Any) -> Any:
+    kind: type[Any] = value.__class__
     match value:
         case [*items]:
             return [_wire_value(item) for item in items]
-        case models.LeadTag():
-            return to_wire(models.LeadTag, value)
+        case _ if attrs.has(kind):
+            return to_wire(kind, value)
         case _:
             return _converter.unstructure(value)
 

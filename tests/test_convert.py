@@ -2,13 +2,13 @@ import copy
 import json
 import pickle
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lofty_async import convert, models
@@ -16,12 +16,20 @@ from lofty_async._json import dumps, loads
 from lofty_async.convert import BadRecord, structure, structure_list, to_wire, unstructure, warm
 from lofty_async.errors import DecodeError
 from lofty_async.models import (
+    AgentInfo,
     AppointmentV1,
     AssignedRole,
     CalendarEntry,
+    CustomAttribute,
+    CustomRole,
     Lead,
+    LeadFamilyMember,
+    LeadInquiry,
+    LeadProperty,
     LeadTag,
+    Location,
     MeetingSlot,
+    Office,
     PermissionMode,
     Task,
     TaskType,
@@ -34,16 +42,27 @@ from lofty_async.models import (
 MODELS: list[type[Any]] = [kind for kind in vars(models).values() if attrs.has(kind)]
 VENDOR_FILE = (Path(__file__).parents[1] / "../shared/contract/openapi.json").resolve()
 VENDOR_NAMES = {
+    AgentInfo: "AgentInfo",
     AppointmentV1: "Appointment",
     CalendarEntry: "CalendarItemV2",
+    CustomAttribute: "CustomAttribute",
+    CustomRole: "CustomRole",
     Lead: "LeadResponse",
+    LeadFamilyMember: "LeadFamilyMember",
+    LeadInquiry: "LeadInquiry",
+    LeadProperty: "LeadProperty",
     LeadTag: "UserLeadTagVo",
+    Location: "Location",
     MeetingSlot: "AvailableMeetingSlotV2",
+    Office: "OfficeBo",
     Task: "TaskResponseV2",
     TaskV1: "TaskResponse",
     User: "UserResponse",
     WebhookSubscription: "WebhookResponse",
 }
+USUAL = settings.default
+assert USUAL
+HALF = settings(max_examples=USUAL.max_examples // 2)  # there are many models
 MARCH = datetime(2026, 3, 1, 15, tzinfo=UTC)
 MARCH_TEXT = "2026-03-01T07:00:00-08:00"
 MARCH_MS = 1_772_377_200_000
@@ -73,24 +92,28 @@ def wire_names(kind: type[Any]) -> list[str]:
     return [name for part in convert._shape(kind).parts for name in part.wire_names]
 
 
+@cache
 def usual_values(kind: type[Any]) -> dict[str, st.SearchStrategy[Any]]:
     by_reading: dict[Any, st.SearchStrategy[Any]] = {
         "expected an integer": st.integers(-1, 2**63) | st.integers(-1, 2**63).map(str),
         "expected a time": TIMES,
         "expected a boolean": st.booleans() | st.sampled_from(["true", "FALSE", 0, 1]),
         "expected a text": st.text(max_size=80),
+        "expected a number": st.floats(0, 10**9) | st.integers(-1, 10**9) | st.just("2.5"),
+        "expected a code": st.integers(-2, 2**63) | st.sampled_from(["POPUP", "007", "7", "-7", "-1", "\u0667"]),
+        "expected an object": st.dictionaries(st.text(max_size=3), st.text(max_size=3)) | st.just(""),
         "expected a list": st.lists(st.integers(-1, 9) | st.text(max_size=3) | st.dictionaries(st.text(), st.text())),
     }
     usual: dict[str, st.SearchStrategy[Any]] = {}
     for part in convert._shape(kind).parts:
         with pytest.raises(ValueError, match="expected") as refusal:
-            part.reading.read(1.5)
-        usual |= dict.fromkeys(part.wire_names, by_reading[str(refusal.value).removesuffix(" (1.5)")])
+            part.reading.read(object())
+        usual |= dict.fromkeys(part.wire_names, by_reading[str(refusal.value)])
     return usual
 
 
 @st.composite
-def records(draw: st.DrawFn, kind: type[Any]) -> Any:
+def records(draw: st.DrawFn, kind: Any) -> Any:
     """Mostly records that could come from the server, with something odd here and there."""
     usual = {name: draw(strategy) for name, strategy in usual_values(kind).items()}
     odd = draw(st.dictionaries(st.sampled_from([*usual, "unknown"]), GARBAGE, max_size=3))
@@ -118,12 +141,13 @@ def task(**fields: Any) -> Task:
 
 @pytest.mark.skipif(not VENDOR_FILE.exists(), reason="the vendor's description is not here")
 @pytest.mark.parametrize("kind", MODELS)
-def test_every_wire_name_is_the_vendors(kind: type[Any]) -> None:
+def test_every_field_of_the_vendor_s_is_read(kind: type[Any]) -> None:
     schemas = json.loads(VENDOR_FILE.read_text())["components"]["schemas"]
-    assert set(wire_names(kind)) <= set(schemas[VENDOR_NAMES[kind]]["properties"])
+    assert set(wire_names(kind)) == set(schemas[VENDOR_NAMES[kind]]["properties"])
 
 
 @pytest.mark.parametrize("kind", MODELS)
+@HALF
 @given(data=st.data())
 def test_the_generated_reader_agrees_with_the_detailed_one(kind: type[Any], data: st.DataObject) -> None:
     shape = convert._shape(kind)
@@ -142,6 +166,7 @@ def test_the_generated_reader_agrees_with_the_detailed_one(kind: type[Any], data
 
 
 @pytest.mark.parametrize("kind", MODELS)
+@HALF
 @given(data=st.data())
 def test_what_was_read_survives_the_wire(kind: type[Any], data: st.DataObject) -> None:
     try:
@@ -152,8 +177,9 @@ def test_what_was_read_survives_the_wire(kind: type[Any], data: st.DataObject) -
 
 
 @pytest.mark.parametrize("kind", MODELS)
+@HALF
 @given(data=st.data())
-def test_what_is_read_is_a_model_like_any_other(kind: type[Any], data: st.DataObject) -> None:
+def test_what_is_read_is_a_model_like_any_other(kind: Any, data: st.DataObject) -> None:
     usual = {name: data.draw(strategy) for name, strategy in usual_values(kind).items()}
     try:
         model = structure(kind, usual, path="", request="")
@@ -452,7 +478,7 @@ def test_a_model_leaves_as_plain_json() -> None:
     assert json.loads(json.dumps(plain)) == plain
     assert (plain["id"], plain["tags"], plain["segments"]) == (
         2**60,
-        [{"tag_id": 3, "tag_name": None}],
+        [unstructure(LeadTag(tag_id=3))],
         ["a"],
     )
     assert plain["last_touch"] == "2026-03-01T15:00:00-08:00"
@@ -462,13 +488,15 @@ def test_ids_leave_as_strings_for_those_who_round_integers() -> None:
     lead = Lead(id=2**60, score=5, tags=(LeadTag(tag_id=3),))
     plain = unstructure(lead, ids_as_strings=True)
     assert (plain["id"], plain["score"], plain["team_id"]) == (str(2**60), 5, None)
-    assert plain["tags"] == [{"tag_id": "3", "tag_name": None}]
+    assert [(tag["tag_id"], tag["tag_name"]) for tag in plain["tags"]] == [("3", None)]
+    inquiry = unstructure(Lead(id=1, lead_inquiry=LeadInquiry(id=2, price_min=3)), ids_as_strings=True)["lead_inquiry"]
+    assert (inquiry["id"], inquiry["price_min"]) == ("2", 3)
     assert unstructure(AppointmentV1(id=1, assign_to_uid=2), ids_as_strings=True)["assign_to_uid"] == "2"
 
 
 def test_nested_models_go_back_to_the_wire() -> None:
     record = to_wire(Lead, Lead(id=1, tags=(LeadTag(tag_id=3),)))
-    assert record["tags"] == [{"tagId": 3, "tagName": None}]
+    assert [(tag["tagId"], tag["tagName"]) for tag in record["tags"]] == [(3, None)]
 
 
 def test_both_forms_of_a_time_are_written() -> None:

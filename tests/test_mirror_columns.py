@@ -30,6 +30,7 @@ TASK_RECORDS = st.builds(
     end_at=st.none() | TIMES,
     finished=st.none() | st.booleans(),
     query_id=st.none() | st.integers(),
+    reminder_type=st.none() | st.integers(-(2**63), 2**64) | st.sampled_from(["POPUP", "007", "-", "1.5", "9" * 30]),
 )
 
 
@@ -44,6 +45,7 @@ def test_every_field_has_a_column_in_the_order_of_the_class() -> None:
         ("finished", "INTEGER"),
         ("content", "TEXT"),
         ("type", "TEXT"),
+        ("reminder_type", "TEXT"),
         ("end_at", "TEXT"),
     ],
 )
@@ -61,6 +63,8 @@ def test_a_column_has_the_type_of_its_field(name: str, sql_type: str) -> None:
         ("finished", True, 1),
         ("finished", None, None),
         ("type", TaskType.CALL, "Call"),
+        ("reminder_type", 3, "3"),
+        ("reminder_type", "POPUP", "POPUP"),
         ("type", TaskType("Handwritten Note"), "Handwritten Note"),
         ("end_at", datetime(2026, 3, 1, 15, tzinfo=UTC), "2026-03-01 15:00:00"),
         ("end_at", datetime(2026, 3, 1, 15, tzinfo=EAST), "2026-03-01 05:30:00"),

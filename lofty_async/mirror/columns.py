@@ -1,4 +1,3 @@
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -8,13 +7,14 @@ from typing import Any, Final, Generic, TypeVar, get_args, get_type_hints
 
 from attrs import fields_dict, frozen
 
+from lofty_async.models.enums import as_code
+
 SqlValue = int | str | bytes | None
 Row = tuple[SqlValue, ...]
 T = TypeVar("T")
 
 EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 LATEST: Final = datetime.max.replace(tzinfo=UTC)
-PLAIN_NUMBER: Final = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
 def _storable(text: str) -> str:
@@ -47,10 +47,6 @@ def _utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def _code(text: str) -> int | str:
-    return int(text) if PLAIN_NUMBER.fullmatch(text) else text
-
-
 @frozen
 class Column:
     """One field of a model as SQLite holds it."""
@@ -68,7 +64,7 @@ def _column(name: str, annotation: Any) -> Column:
     """
     kinds = {part for part in get_args(annotation) or (annotation,) if part is not NoneType}
     if kinds == {int, str}:
-        return Column(name, "TEXT", lambda value: _storable(str(value)), _code)
+        return Column(name, "TEXT", lambda value: _storable(str(value)), as_code)
     (kind,) = kinds
     if kind is datetime:
         return Column(name, "TEXT", _utc_text, _utc)
@@ -85,7 +81,8 @@ def _column(name: str, annotation: Any) -> Column:
 class Columns(Generic[T]):
     """How the records of one attrs class lie in a table: one column per field, in the class's order.
 
-    Integers and booleans are INTEGER, all else is TEXT: times in UTC (`2026-03-01 23:00:00`), enums as their value.
+    Integers and booleans are INTEGER, all else is TEXT: times in UTC (`2026-03-01 23:00:00`), enums as their value, codes
+    without a documented meaning as text.
     An integer beyond 64 bits is a BLOB of its digits, but for the id, which cannot be one.
     """
 

@@ -3,6 +3,15 @@
 from enum import IntEnum, StrEnum
 from typing import Self
 
+Code = int | str
+"""A code whose meaning the API does not document."""
+
+
+def as_code(text: str) -> Code:
+    """The integer whose digits the text is, else the text, so that a column of text gives back what it was given."""
+    is_number = text.isascii() and text.removeprefix("-").isdigit() and str(int(text[:20])) == text
+    return int(text) if is_number else text
+
 
 class OpenStrEnum(StrEnum):
     """A string enum that keeps unknown values: they compare, hash and print as their string."""

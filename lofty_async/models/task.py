@@ -2,7 +2,7 @@ from datetime import datetime
 
 from attrs import frozen
 
-from .enums import AssignedRole, TaskType
+from .enums import AssignedRole, Code, TaskType
 
 
 @frozen(kw_only=True)
@@ -10,7 +10,8 @@ class Task:
     """A task or appointment of a lead; every field but `id` may be absent (`None`).
 
     `end_at` is the deadline. `overdue` means past the deadline and still open. `subject` and `body` belong to
-    e-mail tasks only. Datetimes are aware and keep the offset that the server sent.
+    e-mail tasks only. Datetimes are aware and keep the offset that the server sent. `reminder_type` is a code without a
+    documented meaning, an integer or a string.
     """
 
     id: int
@@ -32,7 +33,7 @@ class Task:
     lead_phone: str | None = None
     lead_first_name: str | None = None
     lead_last_name: str | None = None
-    reminder_type: int | None = None
+    reminder_type: Code | None = None
     assigned_role: AssignedRole | None = None
     assigned_user: str | None = None
     team_id: int | None = None

@@ -2,7 +2,7 @@ from datetime import datetime
 
 from attrs import frozen
 
-from .enums import AssignedRole, TaskType
+from .enums import AssignedRole, Code, TaskType
 
 
 @frozen(kw_only=True)
@@ -26,7 +26,7 @@ class TaskV1:
     lead_phone: str | None = None
     lead_first_name: str | None = None
     lead_last_name: str | None = None
-    reminder_type: int | None = None
+    reminder_type: Code | None = None
     assigned_role: AssignedRole | None = None
     assigned_user: str | None = None
     team_id: int | None = None
@@ -58,4 +58,4 @@ class AppointmentV1:
     created_at: datetime | None = None
     updated_at: datetime | None = None
     assign_to_uid: int | None = None
-    assign_role_type: int | None = None
+    assign_role_type: Code | None = None
