@@ -1,11 +1,14 @@
 import ast
+import inspect
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -30,6 +33,8 @@ PROMISED = {
         if isinstance(kind, type) and issubclass(kind, errors.LoftyError) and kind.__module__ == errors.__name__
     ),
 }
+
+PUBLIC_PACKAGES = ("endpoints", "errors", "mirror", "models", "oauth", "ratelimit", "sandbox", "webhooks")
 
 PROGRAM = """
 import asyncio
@@ -194,6 +199,44 @@ def test_an_unknown_name_cannot_be_imported() -> None:
 def test_a_module_can_be_had_without_importing_it_first() -> None:
     done = run("-c", "import lofty_async\nprint(lofty_async.errors.LoftyError is lofty_async.LoftyError)")
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def public_callables() -> Iterator[tuple[str, Any]]:
+    """Every public class and function with its methods, and the classes that their annotations lead to."""
+    modules = map(import_module, ("lofty_async", *(f"lofty_async.{name}" for name in PUBLIC_PACKAGES)))
+    pending = [getattr(module, name) for module in modules for name in dir(module) if not name.startswith("_")]
+    known: set[int] = set()
+    while pending:
+        thing = pending.pop()
+        if id(thing) in known or not str(getattr(thing, "__module__", "")).startswith("lofty_async"):
+            continue
+        known.add(id(thing))
+        if inspect.isclass(thing):
+            members = inspect.getmembers_static(thing)
+            pending += [getattr(member, "fget", None) or getattr(member, "__func__", member) for _, member in members]
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            yield f"{thing.__module__}.{thing.__qualname__}", thing
+            with suppress(NameError):
+                hints = get_type_hints(thing).values()
+                pending += [part for hint in hints for part in (hint, *get_args(hint))]
+
+
+def test_the_annotations_of_every_public_callable_can_be_evaluated() -> None:
+    unknown: list[str] = []
+    names: set[str] = set()
+    for name, thing in public_callables():
+        names.add(name)
+        try:
+            get_type_hints(thing)
+        except NameError as error:
+            unknown.append(f"{name}: {error}")
+    assert unknown == []
+    for usual in (
+        "client.LoftyClient.__init__",
+        "endpoints.v1.TasksV1.update",
+        "webhooks.receiver.WebhookReceiver.mount",
+    ):
+        assert f"lofty_async.{usual}" in names
 
 
 def test_the_annotations_of_the_client_can_be_evaluated() -> None:

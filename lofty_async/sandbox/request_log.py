@@ -3,13 +3,11 @@
 import itertools
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 from attrs import define, evolve, field, frozen
-
-if TYPE_CHECKING:
-    from multidict import CIMultiDictProxy, MultiMapping
+from multidict import CIMultiDictProxy, MultiMapping
 
 
 @frozen
@@ -22,8 +20,8 @@ class RequestRecord:
     path: str
     route: str
     """Such as `GET /v2.0/tasks/{taskId}`."""
-    query: "MultiMapping[str]"
-    headers: "CIMultiDictProxy[str]" = field(repr=False)
+    query: MultiMapping[str]
+    headers: CIMultiDictProxy[str] = field(repr=False)
     body: bytes = field(repr=False)
     status: int | None = None
 

@@ -12,6 +12,8 @@ from .intake import Answer
 
 if TYPE_CHECKING:
     from .receiver import WebhookReceiver
+else:
+    WebhookReceiver = Any  # so that annotations can be evaluated: the receiver imports this module
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

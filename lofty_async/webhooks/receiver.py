@@ -2,7 +2,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import Attribute, define, field, frozen
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from aiohttp.web import Application
 
     from .web import Handler
+else:
+    # Reading a webhook must not cost the import of aiohttp.web; the annotations can be evaluated all the same.
+    Application = Handler = Any
 
 logger = logging.getLogger(__name__)
 
