@@ -1,17 +1,19 @@
-"""Arguments checked before they cost a request: each check names the argument it refuses."""
+"""Client-side argument validation: each check raises an error that names the argument."""
 
 import inspect
 import re
 from collections.abc import Callable, Container, Iterable, Mapping
-from datetime import UTC, datetime
-from enum import Enum
+from contextlib import suppress
+from datetime import date, datetime, timedelta, tzinfo
+from enum import Enum, StrEnum
 from ipaddress import ip_address
-from typing import Any, Final, Literal, cast
+from operator import index
+from typing import Any, Final, Literal, SupportsIndex, cast
 from urllib.parse import urlsplit
 
-from .errors import DecodeError, InvalidRequestError
+from .errors import DecodeError, InvalidRequestError, shown
 from .ratelimit import Lane
-from .times import format_time
+from .times import format_time, instant
 
 
 class Unset(Enum):
@@ -42,69 +44,117 @@ def refuse(argument: str, message: str) -> InvalidRequestError:
 
 
 def number_id(argument: str, value: object) -> int:
-    if type(value) is bool or not isinstance(value, int) or not 0 < value <= LARGEST_ID:
-        raise refuse(argument, f"must be a positive integer of 64 bits, not {value!r}")
-    return value
+    """An id of any integer type, such as numpy's; never a float or a bool, which are no ids."""
+    if isinstance(value, str) and (composite := _COMPOSITE.fullmatch(value)):
+        raise refuse(argument, f"must be an int, not {shown(value)}: use the task_id of the entry, {composite[1]}")
+    number = _integer(argument, value)
+    if not 0 < number <= LARGEST_ID:
+        raise refuse(argument, f"must be from 1 to 2**63 - 1, not {shown(number)}")
+    return number
+
+
+def _integer(argument: str, value: object) -> int:
+    if not isinstance(value, bool):
+        with suppress(TypeError):
+            return index(cast("SupportsIndex", value))
+    hint = ": use int(…)" if isinstance(value, str) else ""
+    raise refuse(argument, f"must be an int, not {type(value).__name__}{hint}")
 
 
 def composite_id(argument: str, value: object) -> str:
     match = _COMPOSITE.fullmatch(value) if isinstance(value, str) else None
     if not match or int(match[1]) > LARGEST_ID:
-        raise refuse(argument, f"must look like 12345-task or 12345-appointment, not {value!r}")
+        raise refuse(argument, f"must look like '12345-task' or '12345-appointment', not {shown(value)}")
     return match[0]
 
 
 def within(argument: str, value: object, least: int, most: int | None = None) -> int:
-    allowed = f"from {least} to {most}" if most is not None else f"of at least {least}"
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
-        raise refuse(argument, f"must be an integer {allowed}, not {value!r}")
-    return value
+    number = _integer(argument, value)
+    if number < least or (most is not None and number > most):
+        allowed = f"from {least} to {most}" if most is not None else f"at least {least}"
+        raise refuse(argument, f"must be {allowed}, not {shown(number)}")
+    return number
 
 
 def text(argument: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise refuse(argument, "must be a non-empty string")
+    if not isinstance(value, str):
+        hint = ": use its IANA name" if isinstance(value, tzinfo) else ""
+        raise refuse(argument, f"must be a string, not {type(value).__name__}{hint}")
+    if not value.strip():
+        raise refuse(argument, "must not be empty")
     if not value.isascii() and _HALF_CHARACTER.search(value):
-        raise refuse(argument, "holds half a surrogate pair, which is no text")
+        raise refuse(argument, "must not contain half of a surrogate pair")
     return str.__str__(value)
 
 
 def flag(argument: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise refuse(argument, f"must be True or False, not {value!r}")
+        raise refuse(argument, f"must be True or False, not {shown(value)}")
     return value
 
 
-def numbers(argument: str, values: object) -> tuple[int, ...]:
-    """Several integers of at least 0; `None` is none."""
+def member(argument: str, value: object, kind: type[StrEnum]) -> str:
+    """The wire value of an open enum's member, of a member's name, or of a value that the enum does not know."""
+    word = text(argument, value)
+    named = None if isinstance(value, kind) else kind.__members__.get(word)
+    return word if named is None else text(argument, named)
+
+
+def code(argument: str, value: object) -> str:
+    """A code whose meaning the API does not document: an integer of 64 bits or a text, as the wire carries it."""
+    if isinstance(value, str):
+        return text(argument, value)
+    try:
+        return str(within(argument, value, -LARGEST_ID - 1, LARGEST_ID))
+    except InvalidRequestError:
+        raise refuse(argument, f"must be an int of 64 bits or a string, not {shown(value)}") from None
+
+
+def codes(argument: str, values: object) -> tuple[str, ...]:
+    """Several codes; `None` is none."""
     if values is None:
         return ()
-    if not isinstance(values, Iterable):
-        raise refuse(argument, f"must be integers in a list or the like, not {values!r}")
-    return tuple(within(argument, value, 0) for value in cast("Iterable[object]", values))
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise refuse(argument, f"must be a list of codes, not {shown(values)}: use [{shown(values)}]")
+    return tuple(code(argument, value) for value in cast("Iterable[object]", values))
 
 
 def moment(argument: str, value: object) -> datetime:
+    """A timezone-aware datetime; one of a subclass becomes a plain one."""
     if not isinstance(value, datetime):
-        raise refuse(argument, f"must be a datetime, not {type(value).__name__}")
-    if value.utcoffset() is None:
-        raise refuse(argument, "must be aware: without a time zone the server reads it in the wrong one")
+        hint = _TIME_HINTS.get(type(value), "")
+        raise refuse(argument, f"must be a datetime, not {type(value).__name__}{hint}")
     try:
-        value.astimezone(UTC)
+        is_naive = value.utcoffset() is None
+        is_time = is_naive or isinstance(instant(value), datetime)
     except OverflowError:
-        raise refuse(argument, "must lie between the years 1 and 9999 in UTC too") from None
-    return value
+        raise refuse(argument, "must be between the years 1 and 9999 in UTC too") from None
+    except Exception:  # noqa: BLE001 - what only looks like a datetime, such as pandas' NaT, may raise anything
+        is_naive = is_time = False
+    if not is_time:
+        raise refuse(argument, f"must be a datetime, not {shown(value)}")
+    if is_naive:
+        raise refuse(argument, "must be timezone-aware, e.g. datetime.now(UTC)")
+    # A subclass may write itself in its own way, as pandas' Timestamp does with nanoseconds.
+    return value if type(value) is datetime else datetime.combine(datetime.date(value), datetime.timetz(value))
 
 
-def later(argument: str, value: datetime, now: datetime) -> datetime:
-    if value <= now:
-        raise refuse(argument, "must be later than now")
-    return value
+_TIME_HINTS: Final[dict[type, str]] = {
+    str: ": use datetime.fromisoformat(…)",
+    int: ": use datetime.fromtimestamp(…, UTC)",
+    float: ": use datetime.fromtimestamp(…, UTC)",
+    date: ": use datetime.combine(…)",
+}
 
 
 def ordered(start: datetime, end: datetime) -> None:
-    if end <= start:
+    if instant(end) <= instant(start):
         raise refuse("end", "must be later than start")
+
+
+def at_most(longest: timedelta, start: datetime, end: datetime) -> None:
+    if instant(end) - instant(start) > longest:
+        raise refuse("end", f"must be at most {longest.days} days after start")
 
 
 def is_loopback(host: str | None) -> bool:
@@ -145,15 +195,16 @@ def _body_value(argument: str, value: Any) -> Any:
     if isinstance(value, datetime):
         return format_time(moment(argument, value))
     if value is None or value == "":
-        raise refuse(argument, "cannot be emptied: the API ignores null and empty values; leave it out or set it")
+        raise refuse(argument, "cannot be emptied: the API ignores null and empty values; omit it or pass a value")
     return text(argument, value) if isinstance(value, str) else value
 
 
 def some(body: Mapping[str, Any], allowed: Iterable[str]) -> None:
     """At least one of `allowed` is in the body."""
-    names = list(allowed)
-    if not any(name in body for name in names):
-        raise refuse(names[0], f"or one of {', '.join(names[1:])} must be given: there is nothing to change")
+    *names, last = allowed
+    if not any(name in body for name in (*names, last)):
+        message = f"nothing to update: pass {', '.join(names)} or {last}"
+        raise InvalidRequestError(message, argument=(*names, last)[0])
 
 
 _WIRE_NAMES: Final = {"time_zone": "timeZoneCode"}
@@ -170,7 +221,7 @@ def _camel(name: str) -> str:
 
 
 def not_reversed(start_at: datetime | Unset, end_at: datetime | Unset) -> None:
-    if isinstance(start_at, datetime) and isinstance(end_at, datetime) and end_at < start_at:
+    if isinstance(start_at, datetime) and isinstance(end_at, datetime) and instant(end_at) < instant(start_at):
         raise refuse("end_at", "must not be earlier than start_at")
 
 
@@ -184,7 +235,7 @@ def lane(argument: str, value: object) -> Lane:
 def header(argument: str, value: object) -> str:
     line = text(argument, value)
     if not line.isascii() or not line.isprintable():
-        raise refuse(argument, "has characters that no header can carry")
+        raise refuse(argument, "contains characters that a header cannot carry")
     return line
 
 

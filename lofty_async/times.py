@@ -107,6 +107,17 @@ def format_time(value: datetime) -> str:
     return (value.astimezone(UTC) if offset % timedelta(minutes=1) else value).isoformat()
 
 
+def instant(value: datetime) -> datetime:
+    """The same time in UTC, to compare and subtract.
+
+    Python compares two times of one zone by their wall clocks, which is wrong around the end of daylight saving time.
+
+    Raises:
+        OverflowError: The time is not between the years 1 and 9999 in UTC.
+    """
+    return value.astimezone(UTC)
+
+
 def epoch_ms(value: datetime) -> int:
     """Whole milliseconds since 1970, rounded down, in integer arithmetic.
 

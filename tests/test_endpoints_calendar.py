@@ -103,8 +103,10 @@ class TestList:
             ({"end": datetime.max.replace(tzinfo=timezone(timedelta(hours=-8)))}, "end"),
             ({"source_types": 5}, "source_types"),
             ({"source_types": "5"}, "source_types"),
-            ({"source_types": [-1]}, "source_types"),
-            ({"source_types": ["1"]}, "source_types"),
+            ({"source_types": [""]}, "source_types"),
+            ({"source_types": [1.0]}, "source_types"),
+            ({"source_types": [2**63]}, "source_types"),
+            ({"sort": ""}, "sort"),
             ({"page_size": 0}, "page_size"),
             ({"page_size": 501}, "page_size"),
             ({"prefetch": -1}, "prefetch"),
@@ -149,9 +151,10 @@ class TestSlots:
         ("options", "argument"),
         [
             ({"start": NAIVE}, "start"),
-            ({"start": LONG_AGO}, "start"),
+            ({"start": datetime.max.replace(tzinfo=timezone(timedelta(hours=-8)))}, "start"),
             ({"end": NAIVE}, "end"),
             ({"end": LONG_AGO}, "end"),
+            ({"end": datetime(9999, 1, 1, tzinfo=UTC)}, "end"),
             ({"time_zone": ""}, "time_zone"),
             ({"limit": 0}, "limit"),
             ({"limit": True}, "limit"),
@@ -227,7 +230,8 @@ class TestCreate:
         [
             *(({name: value}, name) for name in ("type", "content", "time_zone") for value in NOT_TEXT),
             *(({name: value}, name) for name in ("task_way", "assigned_role", "address") for value in NOT_TEXT),
-            *(({name: value}, name) for name in ("start_at", "end_at") for value in [*NOT_MOMENTS, LONG_AGO]),
+            *(({name: value}, name) for name in ("start_at", "end_at") for value in NOT_MOMENTS),
+            ({"end_at": LONG_AGO}, "end_at"),
             ({"lead_id": -1}, "lead_id"),
             ({"start_at": datetime(2100, 1, 1, tzinfo=UTC)}, "end_at"),
         ],
@@ -259,8 +263,8 @@ class TestUpdate:
             time_zone="Asia/Tokyo",
             address="1 Way",
             lead_id=other,
-            reminder_type="3",
-            reminder_time="15",
+            reminder_type="POPUP",
+            reminder_time=15,
         )
         assert sandbox.requests[0].path == f"/v2.0/calendar/{entry.calendar_id}"
         assert sandbox.requests[0].json() == {
@@ -270,7 +274,7 @@ class TestUpdate:
             "timeZoneCode": "Asia/Tokyo",
             "address": "1 Way",
             "leadId": other,
-            "reminderType": "3",
+            "reminderType": "POPUP",
             "reminderTime": "15",
         }
         changed = sandbox.state.entries[entry.id]
@@ -281,8 +285,8 @@ class TestUpdate:
         [
             ({}, "content"),
             *(({name: value}, name) for name in ("content", "address", "time_zone") for value in NOT_TEXT),
-            *(({name: value}, name) for name in ("reminder_type", "reminder_time") for value in NOT_TEXT),
-            *(({name: value}, name) for name in ("start_at", "end_at") for value in [*NOT_MOMENTS, LONG_AGO]),
+            *(({name: value}, name) for name in ("reminder_type", "reminder_time") for value in ["", None, 1.5, True]),
+            *(({name: value}, name) for name in ("start_at", "end_at") for value in NOT_MOMENTS),
             ({"lead_id": "5"}, "lead_id"),
             ({"start_at": datetime(2100, 1, 2, tzinfo=UTC), "end_at": datetime(2100, 1, 1, tzinfo=UTC)}, "end_at"),
         ],

@@ -118,7 +118,7 @@ class TestEveryError:
     @pytest.mark.parametrize("encode", [lambda args: args, lambda args: json.loads(json.dumps(args))])
     def test_is_made_again_from_its_args(self, error: LoftyError, encode: Callable[[Any], Any]) -> None:
         restored = type(error)(*encode(error.args))
-        secret = {"sent": {}} if isinstance(error, AmbiguousWriteError) else {}
+        secret: dict[str, Any] = {"sent": {}} if isinstance(error, AmbiguousWriteError) else {}
         assert values(restored) == values(error) | secret
         assert (str(restored), restored.args) == (str(error), error.args)
 

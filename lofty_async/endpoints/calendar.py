@@ -1,7 +1,7 @@
 """The caller's calendar: tasks and appointments in a range of time, and free slots (`/v2.0/calendar`)."""
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from attrs import frozen
@@ -26,6 +26,8 @@ UPDATE: Final = Route("PUT", "/v2.0/calendar/{calendarId}")
 DELETE: Final = Route("DELETE", "/v2.0/calendar/{calendarId}", deletes=RecordKind.CALENDAR_ENTRY)
 FINISH: Final = Route("POST", "/v2.0/calendar/{calendarId}/finish")
 UNFINISH: Final = Route("POST", "/v2.0/calendar/{calendarId}/unfinish")
+
+LONGEST_SLOT_RANGE: Final = timedelta(days=5 * 366)  # 21 requests of 90 days at least
 
 CHANGEABLE: Final = (
     "content",
@@ -54,25 +56,31 @@ class Calendar:
         lead_id: int | None = None,
         include_finished: bool = False,
         time_zone: str | None = None,
-        source_types: Iterable[int] | None = None,
+        source_types: Iterable[int | str] | None = None,
+        sort: str = "startTime",
         newest_first: bool = False,
         page_size: int = 500,
         prefetch: int = 1,
         on_bad_record: OnBadRecord | None = None,
     ) -> Pager[CalendarEntry]:
-        """The entries between `start` and `end`, of which one may be left open.
+        """The entries between `start` and `end`, of which one may be omitted.
 
-        Ascending by start unless `newest_first`: entries that are added meanwhile then shift fewer rows.
-        `page_size` is 1 to 500. As the length of the list is told, `prefetch` pages may be fetched side by side.
-        Once read, the count is held against the total, and what shifted away is read again.
+        Ascending by start unless `newest_first`. `sort` is the vendor's name of a field; only `startTime` is
+        documented. `source_types` are codes without a documented meaning: integers or strings, as entries have them.
+        `page_size` is 1 to 500; `prefetch` pages may be fetched side by side.
+
+        Entries that stay as they are while the list is read are yielded once, whatever is added, deleted, finished or
+        moved meanwhile. Two cases are the server's: entries that start together and fill more than a page, if it
+        sends them in another order each time, and other sorts than `startTime`. After `resume`, entries that start at
+        the same time as the last one before may be yielded again.
 
         Raises: InvalidRequestError where both ends are open, one is naive, or an argument is out of its range.
         """
         if start is None and end is None:
-            raise checks.refuse("start", "or end must be given")
+            raise checks.refuse("start", "or end is required")
         asked: dict[str, str | tuple[str, ...]] = {
             "includeFinished": str(checks.flag("include_finished", include_finished)).lower(),
-            "sort": "startTime",
+            "sort": checks.text("sort", sort),
             "desc": str(checks.flag("newest_first", newest_first)).lower(),
         }
         asked |= {} if start is None else {"startTime": format_time(checks.moment("start", start))}
@@ -81,13 +89,14 @@ class Calendar:
             checks.ordered(start, end)
         asked |= {} if lead_id is None else {"leadId": str(checks.number_id("lead_id", lead_id))}
         asked |= {} if time_zone is None else {"timeZoneCode": checks.text("time_zone", time_zone)}
-        types = checks.numbers("source_types", source_types)
-        asked |= {"sourceType": tuple(map(str, types))} if types else {}
+        types = checks.codes("source_types", source_types)
+        asked |= {"sourceType": types} if types else {}
         strategy = TimePages(
             model=CalendarEntry,
             start=start,
             end=end,
             newest_first=newest_first,
+            is_by_start=sort == "startTime",
             side_by_side=prefetch > 1,
             request=LIST.label,
             at=("data", "items"),
@@ -105,15 +114,17 @@ class Calendar:
         prefetch: int = 1,
         on_bad_record: OnBadRecord | None = None,
     ) -> Pager[MeetingSlot]:
-        """Free times for a meeting between `start`, which is later than now, and `end`, ascending.
+        """Free times for a meeting between `start` and `end`, ascending.
 
-        The API answers for 90 days and `limit` slots at a time; longer ranges and more slots are asked for piece by
-        piece, so `limit` (1 or more) is the size of a page.
+        `start` must be later than now by the server's clock; the server refuses an earlier one. `end` is at most
+        1,830 days later. The API answers for 90 days and `limit` slots at a time; longer ranges and more slots take
+        more requests, so `limit` (1 or more) is the size of a page.
 
-        Raises: InvalidRequestError where a time is naive, `start` has passed or `end` is not after it.
+        Raises: InvalidRequestError if a time is naive, or if `end` is not after `start` or too far from it.
         """
-        checks.later("start", checks.moment("start", start), self._now())
-        checks.ordered(start, checks.moment("end", end))
+        start, end = checks.moment("start", start), checks.moment("end", end)
+        checks.ordered(start, end)
+        checks.at_most(LONGEST_SLOT_RANGE, start, end)
         asked = {} if time_zone is None else {"timeZoneCode": checks.text("time_zone", time_zone)}
         strategy = SlotWindows(
             request=SLOTS.label,
@@ -141,24 +152,25 @@ class Calendar:
     ) -> str:
         """Create a task or appointment and return its composite id; it is never sent twice.
 
-        Both times are later than now. `task_way` is needed for a task, whose `assigned_role` is Agent unless given;
-        `address` is for appointments. An appointment from midnight to midnight, each in its own offset, is all-day.
+        Both times must be later than now by the server's clock, and the server refuses earlier ones. `task_way` is
+        required for a task, whose `assigned_role` is Agent unless given; `address` is for appointments. An appointment
+        from midnight to midnight, each in its own offset, is all-day.
 
         Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost.
         """
         is_task = checks.text("type", type).upper() == EntryType.TASK
         if is_task and task_way is UNSET:
-            raise checks.refuse("task_way", "is needed for a task")
+            raise checks.refuse("task_way", "is required for a task")
         role = AssignedRole.AGENT if is_task and assigned_role is UNSET else assigned_role
         body = checks.given(
-            type=checks.text("type", type),
+            type=checks.member("type", type, EntryType),
             content=checks.text("content", content),
             lead_id=checks.number_id("lead_id", lead_id),
             time_zone=checks.text("time_zone", time_zone),
-            start_at=checks.later("start_at", checks.moment("start_at", start_at), self._now()),
-            end_at=checks.later("end_at", checks.moment("end_at", end_at), self._now()),
-            task_way=optional.text("task_way", task_way),
-            assigned_role=optional.text("assigned_role", role),
+            start_at=checks.moment("start_at", start_at),
+            end_at=checks.moment("end_at", end_at),
+            task_way=optional.member("task_way", task_way, TaskType),
+            assigned_role=optional.member("assigned_role", role, AssignedRole),
             address=optional.text("address", address),
         )
         checks.not_reversed(start_at, end_at)
@@ -174,30 +186,28 @@ class Calendar:
         time_zone: str | Unset = UNSET,
         address: str | Unset = UNSET,
         lead_id: int | Unset = UNSET,
-        reminder_type: str | Unset = UNSET,
-        reminder_time: str | Unset = UNSET,
+        reminder_type: int | str | Unset = UNSET,
+        reminder_time: int | str | Unset = UNSET,
     ) -> None:
-        """Change what is given of an entry and leave the rest alone; times are later than now.
+        """Change the given fields of an entry and leave the others alone.
 
-        The codes of `reminder_type` and the unit of `reminder_time` are not documented: they pass as they are.
+        Times must be later than now by the server's clock, and the server refuses earlier ones. The codes of
+        `reminder_type` and the unit of `reminder_time` are not documented: integers and strings go out as text.
 
         Raises: InvalidRequestError.
         """
-        for argument, value in (("start_at", start_at), ("end_at", end_at)):
-            if value is not UNSET:
-                checks.later(argument, checks.moment(argument, value), self._now())
-        checks.not_reversed(start_at, end_at)
         body = checks.given(
             content=optional.text("content", content),
-            start_at=start_at,
-            end_at=end_at,
+            start_at=optional.moment("start_at", start_at),
+            end_at=optional.moment("end_at", end_at),
             address=optional.text("address", address),
             lead_id=optional.number_id("lead_id", lead_id),
-            reminder_type=optional.text("reminder_type", reminder_type),
-            reminder_time=optional.text("reminder_time", reminder_time),
+            reminder_type=optional.code("reminder_type", reminder_type),
+            reminder_time=optional.code("reminder_time", reminder_time),
             time_zone=optional.text("time_zone", time_zone),
         )
         checks.some(body, CHANGEABLE)
+        checks.not_reversed(start_at, end_at)
         await self._caller.send(UPDATE, checks.composite_id("id", id), body=checks.wire_names(body))
 
     async def delete(self, id: str) -> None:

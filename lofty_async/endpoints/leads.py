@@ -52,6 +52,7 @@ class Leads:
         self,
         *,
         page_size: int = 100,
+        offset: int = 0,
         scroll: bool = False,
         prefetch: int = 1,
         on_bad_record: OnBadRecord | None = None,
@@ -59,8 +60,8 @@ class Leads:
     ) -> Pager[Lead]:
         """The leads that the caller may see and that pass the filters.
 
-        `page_size` is 1 to 100. With `scroll`, pages follow the server's scroll id instead of an offset, where it
-        hands one out.
+        `page_size` is 1 to 100. `offset` is the number of leads to skip at the start. With `scroll`, pages follow the
+        server's scroll id instead of an offset, where it hands one out.
 
         Raises: InvalidRequestError where an argument is out of its range or a filter is unknown.
         """
@@ -70,7 +71,8 @@ class Leads:
             request=LIST.label,
             at=("leads",),
             page_size=checks.within("page_size", page_size, 1, 100),
-            scroll=scroll,
+            start=checks.within("offset", offset, 0, checks.LARGEST_ID),
+            scroll=checks.flag("scroll", scroll),
         )
         return self._caller.pager(LIST, strategy, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
 
@@ -86,5 +88,5 @@ def _filter(name: str, value: Any) -> str:
     kind = LeadFilters.__annotations__.get(name)
     if kind is None:
         known = ", ".join(LeadFilters.__annotations__)
-        raise checks.refuse(name, f"is not a filter of leads; there are {known}")
+        raise checks.refuse(name, f"is not a filter of leads: use {known}")
     return _CHECKS[kind](name, value)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from enum import StrEnum
 from typing import TypeVar
 
 from lofty_async import checks
@@ -20,6 +21,18 @@ def text(argument: str, value: object) -> str | Unset:
 
 def number_id(argument: str, value: object) -> int | Unset:
     return _checked(checks.number_id, argument, value)
+
+
+def flag(argument: str, value: object) -> bool | Unset:
+    return _checked(checks.flag, argument, value)
+
+
+def code(argument: str, value: object) -> str | Unset:
+    return _checked(checks.code, argument, value)
+
+
+def member(argument: str, value: object, kind: type[StrEnum]) -> str | Unset:
+    return UNSET if value is UNSET else checks.member(argument, value, kind)
 
 
 def _checked(check: Callable[[str, object], T], argument: str, value: object) -> T | Unset:

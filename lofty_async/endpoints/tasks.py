@@ -98,9 +98,9 @@ class Tasks:
         Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost and the task was not seen.
         """
         body = checks.given(
-            type=checks.text("type", type),
+            type=checks.member("type", type, TaskType),
             content=checks.text("content", content),
-            assigned_role=checks.text("assigned_role", assigned_role),
+            assigned_role=checks.member("assigned_role", assigned_role, AssignedRole),
             lead_id=checks.number_id("lead_id", lead_id),
             end_at=checks.moment("end_at", end_at),
             start_at=optional.moment("start_at", start_at),

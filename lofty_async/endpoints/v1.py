@@ -64,8 +64,8 @@ class TasksV1:
             "content": checks.text("content", content),
             "leadId": checks.number_id("lead_id", lead_id),
             "deadline": epoch_ms(checks.moment("end_at", end_at)),
-            "type": checks.text("type", type),
-            "assignedRole": checks.text("assigned_role", assigned_role),
+            "type": checks.member("type", type, TaskType),
+            "assignedRole": checks.member("assigned_role", assigned_role, AssignedRole),
         }
         return await created(self._caller, CREATE, wire, ("taskId",), int)
 
@@ -78,26 +78,35 @@ class TasksV1:
         end_at: datetime | Unset = UNSET,
         type: TaskType | str | Unset = UNSET,
         assigned_role: AssignedRole | str | Unset = UNSET,
+        finished: bool | Unset = UNSET,
     ) -> None:
-        """Change what is given. `lead_id`, if given, has to be the task's. Prefer `client.tasks.update`.
+        """Change the given fields. Prefer `client.tasks.update`.
 
-        Raises: InvalidRequestError, named INVALID_UPDATE_OPERATION_LEADID where the lead is another one.
+        `lead_id` does not move a task: if given, it must be the task's own. `finished=True` finishes the task, and
+        goes alone, as the API then ignores the other fields. Whether `finished=False` reopens a task is not
+        documented: `client.tasks.unfinish` does.
+
+        Raises: InvalidRequestError, with the name INVALID_UPDATE_OPERATION_LEADID for the id of another lead.
         """
         moment = optional.moment("end_at", end_at)
         changes = checks.given(
             content=optional.text("content", content),
             end_at=epoch_ms(moment) if isinstance(moment, datetime) else moment,
-            type=optional.text("type", type),
-            assigned_role=optional.text("assigned_role", assigned_role),
+            type=optional.member("type", type, TaskType),
+            assigned_role=optional.member("assigned_role", assigned_role, AssignedRole),
         )
-        checks.some(changes, ("content", "end_at", "type", "assigned_role"))
+        changes |= checks.given(finished=optional.flag("finished", finished))
+        checks.some(changes, ("content", "end_at", "type", "assigned_role", "finished"))
+        if finished is True and len(changes) > 1:
+            raise checks.refuse("finished", "must be updated alone: with finished=True the API ignores other fields")
         fields = changes | checks.given(lead_id=optional.number_id("lead_id", lead_id))
-        wire = {"deadline" if name == "endAt" else name: value for name, value in checks.wire_names(fields).items()}
+        names = {"endAt": "deadline", "finished": "finishFlag"}
+        wire = {names.get(name, name): value for name, value in checks.wire_names(fields).items()}
         await self._caller.send(UPDATE, checks.number_id("id", id), body=wire)
 
     async def finish(self, id: int) -> None:
         """Mark a task as finished. Prefer `client.tasks.finish`, which can be undone."""
-        await self._caller.send(UPDATE, checks.number_id("id", id), body={"finishFlag": True})
+        await self.update(id, finished=True)
 
     async def delete(self, id: int) -> None:
         """Delete a task. Prefer `client.tasks.delete`."""

@@ -81,8 +81,8 @@ def _column(name: str, annotation: Any) -> Column:
 class Columns(Generic[T]):
     """How the records of one attrs class lie in a table: one column per field, in the class's order.
 
-    Integers and booleans are INTEGER, all else is TEXT: times in UTC (`2026-03-01 23:00:00`), enums as their value, codes
-    without a documented meaning as text.
+    Integers and booleans are INTEGER, all else is TEXT: times in UTC (`2026-03-01 23:00:00`), enums as their value,
+    codes without a documented meaning as text.
     An integer beyond 64 bits is a BLOB of its digits, but for the id, which cannot be one.
     """
 
