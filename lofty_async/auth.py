@@ -1,29 +1,97 @@
 """What puts `Authorization` on a request."""
 
+import string
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, SupportsIndex
+from functools import wraps
+from typing import Any, Final, Self, SupportsIndex, TypeVar, cast
 
-from attrs import Factory, field, frozen
+from attrs import Factory, field, fields, frozen
 
 from .errors import InvalidRequestError
 
+T = TypeVar("T")
+
+SCHEMES: Final = frozenset({"token", "Bearer", "Basic"})
+PASTED: Final = string.whitespace + "\xa0\u200b\ufeff"
+"""Characters that come along with a pasted key and are no part of it: white space, visible or not, and marks."""
+
+
+class TokenReply(tuple[int, Any]):  # noqa: SLOT001 - a tuple can have no slots of its own
+    """A token endpoint's answer, `(status, decoded JSON)`, with a repr that hides it: it holds tokens.
+
+    `retry_after` is how many seconds the endpoint asked to be left alone, 0 where it did not say.
+    """
+
+    retry_after: float
+
+    def __new__(cls, status: int, body: Any, retry_after: float = 0.0) -> Self:
+        reply = super().__new__(cls, (status, body))
+        reply.retry_after = retry_after
+        return reply
+
+    def __repr__(self) -> str:
+        return f"<answer with HTTP {self[0]}>"
+
+
 TokenPost = Callable[[str, Mapping[str, str], tuple[str, str] | None], Awaitable[tuple[int, Any]]]
-"""Posts a form to an endpoint, by HTTP Basic where given: `(url, form, basic) -> (status, decoded JSON)`."""
+"""Posts a form to an endpoint, by HTTP Basic where given: `(url, form, basic) -> (status, decoded JSON)`.
+
+A `TokenReply` also carries `Retry-After`.
+"""
 
 
 class Secret(str):
-    """Text to be sent whose repr, and that of its slices, hides its last word: reports of exceptions show frames."""
+    """Text whose repr, and that of its slices, shows at most its scheme: reports of exceptions show frames."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        scheme, space, _ = self.rpartition(" ")
-        return f"'{scheme}{space}…'"
+        scheme, space, _ = self.partition(" ")
+        return f"'{scheme} …'" if space and scheme in SCHEMES else "'…'"
 
     def __getitem__(self, key: SupportsIndex | slice, /) -> "Secret":
         """Long texts are cut before they are shown."""
         return Secret(super().__getitem__(key))
+
+
+def hidden(value: T) -> T:
+    """The value, hidden in frames from here on where it is text."""
+    return cast("T", Secret(value)) if isinstance(value, str) else value
+
+
+@frozen
+class _NoText:
+    """Stands for a secret of the wrong type, which validators refuse: bytes would show in their frames."""
+
+
+def pasted(value: Any) -> Any:
+    """A secret without the white space that was pasted along with it, hidden in frames from here on."""
+    if isinstance(value, str):
+        return Secret(value.strip(PASTED))
+    return None if value is None else _NoText()
+
+
+def sealed(cls: type[T]) -> type[T]:
+    """Class decorator over attrs: `pasted` is applied to text fields that the repr hides, before anything sees them.
+
+    A frame of a constructor that refuses its arguments then shows none of them.
+    """
+    known: Any = cls
+    make = known.__init__
+    given = [one for one in fields(known) if one.init]
+    secrets = {one.alias for one in given if not one.repr and one.type in {str, str | None}}
+    places = [one.alias for one in given if not one.kw_only]
+
+    @wraps(make)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it becomes one
+        count = min(len(args), len(places))
+        args = (*(pasted(args[n]) if places[n] in secrets else args[n] for n in range(count)), *args[count:])
+        kwargs = {name: pasted(value) if name in secrets else value for name, value in kwargs.items()}
+        make(self, *args, **kwargs)
+
+    known.__init__ = __init__
+    return cls
 
 
 class Auth(ABC):
@@ -42,6 +110,13 @@ class Auth(ABC):
     async def renew(self, refused: str, post: TokenPost) -> str | None:  # noqa: ARG002 - for renewable kinds
         """A new header's value after the server refused `refused`; `None` where there is none to be had."""
         return None
+
+    def pause(self) -> float:
+        """Seconds until a token is asked for again after asking failed; 0 where there is nothing to wait for."""
+        return 0.0
+
+    def rejected(self, header: str) -> None:  # noqa: B027 - for renewable kinds
+        """The server refused a header at its first use after `renew`: another renewal would be as futile."""
 
     async def settle(self) -> None:  # noqa: B027 - nothing to wait for where nothing is renewed
         """Waits for a renewal under way, so that a session may close without losing a token just granted."""
@@ -75,9 +150,10 @@ def _token_header(auth: "AccessToken") -> Secret:
     return Secret(f"Bearer {auth.token}")
 
 
+@sealed
 @frozen
 class ApiKey(Auth):
-    """An API key, sent as `token <key>`.
+    """An API key, sent as `token <key>`; white space around it is dropped.
 
     Raises: InvalidRequestError where the key is empty or cannot be sent in a header.
     """
@@ -89,9 +165,10 @@ class ApiKey(Auth):
         return self._header
 
 
+@sealed
 @frozen
 class AccessToken(Auth):
-    """An OAuth access token that somebody else renews, sent as `Bearer <token>`.
+    """An OAuth access token that somebody else renews, sent as `Bearer <token>`; white space around it is dropped.
 
     Raises: InvalidRequestError where the token is empty or cannot be sent in a header.
     """

@@ -11,6 +11,7 @@ from operator import index
 from typing import Any, Final, Literal, SupportsIndex, cast
 from urllib.parse import urlsplit
 
+from .auth import hidden
 from .errors import DecodeError, InvalidRequestError, shown
 from .ratelimit import Lane
 from .times import format_time, instant
@@ -166,7 +167,7 @@ def is_loopback(host: str | None) -> bool:
 
 
 def https_url(argument: str, value: object, *, plain: bool = False) -> str:
-    url = text(argument, value)
+    url = hidden(text(argument, value))  # part of a webhook's address is a secret
     schemes = ("https", "http") if plain else ("https",)
     if not _is_address(url, schemes):
         raise refuse(argument, f"must be an {' or '.join(f'{scheme}://' for scheme in schemes)} address")

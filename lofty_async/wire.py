@@ -50,7 +50,7 @@ class Request:
     route: Route
     target: str
     params: Params = NO_PARAMS
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)  # a webhook's address, say, is a secret
 
     @property
     def label(self) -> str:

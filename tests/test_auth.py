@@ -55,6 +55,12 @@ def test_what_no_header_can_carry_is_refused_by_name(
     assert caught.value.argument == argument
 
 
+@pytest.mark.parametrize("around", ["\n", "\r\n", " ", "\ufeff"])
+def test_white_space_that_was_pasted_along_is_dropped(around: str) -> None:
+    assert ApiKey(f"{around}s3cret{around}").ready() == "token s3cret"
+    assert AccessToken(token=f"s3cret{around}").ready() == "Bearer s3cret"
+
+
 WORD = "0f3c9a71d2"
 KEY = f"{WORD}-" * 10
 """Longer than what rich cuts texts to, with its word in whatever is left of it."""
@@ -141,10 +147,11 @@ class TestSecret:
             ("token s3cret", "'token …'"),
             ("Bearer s3cret", "'Bearer …'"),
             ("s3cret", "'…'"),
+            ("s3 cret", "'…'"),
             ("", "'…'"),
         ],
     )
-    def test_its_repr_hides_the_last_word_and_its_text_is_whole(self, text: str, shown: str) -> None:
+    def test_its_repr_shows_the_scheme_and_its_text_is_whole(self, text: str, shown: str) -> None:
         secret = Secret(text)
         assert repr(secret) == repr(secret[:80]) == shown
         assert f"{secret}" == str(secret) == secret == text

@@ -9,6 +9,7 @@ import pytest
 import redis.asyncio
 from attrs import define, field
 
+from lofty_async.errors import InvalidRequestError
 from lofty_async.ratelimit import RateLimiter, RedisStore
 from lofty_async.ratelimit.messages import Ask, Grant
 from lofty_async.ratelimit.redis import TRIES, ClientPerLoop
@@ -193,8 +194,9 @@ async def _is_shared(shared: RateLimiter) -> bool:
 
 
 def test_a_malformed_address_is_refused_at_once() -> None:
-    with pytest.raises(ValueError, match="scheme"):
+    with pytest.raises(InvalidRequestError, match="redis://") as caught:
         RedisStore.from_url("nonsense", "app")
+    assert caught.value.argument == "url"
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

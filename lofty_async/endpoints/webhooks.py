@@ -9,6 +9,7 @@ from attrs import frozen
 
 from lofty_async import checks
 from lofty_async._strategies import SinglePage
+from lofty_async.auth import hidden
 from lofty_async.checks import OnBadRecord
 from lofty_async.complaints import RecordKind
 from lofty_async.convert import structure
@@ -51,6 +52,7 @@ class Webhooks:
 
         Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost.
         """
+        callback_url = hidden(callback_url)
         return await self._create(self._wanted(event, callback_url, limit, permission_mode))
 
     async def ensure(
@@ -70,6 +72,7 @@ class Webhooks:
         Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost, or does not name what was created,
         and the subscription was not seen: it may still appear, so wait a minute before calling again.
         """
+        callback_url = hidden(callback_url)
         wire = self._wanted(event, callback_url, limit, permission_mode)
         # Of one credential: another account has subscriptions of its own.
         marks = self._credential, wire["listId"], wire["callbackUrl"]

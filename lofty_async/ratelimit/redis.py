@@ -8,6 +8,8 @@ from typing import Any, Final, Protocol, TypeVar
 
 from attrs import define, field, frozen
 
+from lofty_async.auth import hidden
+from lofty_async.errors import InvalidRequestError
 from lofty_async.wire import BASE_URL
 
 from .ledger import Ledger
@@ -132,7 +134,11 @@ class RedisStore(Store):
 
     @classmethod
     def from_url(cls, url: str, app_id: str, *, base_url: str = BASE_URL, timeout: float = TIMEOUT) -> "RedisStore":
-        """A store with clients of its own; needs the extra `redis`."""
+        """A store with clients of its own; needs the extra `redis`.
+
+        Raises: InvalidRequestError where `url` is no address of a Redis server.
+        """
+        url = hidden(url)  # it may hold a password, which frames would show
         try:
             import redis.asyncio  # noqa: PLC0415 - an extra
         except ModuleNotFoundError as error:
@@ -142,7 +148,14 @@ class RedisStore(Store):
             client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType] - untyped options
             return client
 
-        make()  # connects to nothing yet, and tells of a malformed `url` here
+        try:
+            make()  # connects to nothing yet, and tells of a malformed `url` here
+        except (ValueError, TypeError, AttributeError):
+            malformed = True
+        else:
+            malformed = False
+        if malformed:  # raised out here: the frames above hold the parts of the address
+            raise InvalidRequestError("url must be a redis://, rediss:// or unix:// address", argument="url")
         client = ClientPerLoop(make)
         store = cls(client, app_id, base_url=base_url, timeout=timeout)
         store._close = client.aclose
