@@ -3,7 +3,6 @@
 # Annotations name what these packages load on first use: evaluated here, they would load it.
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -18,7 +17,7 @@ from yarl import URL
 
 from . import checks, dispatch, endpoints, oauth, ratelimit
 from .__about__ import __version__
-from .auth import Auth
+from .auth import Auth, hidden
 from .checks import UNSET, OnBadRecord, Unset
 from .errors import ClientClosedError
 from .ratelimit import Lane
@@ -94,8 +93,9 @@ class LoftyClient:
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
         allow_http: bool = False,
     ) -> None:
+        auth = hidden(auth)  # a key that was not wrapped would show in this frame
         if not isinstance(auth, Auth):
-            raise checks.refuse("auth", f"must be a credential such as ApiKey(…), not {type(auth).__name__}")
+            raise checks.refuse("auth", f"must be a credential such as ApiKey(…), not {_kind(auth)}")
         options = dispatch.Options(
             timeout=_seconds("timeout", timeout, above=True),
             max_wait=_seconds("max_wait", max_wait),
@@ -123,15 +123,31 @@ class LoftyClient:
         self._guard = _Guard(dispatcher.session, *_place_outside(currentframe()))
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Unpack[ClientOptions]) -> Self:
+    def from_env(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        on_token: oauth.OnToken | None = None,
+        store: oauth.TokenStore | None = None,
+        token_url: str | None = None,
+        **options: Unpack[ClientOptions],
+    ) -> Self:
         """A client with the credential and `LOFTY_BASE_URL` of the environment; `options` as for the class.
+
+        `store` or `on_token` keep what succeeds `LOFTY_REFRESH_TOKEN` once it has been rotated. `LOFTY_BASE_URL` also
+        moves the token endpoint, unless `token_url` names it.
 
         Raises: AuthenticationError where no credential is set.
         """
-        values = os.environ if environ is None else environ
-        if values.get("LOFTY_BASE_URL"):
-            options.setdefault("base_url", values["LOFTY_BASE_URL"])
-        return cls(oauth.from_environment(values), **options)
+        # Under the same name: a frame shows what it holds.
+        environ = oauth.environment.variables(environ)
+        if oauth.environment.BASE_URL in environ:
+            options.setdefault("base_url", str(environ[oauth.environment.BASE_URL]))
+        allow_http = dict(options).get("allow_http") is True
+        auth = oauth.from_environment(
+            environ, on_token=on_token, store=store, token_url=token_url, allow_http=allow_http
+        )
+        return cls(auth, **options)
 
     def with_options(
         self,
@@ -203,8 +219,8 @@ class LoftyClient:
     async def close(self) -> None:
         """End the calls under way, then close the session unless it was handed in.
 
-        Those calls and all later ones raise ClientClosedError. A renewal of the credential that is under way is given
-        five seconds to land.
+        Those calls and all later ones raise ClientClosedError. A renewal of the credential that is under way goes to
+        its end first, 35 seconds at most: its answer may be the only copy of a new refresh token.
         """
         await self._caller.dispatcher.close()
 
@@ -242,6 +258,10 @@ def _place_outside(frame: FrameType | None) -> tuple[str, int]:
     while frame and frame.f_code.co_filename == __file__:
         frame = frame.f_back
     return (frame.f_code.co_filename, frame.f_lineno) if frame else ("<unknown>", 0)
+
+
+def _kind(value: object) -> str:
+    return "str" if isinstance(value, str) else type(value).__name__
 
 
 def _of_kind(argument: str, value: T | None, kind: type[T]) -> T | None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
@@ -18,15 +19,16 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener, urlopen
 
 import aiohttp
 import pytest
+from aiohttp import web
 from click.testing import CliRunner, Result
 
-from lofty_async import AuthenticationError
+from lofty_async import AuthenticationError, RefreshToken
 from lofty_async.cli.app import app
-from lofty_async.cli.kept_login import KeptLogin, LoginFiles, token_file
+from lofty_async.cli.kept_login import credential, token_file
 from lofty_async.cli.redirect import Loopback, loopback
 from lofty_async.dispatch.token_post import token_post
 from lofty_async.sandbox import Sandbox
-from lofty_async.sandbox.faults import Latency, Reply
+from lofty_async.sandbox.faults import Answer, Latency, Reply
 
 ELSEWHERE = "https://app.example/back"
 AGENT = {"User-Agent": "Mozilla/5.0"}
@@ -68,8 +70,13 @@ def start(sandbox: Sandbox, settings: Path) -> Iterator[Start]:
     assert not settings.exists()
     running: list[subprocess.Popen[str]] = []
 
-    def run(redirect_uri: str, *options: object, token_path: str = BASIC_URL) -> subprocess.Popen[str]:
-        arguments = [*pages(sandbox, token_path), "--redirect-uri", redirect_uri, *map(str, options)]
+    def run(redirect_uri: str, *options: object, token_path: str | None = BASIC_URL) -> subprocess.Popen[str]:
+        arguments = [
+            *(pages(sandbox, token_path) if token_path else ()),
+            "--redirect-uri",
+            redirect_uri,
+            *map(str, options),
+        ]
         pipe = subprocess.PIPE
         command = [sys.executable, "-m", "lofty_async.cli", "login", *arguments]
         running.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
@@ -147,7 +154,8 @@ class TestLogin:
         assert (run.returncode, kept.stat().st_mode & 0o777) == (0, 0o600)
         assert str(kept) in err
         assert not [secret for secret in issued(sandbox) if secret in out + err]
-        assert sandbox.oauth.client_secret not in (settings / "token.json.client").read_text()
+        assert sandbox.oauth.client_secret not in kept.read_text()
+        assert sorted(path.name for path in settings.iterdir()) == ["token.json", "token.json.lock"]
         assert invoke("whoami").exit_code == 0
 
     def test_without_a_secret_pkce_takes_its_place(
@@ -162,6 +170,35 @@ class TestLogin:
         assert sandbox.oauth.issued == 1
         assert invoke("whoami").exit_code == 0
 
+    def test_a_login_without_a_secret_is_renewed_where_it_was_granted(
+        self, sandbox: Sandbox, start: Start, here: str, settings: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("LOFTY_CLIENT_SECRET")
+        sandbox.oauth.token_lifetime = 1.0
+        run = start(here, "--no-browser", token_path=FORM_URL)
+        visit(page_of(run))
+        assert ended(run)[0] == 0
+        sandbox.oauth.token_lifetime = 3600.0
+        write_token(settings / "token.json", refresh_token=token_in(settings / "token.json")["refresh_token"])
+        assert invoke("whoami").exit_code == 0
+        posts = [request.path for request in sandbox.requests if request.method == "POST"]
+        assert posts == [FORM_URL, FORM_URL]
+
+    @pytest.mark.parametrize("secret", [True, False])
+    def test_the_base_url_of_the_environment_is_where_it_happens(
+        self, sandbox: Sandbox, start: Start, here: str, monkeypatch: pytest.MonkeyPatch, secret: bool
+    ) -> None:
+        if not secret:
+            monkeypatch.delenv("LOFTY_CLIENT_SECRET")
+        run = start(here, "--no-browser", token_path=None)
+        page = page_of(run)
+        assert page.startswith(f"{sandbox.url}/page/vendor-auth.html?")
+        visit(page)
+        assert ended(run)[0] == 0
+        assert [request.path for request in sandbox.requests if request.method == "POST"] == [
+            BASIC_URL if secret else FORM_URL
+        ]
+
     def test_an_answer_that_arrives_elsewhere_is_pasted(self, sandbox: Sandbox, start: Start, tmp_path: Path) -> None:
         sandbox.oauth.redirect_uri = ELSEWHERE
         run = start(ELSEWHERE, "--no-browser", "--token-file", tmp_path / "mine")
@@ -170,11 +207,25 @@ class TestLogin:
         assert ended(run, ends_at(page) + "\n")[0] == 0
         assert json.loads((tmp_path / "mine").read_text())["access_token"] in sandbox.credentials.tokens
 
-    def test_what_is_no_answer_is_waited_past(self, start: Start, here: str) -> None:
+    @pytest.mark.parametrize(
+        "stray",
+        [
+            "/favicon.ico",
+            "/back?code=stolen",
+            "/back?code=stolen&state=",
+            "/back?code=stolen&state=guessed",
+            "/back?code=stolen&state=%ff%F0%9F%98%80",
+            "/back?error=access_denied",
+            "/back?error=access_denied&state=guessed",
+            "/back?code=stolen&state={state}&state={state}",
+            "/back?state={state}",
+        ],
+    )
+    def test_what_is_no_answer_to_this_login_is_waited_past(self, start: Start, here: str, stray: str) -> None:
         run = start(here, "--no-browser")
         page = page_of(run)
         with pytest.raises(HTTPError, match="404") as refusal:
-            visit(here.replace("/back", "/favicon.ico"))
+            visit(here.replace("/back", stray.format(state=state_in(page))))
         refusal.value.close()
         visit(page)
         assert ended(run)[0] == 0
@@ -195,15 +246,43 @@ class TestLogin:
         state = state_in(page_of(run))
         query = answer if told == "state" else {"state": state, **answer}
         code, err = ended(run, f"{ELSEWHERE}?{urlencode(query)}\n")
-        assert (code, list(settings.iterdir())) == (2, [])
+        assert (code, (settings / "token.json").exists()) == (2, False)
         assert told in err
+
+    @pytest.mark.parametrize(
+        "form",
+        [
+            "{code}",
+            "'{code}'",
+            '"{url}"',
+            "<{url}>",
+            "{escaped}",
+            " <{escaped}> ",
+            "\u201c{url}\u201d",
+            "?code={code}&state={state}",
+            "code={code}&amp;state={state}",
+        ],
+    )
+    def test_an_answer_may_be_pasted_as_mail_and_chat_show_it(self, sandbox: Sandbox, start: Start, form: str) -> None:
+        sandbox.oauth.redirect_uri = ELSEWHERE
+        run = start(ELSEWHERE, "--no-browser")
+        url = ends_at(page_of(run))
+        query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+        code, err = ended(run, form.format(url=url, escaped=url.replace("&", "&amp;"), **query) + "\n")
+        assert (code, sandbox.oauth.issued) == (0, 1), err
+
+    @pytest.mark.parametrize("line", [ELSEWHERE, f"{ELSEWHERE}?lang=en", "no idea what", "<>", '""', ""])
+    def test_what_holds_no_answer_says_what_to_paste(self, start: Start, line: str) -> None:
+        code, err = ended(start(ELSEWHERE, "--no-browser"), f"{line}\n")
+        assert code == 2
+        assert "paste the whole address" in err
 
     def test_a_user_can_refuse(self, sandbox: Sandbox, start: Start, here: str, settings: Path) -> None:
         sandbox.oauth.deny = True
         run = start(here, "--no-browser")
         visit(page_of(run))
         code, err = ended(run)
-        assert (code, list(settings.iterdir())) == (2, [])
+        assert (code, (settings / "token.json").exists()) == (2, False)
         assert "refused access" in err
 
     def test_a_token_endpoint_that_fails_is_an_error_of_the_server(
@@ -281,46 +360,48 @@ def test_an_answer_is_received_only_by_plain_http_on_this_machine(uri: str, addr
 
 
 @pytest.fixture
-def files(sandbox: Sandbox, settings: Path) -> LoginFiles:
+def file(sandbox: Sandbox, settings: Path) -> Path:
     """A login that has been kept since before its access token ended."""
     settings.mkdir()
-    kept = LoginFiles(settings / "token.json")
+    kept = settings / "token.json"
+    client = {"client_id": sandbox.oauth.client_id, "token_url": sandbox.url + BASIC_URL, "has_secret": True}
+    kept.write_text(json.dumps({"client": client}))
     write_token(kept)
-    kept._client_path.write_text(json.dumps(client(sandbox)))
     return kept
 
 
-def write_token(files: LoginFiles, **changes: object) -> None:
+def write_token(file: Path, **changes: object) -> None:
+    """Writes another token beside the client."""
     token = {"access_token": "ended", "refresh_token": "sandbox-refresh-0", "expires_at": time.time() - 9}
-    files.path.write_text(json.dumps(token | changes))
-    files.path.chmod(0o600)
+    file.write_text(json.dumps(token | {"client": token_in(file)["client"]} | changes))
+    file.chmod(0o600)
 
 
-def client(sandbox: Sandbox, **changes: object) -> dict[str, object]:
-    url = sandbox.url + BASIC_URL
-    return {"client_id": sandbox.oauth.client_id, "token_url": url, "has_secret": True} | changes
+def token_in(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text()))
 
 
-def token_in(files: LoginFiles) -> dict[str, Any]:
-    return dict(json.loads(files.path.read_text()))
+async def kept() -> RefreshToken:
+    """The credential that commands find."""
+    login = await credential()
+    assert isinstance(login, RefreshToken)
+    return login
 
 
 class TestKeptLogin:
-    def test_it_is_renewed_and_what_came_is_kept(self, sandbox: Sandbox, files: LoginFiles) -> None:
+    def test_it_is_renewed_and_what_came_is_kept(self, sandbox: Sandbox, file: Path) -> None:
         sandbox.oauth.rotate = True
         assert invoke("whoami").exit_code == 0
-        kept = token_in(files)
+        kept = token_in(file)
         assert kept["access_token"] in sandbox.credentials.tokens
         assert set(sandbox.oauth.refresh_tokens) == {kept["refresh_token"]}
         assert invoke("whoami").exit_code == 0
-        assert (token_in(files), sandbox.oauth.issued) == (kept, 1)
+        assert (token_in(file), sandbox.oauth.issued) == (kept, 1)
 
-    def test_the_environment_comes_first(
-        self, sandbox: Sandbox, files: LoginFiles, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_environment_comes_first(self, sandbox: Sandbox, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("LOFTY_API_KEY", sandbox.api_key)
         assert invoke("whoami").exit_code == 0
-        assert token_in(files)["access_token"] == "ended"
+        assert token_in(file)["access_token"] == "ended"
 
     @pytest.mark.usefixtures("settings")
     def test_without_either_the_command_is_named(self) -> None:
@@ -329,48 +410,46 @@ class TestKeptLogin:
         assert "LOFTY_API_KEY" in result.stderr
         assert "lofty-async login" in result.stderr
 
-    def test_another_file_can_be_named(self, files: LoginFiles, tmp_path: Path) -> None:
+    def test_another_file_can_be_named(self, file: Path, tmp_path: Path) -> None:
         environment = {"LOFTY_TOKEN_FILE": str(tmp_path / "none.json")}
-        assert files.path.exists()
+        assert file.exists()
         assert invoke("whoami", env=environment).exit_code == 2
         assert token_file(environment) == tmp_path / "none.json"
 
-    def test_a_login_by_a_secret_needs_it_again(self, files: LoginFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_login_by_a_secret_needs_it_again(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("LOFTY_CLIENT_SECRET")
         result = invoke("whoami")
-        assert (result.exit_code, token_in(files)["access_token"]) == (2, "ended")
+        assert (result.exit_code, token_in(file)["access_token"]) == (2, "ended")
         assert "LOFTY_CLIENT_SECRET" in result.stderr
 
-    @pytest.mark.parametrize("content", ["", "[]", "7", "{}", '{"client_id": "i", "token_url": 7, "has_secret": true}'])
-    def test_a_file_that_names_no_client_asks_for_a_new_login(self, files: LoginFiles, content: str) -> None:
-        files._client_path.write_text(content)
+    @pytest.mark.parametrize("client", [None, "i", {}, {"client_id": "i", "token_url": 7, "has_secret": True}])
+    def test_a_file_that_names_no_client_asks_for_a_new_login(self, file: Path, client: object) -> None:
+        write_token(file, client=client)
         result = invoke("whoami")
         assert (result.exit_code, "log in again" in result.stderr) == (2, True)
 
-    def test_files_that_cannot_be_used_are_told_in_one_line(self, files: LoginFiles) -> None:
-        files.path.chmod(0o640)
+    def test_files_that_cannot_be_used_are_told_in_one_line(self, file: Path) -> None:
+        file.chmod(0o640)
         assert "chmod 600" in invoke("whoami").stderr
-        files.path.unlink()
-        files.path.mkdir()
+        file.unlink()
+        file.mkdir()
         result = invoke("whoami")
         assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
 
-    def test_a_refused_refresh_token_asks_for_a_new_login(self, files: LoginFiles) -> None:
-        write_token(files, refresh_token="revoked-by-user")
+    def test_a_refused_refresh_token_asks_for_a_new_login(self, file: Path) -> None:
+        write_token(file, refresh_token="revoked-by-user")
         result = invoke("whoami")
         assert (result.exit_code, "revoked-by-user" in result.output) == (2, False)
         assert "log in again" in result.stderr
 
-    def test_an_address_that_is_none_is_refused(self, files: LoginFiles) -> None:
-        assert files.path.exists()
+    def test_an_address_that_is_none_is_refused(self, file: Path) -> None:
+        assert file.exists()
         assert invoke("whoami", "--base-url", "").exit_code == 2
 
 
-async def test_logins_side_by_side_renew_one_after_the_other(sandbox: Sandbox, files: LoginFiles) -> None:
+async def test_logins_side_by_side_renew_one_after_the_other(sandbox: Sandbox, file: Path) -> None:
     sandbox.oauth.rotate = True
-    one, other = [await KeptLogin.load(files, os.environ) for _ in range(2)]
-    assert one is not None
-    assert other is not None
+    one, other = await kept(), await kept()
     async with aiohttp.ClientSession() as session:
         post = token_post(session, timeout=10, user_agent="test")
         first, second = await asyncio.gather(one.fetch(post), other.fetch(post))
@@ -378,58 +457,55 @@ async def test_logins_side_by_side_renew_one_after_the_other(sandbox: Sandbox, f
         newer = await one.renew(first, post)
         assert newer != first
         assert await other.renew(first, post) == newer
-    assert (sandbox.oauth.issued, set(sandbox.oauth.refresh_tokens)) == (2, {token_in(files)["refresh_token"]})
+    assert (sandbox.oauth.issued, set(sandbox.oauth.refresh_tokens)) == (2, {token_in(file)["refresh_token"]})
 
 
-def test_commands_side_by_side_share_one_renewal(sandbox: Sandbox, files: LoginFiles) -> None:
+def test_commands_side_by_side_share_one_renewal(sandbox: Sandbox, file: Path) -> None:
     sandbox.oauth.rotate = True
     sandbox.faults.add(f"POST {BASIC_URL}", Latency(0.5), times=None)
     command, pipe = [sys.executable, "-m", "lofty_async.cli", "whoami"], subprocess.PIPE
     runs = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
     assert [ended(run) for run in runs] == [(0, ""), (0, "")]
     assert sandbox.oauth.issued == 1
-    assert set(sandbox.oauth.refresh_tokens) == {token_in(files)["refresh_token"]}
+    assert set(sandbox.oauth.refresh_tokens) == {token_in(file)["refresh_token"]}
 
 
 @pytest.mark.parametrize("life", [3600, -9])
 async def test_one_that_another_was_quicker_than_goes_on_with_what_that_one_kept(
-    sandbox: Sandbox, files: LoginFiles, life: int
+    sandbox: Sandbox, file: Path, life: int
 ) -> None:
-    login = await KeptLogin.load(files, os.environ)
-    assert login is not None
+    login = await kept()
     async with aiohttp.ClientSession() as session:
         post = token_post(session, timeout=10, user_agent="test")
 
         async def overtaken(url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[int, Any]:
             if sandbox.oauth.refresh_tokens.pop("sandbox-refresh-0", None):
                 sandbox.oauth.allow_refresh("rotated")
-                write_token(files, access_token="another", refresh_token="rotated", expires_at=time.time() + life)
+                write_token(file, access_token="another", refresh_token="rotated", expires_at=time.time() + life)
             return await post(url, form, basic)
 
         header = await login.fetch(overtaken)
     assert (header == "Bearer another", sandbox.oauth.issued) == ((True, 0) if life > 0 else (False, 1))
 
 
-async def test_a_refusal_is_forgotten_once_there_is_another_login(sandbox: Sandbox, files: LoginFiles) -> None:
-    write_token(files, refresh_token="revoked")
-    login = await KeptLogin.load(files, os.environ)
-    assert login is not None
+async def test_a_refusal_is_forgotten_once_there_is_another_login(sandbox: Sandbox, file: Path) -> None:
+    write_token(file, refresh_token="revoked")
+    login = await kept()
     async with aiohttp.ClientSession() as session:
         post = token_post(session, timeout=10, user_agent="test")
         for _ in range(2):
             with pytest.raises(AuthenticationError, match="log in again"):
                 await login.fetch(post)
         assert [request.path for request in sandbox.requests] == [BASIC_URL], "a dead refresh token is sent once"
-        write_token(files)
-        assert await login.fetch(post) == f"Bearer {token_in(files)['access_token']}"
+        write_token(file)
+        assert await login.fetch(post) == f"Bearer {token_in(file)['access_token']}"
 
 
 async def test_nothing_is_spent_where_it_could_not_be_kept(
-    sandbox: Sandbox, files: LoginFiles, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox.oauth.rotate = True
-    login = await KeptLogin.load(files, os.environ)
-    assert login is not None
+    login = await kept()
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
@@ -441,27 +517,132 @@ async def test_nothing_is_spent_where_it_could_not_be_kept(
             with pytest.raises(AuthenticationError, match="No space left"):
                 await login.fetch(post)
         assert (sandbox.oauth.issued, list(sandbox.oauth.refresh_tokens)) == (0, ["sandbox-refresh-0"])
-        assert await login.fetch(post) == f"Bearer {token_in(files)['access_token']}"
+        assert await login.fetch(post) == f"Bearer {token_in(file)['access_token']}"
 
 
 @pytest.mark.parametrize("left", ["nothing", "no refresh token"])
-async def test_a_login_whose_file_is_gone_goes_on_with_what_it_has(files: LoginFiles, left: str) -> None:
-    login = await KeptLogin.load(files, os.environ)
-    assert login is not None
-    files.path.unlink()
-    if left != "nothing":
-        write_token(files, refresh_token=None)
+async def test_a_login_whose_file_is_gone_goes_on_with_what_it_has(file: Path, left: str) -> None:
+    login = await kept()
+    if left == "nothing":
+        file.unlink()
+    else:
+        write_token(file, refresh_token=None)
     async with aiohttp.ClientSession() as session:
         assert await login.fetch(token_post(session, timeout=10, user_agent="test")) != "Bearer ended"
-    assert token_in(files)["refresh_token"] == "sandbox-refresh-0"
+    assert token_in(file)["refresh_token"] == "sandbox-refresh-0"
+    assert token_in(file)["client"]["has_secret"] is True
 
 
-async def test_a_token_that_cannot_be_kept_is_not_used(files: LoginFiles) -> None:
-    login = await KeptLogin.load(files, os.environ)
-    assert login is not None
-    folder = files.path.parent
+async def test_a_token_that_cannot_be_kept_is_not_used(file: Path) -> None:
+    login = await kept()
+    folder = file.parent
     folder.rename(folder.with_name("moved"))
     async with aiohttp.ClientSession() as session:
         with pytest.raises(AuthenticationError, match=r"cannot be kept in .*token\.json"):
             await login.fetch(token_post(session, timeout=10, user_agent="test"))
     assert login.ready() is None
+
+
+class Held:
+    """A fault that says when a request is there, and lets it through when told to."""
+
+    def __init__(self) -> None:
+        self.reached, self.released = threading.Event(), threading.Event()
+
+    async def __call__(self, _: web.Request, answer: Answer) -> web.StreamResponse:
+        self.reached.set()
+        await asyncio.to_thread(self.released.wait, 30)
+        return await answer()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT), (signal.SIGHUP, signal.SIGHUP)],
+)
+def test_signals_during_a_renewal_wait_until_the_token_is_kept(
+    sandbox: Sandbox, file: Path, first: signal.Signals, second: signal.Signals
+) -> None:
+    sandbox.oauth.rotate, held = True, Held()
+    sandbox.faults.add(f"POST {BASIC_URL}", held)
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-m", "lofty_async.cli", "whoami"]
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as run:
+        assert held.reached.wait(30)
+        run.send_signal(first)
+        assert run.stderr is not None
+        assert "as soon as" in run.stderr.readline()
+        run.send_signal(second)
+        held.released.set()
+        out, _ = run.communicate(timeout=30)
+    assert (run.returncode, out) in {(-first, ""), (128 + first, "")}
+    assert set(sandbox.oauth.refresh_tokens) == {token_in(file)["refresh_token"]} != {"sandbox-refresh-0"}
+    assert invoke("whoami").exit_code == 0
+
+
+class TestRefreshTokenOfTheEnvironment:
+    @pytest.fixture(autouse=True)
+    def seed(self, sandbox: Sandbox, settings: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A refresh token that works once; where its successor is to be kept."""
+        sandbox.oauth.rotate = True
+        sandbox.oauth.allow_refresh("seed")
+        monkeypatch.setenv("LOFTY_REFRESH_TOKEN", "seed")
+        return settings / "token.json"
+
+    def test_its_successors_are_kept(self, sandbox: Sandbox, seed: Path) -> None:
+        for number in range(1, 4):
+            assert invoke("whoami").exit_code == 0
+            assert (sandbox.oauth.issued, seed.stat().st_mode & 0o777) == (number, 0o600)
+            kept = json.loads(seed.read_text())
+            seed.write_text(json.dumps(kept | {"expires_at": time.time() - 1}))
+        assert "seed" not in sandbox.oauth.refresh_tokens
+
+    def test_a_new_one_takes_the_place_of_the_old(
+        self, sandbox: Sandbox, seed: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert invoke("whoami").exit_code == 0
+        sandbox.oauth.allow_refresh("another")
+        monkeypatch.setenv("LOFTY_REFRESH_TOKEN", "another")
+        assert invoke("whoami").exit_code == 0
+        assert "another" not in sandbox.oauth.refresh_tokens
+        assert json.loads(seed.read_text())["refresh_token"] in sandbox.oauth.refresh_tokens
+
+    def test_another_login_in_that_file_is_not_overwritten(self, sandbox: Sandbox, file: Path) -> None:
+        before = file.read_text()
+        result = invoke("whoami")
+        assert (result.exit_code, file.read_text(), sandbox.oauth.issued) == (2, before, 0)
+        assert "LOFTY_TOKEN_FILE" in result.stderr
+
+    def test_the_same_login_in_that_file_goes_on(
+        self, sandbox: Sandbox, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LOFTY_REFRESH_TOKEN", "sandbox-refresh-0")
+        for number in (1, 2):
+            assert invoke("whoami").exit_code == 0
+            write_token(file, **{**token_in(file), "expires_at": 0})
+            assert sandbox.oauth.issued == number
+
+    def test_where_nothing_can_be_kept_that_is_said_beforehand(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setenv("LOFTY_TOKEN_FILE", "/dev/null/token.json")
+        assert invoke("whoami").exit_code == 0
+        assert "works only once" in caplog.text
+
+
+def test_a_linked_login_stays_linked(sandbox: Sandbox, file: Path, tmp_path: Path) -> None:
+    sandbox.oauth.rotate = True
+    real = tmp_path / "shared" / "login.json"
+    real.parent.mkdir()
+    file.rename(real)
+    file.symlink_to(real)
+    assert invoke("whoami").exit_code == 0
+    assert file.is_symlink()
+    assert token_in(real)["refresh_token"] in sandbox.oauth.refresh_tokens
+
+
+def test_a_planted_login_gets_no_secret(file: Path, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    mine = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+    result = invoke("whoami")
+    assert (result.exit_code, token_in(file)["access_token"], len(sandbox.requests)) == (2, "ended", 0)
+    assert "another user" in result.stderr

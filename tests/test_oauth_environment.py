@@ -1,10 +1,22 @@
 """Credentials from environment variables."""
 
+import logging
+from pathlib import Path
+
 import pytest
 
+from lofty_async import LoftyClient
 from lofty_async.auth import AccessToken, ApiKey, Auth
-from lofty_async.errors import AuthenticationError
-from lofty_async.oauth import ClientCredentials, RefreshToken, from_environment
+from lofty_async.errors import AuthenticationError, InvalidRequestError
+from lofty_async.oauth import (
+    API_TOKEN_URL,
+    CRM_TOKEN_URL,
+    ClientCredentials,
+    FileTokenStore,
+    RefreshToken,
+    from_environment,
+)
+from lofty_async.sandbox import Sandbox
 
 KEY = {"LOFTY_API_KEY": "key"}
 ACCESS = {"LOFTY_ACCESS_TOKEN": "access"}
@@ -61,3 +73,78 @@ def test_an_incomplete_environment_names_every_variable_and_no_value(environ: di
     for name in KEY | ACCESS | CLIENT | REFRESH | CUSTOMER:
         assert name in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+SANDBOX = {"LOFTY_BASE_URL": "http://127.0.0.1:9/lofty/"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "token_url", "expected"),
+    [
+        (CLIENT | REFRESH, None, CRM_TOKEN_URL),
+        (CLIENT | CUSTOMER, None, API_TOKEN_URL),
+        (CLIENT | REFRESH | SANDBOX, None, "http://127.0.0.1:9/lofty/api/user-web/oauth/token"),
+        (CLIENT | CUSTOMER | SANDBOX, None, "http://127.0.0.1:9/lofty/oauth/token"),
+        (CLIENT | REFRESH | SANDBOX, CRM_TOKEN_URL, CRM_TOKEN_URL),
+        (CLIENT | CUSTOMER | SANDBOX, API_TOKEN_URL, API_TOKEN_URL),
+    ],
+)
+def test_the_base_url_moves_the_token_endpoint_unless_that_is_given(
+    environ: dict[str, str], token_url: str | None, expected: str
+) -> None:
+    auth = from_environment(environ, token_url=token_url, on_token=print)
+    assert isinstance(auth, RefreshToken | ClientCredentials)
+    assert auth.token_url == expected
+
+
+async def test_a_sandbox_in_the_environment_gets_the_secrets_and_nobody_else() -> None:
+    async with Sandbox(leads=1) as sandbox:
+        environ = {
+            "LOFTY_BASE_URL": f"{sandbox.url}\n",
+            "LOFTY_CLIENT_ID": sandbox.oauth.client_id,
+            "LOFTY_CLIENT_SECRET": f"{sandbox.oauth.client_secret}\r\n",
+            "LOFTY_CUSTOMER_KEY": sandbox.api_key,
+        }
+        async with LoftyClient.from_env(environ) as lofty:
+            await lofty.me()
+        assert sandbox.oauth.issued == 1
+
+
+def test_secrets_go_by_https_there_too() -> None:
+    environ = CLIENT | CUSTOMER | {"LOFTY_BASE_URL": "http://sandbox:8080"}
+    with pytest.raises(InvalidRequestError, match="LOFTY_BASE_URL"):
+        from_environment(environ)
+    auth = from_environment(environ, allow_http=True)
+    assert isinstance(auth, ClientCredentials)
+    assert auth.token_url == "http://sandbox:8080/oauth/token"
+
+
+def test_a_refresh_token_that_nobody_keeps_is_warned_of_beforehand(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        from_environment(CLIENT | REFRESH, on_token=print)
+        from_environment(CLIENT | REFRESH, store=FileTokenStore(tmp_path / "token.json"))
+        from_environment(CLIENT | CUSTOMER)
+        assert caplog.text == ""
+        from_environment(CLIENT | REFRESH)
+    assert "works only once" in caplog.text
+
+
+async def test_a_refresh_token_of_the_environment_outlives_its_rotation(tmp_path: Path) -> None:
+    async with Sandbox(leads=1) as sandbox:
+        sandbox.oauth.rotate = True
+        sandbox.oauth.allow_refresh("r0")
+        environ = {
+            "LOFTY_BASE_URL": sandbox.url,
+            "LOFTY_CLIENT_ID": sandbox.oauth.client_id,
+            "LOFTY_CLIENT_SECRET": sandbox.oauth.client_secret,
+            "LOFTY_REFRESH_TOKEN": "r0",
+        }
+        for _ in range(3):
+            store = FileTokenStore(tmp_path / "token.json")
+            async with LoftyClient.from_env(environ, store=store) as lofty:
+                await lofty.me()
+                sandbox.credentials.tokens.clear()
+                await lofty.me()
+        assert "r0" not in sandbox.oauth.refresh_tokens

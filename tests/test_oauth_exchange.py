@@ -101,21 +101,24 @@ async def test_the_exchange_gives_credentials_ready_for_a_client() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flow", "pkce", "form", "basic"),
+    ("flow", "pkce", "url", "form", "basic"),
     [
-        (login(), None, {}, ("id", "s3cret")),
-        (login(None), Pkce(VERIFIER), {"client_id": "id"}, None),
+        (login(), None, CRM_TOKEN_URL, {}, ("id", "s3cret")),
+        (login(token_url="https://gate.example/token"), None, "https://gate.example/token", {}, ("id", "s3cret")),
+        (login(token_url=API_TOKEN_URL, basic=False), None, CRM_TOKEN_URL, {}, ("id", "s3cret")),
+        (login(None), Pkce(VERIFIER), API_TOKEN_URL, {"client_id": "id"}, None),
+        (login(None, refresh_url=CRM_TOKEN_URL), Pkce(VERIFIER), CRM_TOKEN_URL, {"client_id": "id"}, None),
     ],
 )
-async def test_those_credentials_renew_themselves(
-    flow: AuthorizationCode, pkce: Pkce | None, form: dict[str, str], basic: tuple[str, str] | None
+async def test_those_credentials_renew_themselves_where_they_were_granted(
+    flow: AuthorizationCode, pkce: Pkce | None, url: str, form: dict[str, str], basic: tuple[str, str] | None
 ) -> None:
     endpoint = Endpoint()
     credentials = await flow.exchange("c0de", endpoint.post, pkce=pkce)
     endpoint.answer = (200, {"access_token": "newer"})
     assert await credentials.renew("Bearer acc3ss", endpoint.post) == "Bearer newer"
     assert endpoint.sent[1] == (
-        CRM_TOKEN_URL,
+        url,
         {"grant_type": "refresh_token", "refresh_token": "r3fresh"} | form,
         basic,
     )

@@ -13,7 +13,7 @@ from typing import Any, Self
 import aiohttp
 import pytest
 from aiohttp import web
-from attrs import define, field
+from attrs import define, evolve, field
 
 from lofty_async.auth import TokenPost
 from lofty_async.dispatch.token_post import token_post
@@ -33,7 +33,6 @@ from lofty_async.oauth import (
     RefreshToken,
     Token,
 )
-from lofty_async.oauth.schedule import PAUSE
 
 EARLY = 60.0
 LIFE = 3600.0
@@ -54,6 +53,7 @@ class TokenServer:
     refresh_token: str = "refresh-0"
     granted: int = 0
     failing: web.Response | None = None
+    retry_after: str | None = None
     asked: asyncio.Event = field(factory=asyncio.Event)
     open: asyncio.Event = field(factory=asyncio.Event)
     watch: Callable[[Mapping[str, Any]], None] = field(default=lambda _: None)
@@ -81,7 +81,8 @@ class TokenServer:
         self.asked.set()
         await self.open.wait()
         if self.failing is not None:
-            return web.Response(status=self.failing.status, text=self.failing.text)
+            headers = {"Retry-After": self.retry_after} if self.retry_after else {}
+            return web.Response(status=self.failing.status, text=self.failing.text, headers=headers)
         return self.grant(form, request.headers.get("Authorization", ""))
 
     def grant(self, form: Mapping[str, Any], authorization: str) -> web.Response:
@@ -297,7 +298,7 @@ class TestWhen:
         assert await auth.fetch(post) == "Bearer access-0"
         assert auth.ready() == "Bearer access-0"
         assert len(server.forms) == 1
-        clock.now += PAUSE
+        clock.now += 0.5
         server.failing = None
         assert auth.ready() is None
         assert await auth.fetch(post) == "Bearer access-1"
@@ -356,10 +357,120 @@ class TestRefused:
     async def test_a_wrong_client_may_be_put_right(self, login: Login, server: TokenServer, post: TokenPost) -> None:
         server.failing = web.json_response({"error": "invalid_client"}, status=401)
         auth = login()
-        with pytest.raises(AuthenticationError, match="client secret"):
+        for _ in range(3):
+            with pytest.raises(AuthenticationError, match="client secret"):
+                await auth.fetch(post)
+        assert len(server.forms) == 1
+        server.failing = None
+        auth.client_secret = "an0ther"
+        assert await auth.fetch(post) == "Bearer access-1"
+
+
+ON_STRIKE = {
+    "503": web.Response(status=503),
+    "429": web.Response(status=429),
+    "a page": web.Response(text="<html>Maintenance</html>"),
+    "a refusal that nobody explains": web.Response(status=401, text="<html>"),
+    "invalid_client": web.json_response({"error": "invalid_client"}, status=401),
+    "invalid_grant": web.json_response({"error": "invalid_grant"}, status=400),
+}
+
+
+def customer(server: TokenServer, clock: Clock) -> ClientCredentials:
+    return ClientCredentials("id", "s3cret", "cust0mer", token_url=server.url, clock=clock, random=lambda: 0.0)
+
+
+class TestOneAttemptForAll:
+    @pytest.mark.parametrize("answer", ON_STRIKE)
+    async def test_a_failure_is_shared_and_so_is_the_pause_after_it(
+        self, server: TokenServer, clock: Clock, post: TokenPost, answer: str
+    ) -> None:
+        server.failing = ON_STRIKE[answer]
+        auth = customer(server, clock)
+        for _ in range(3):
+            failures = await asyncio.gather(*(auth.fetch(post) for _ in range(50)), return_exceptions=True)
+            assert all(isinstance(failure, LoftyError) for failure in failures)
+        assert len(server.forms) == 1
+
+    @pytest.mark.parametrize(
+        ("answer", "after"), [("503", 0.5), ("429", 0.5), ("a page", 0.5), ("a refusal that nobody explains", 60.0)]
+    )
+    async def test_after_the_pause_it_is_asked_again(
+        self, server: TokenServer, clock: Clock, post: TokenPost, answer: str, after: float
+    ) -> None:
+        server.failing = ON_STRIKE[answer]
+        auth = customer(server, clock)
+        with pytest.raises(LoftyError):
             await auth.fetch(post)
+        assert auth.pause() == after
+        clock.now += after
         server.failing = None
         assert await auth.fetch(post) == "Bearer access-1"
+        assert auth.pause() == 0
+
+    @pytest.mark.parametrize("answer", ["invalid_client", "invalid_grant"])
+    async def test_what_is_refused_for_good_is_never_sent_again(
+        self, server: TokenServer, clock: Clock, post: TokenPost, answer: str
+    ) -> None:
+        server.failing = ON_STRIKE[answer]
+        auth = customer(server, clock)
+        for _ in range(3):
+            with pytest.raises(AuthenticationError) as caught:
+                await auth.fetch(post)
+            assert caught.value.name == answer
+            clock.now += 86_400
+        assert len(server.forms) == 1
+
+    @pytest.mark.parametrize("status", [429, 503])
+    async def test_retry_after_is_honoured(
+        self, server: TokenServer, clock: Clock, post: TokenPost, status: int
+    ) -> None:
+        server.failing, server.retry_after = web.Response(status=status), "17"
+        auth = customer(server, clock)
+        with pytest.raises(LoftyError):
+            await auth.fetch(post)
+        assert auth.pause() == 17
+
+    async def test_retry_after_is_honoured_while_a_token_is_still_good(
+        self, login: Login, server: TokenServer, clock: Clock, post: TokenPost
+    ) -> None:
+        server.failing, server.retry_after = web.Response(status=503), "40"
+        auth = login(life=LIFE)
+        clock.now += LIFE - EARLY
+        for _ in range(4):
+            assert await auth.fetch(post) == "Bearer access-0"
+            clock.now += 9.9
+        assert len(server.forms) == 1
+
+    async def test_a_session_that_closes_under_it_costs_no_pause(
+        self, server: TokenServer, clock: Clock, post: TokenPost
+    ) -> None:
+        async def closed(*_: object) -> tuple[int, Any]:
+            raise ClientClosedError("closed")
+
+        auth = customer(server, clock)
+        with pytest.raises(ClientClosedError):
+            await auth.fetch(closed)
+        assert await auth.fetch(post) == "Bearer access-1"
+
+    async def test_a_new_token_that_was_refused_is_not_renewed_for_a_minute(
+        self, server: TokenServer, clock: Clock, post: TokenPost
+    ) -> None:
+        auth = customer(server, clock)
+        first = await auth.fetch(post)
+        second = await auth.renew(first, post)
+        assert second is not None
+        auth.rejected(first)  # of a call that was slow: it says nothing of the second
+        third = await auth.renew(second, post)
+        assert third is not None
+        for _ in range(5):
+            auth.rejected(third)
+            assert await auth.renew(third, post) is None
+            assert auth.ready() == third
+            clock.now += 11
+        clock.now += 5
+        assert await auth.renew(third, post) == "Bearer access-4"
+        assert len(server.forms) == 4
 
 
 class TestOnToken:
@@ -433,6 +544,41 @@ class TestOnToken:
         assert await caller == "Bearer access-1"
         assert len(server.forms) == 1
 
+    @pytest.mark.parametrize("itself", [True, False])
+    async def test_a_cancellation_of_its_own_is_an_error_of_on_token(
+        self, login: Login, server: TokenServer, post: TokenPost, itself: bool
+    ) -> None:
+        heard: list[Token] = []
+
+        async def cancelled(token: Token) -> None:
+            heard.append(token)
+            task = asyncio.current_task()
+            if itself and task:
+                task.cancel()
+                await asyncio.sleep(0)
+            raise asyncio.CancelledError
+
+        auth = login(on_token=cancelled)
+        async with asyncio.timeout(10):
+            callers = await asyncio.gather(*(auth.fetch(post) for _ in range(20)), return_exceptions=True)
+        assert {type(outcome) for outcome in callers} == {RuntimeError}
+        assert len(heard) <= 2
+        auth.on_token = heard.append
+        assert await auth.fetch(post) == "Bearer access-1"
+        assert len(server.forms) == 1
+
+    async def test_a_post_that_cancels_itself_is_an_error_too(self, login: Login) -> None:
+        posts = 0
+
+        async def cancelled(*_: object) -> tuple[int, Any]:
+            nonlocal posts
+            posts += 1
+            raise asyncio.CancelledError
+
+        with pytest.raises(RuntimeError, match="cancelled from within"):
+            await login().fetch(cancelled)
+        assert posts == 1
+
     async def test_a_kept_token_that_has_ended_meanwhile_is_renewed_once_it_is_saved(
         self, login: Login, clock: Clock, post: TokenPost
     ) -> None:
@@ -471,6 +617,78 @@ class TestOnToken:
         stored = await store.load()
         assert stored is not None
         assert stored.refresh_token == "refresh-1"
+
+
+@define
+class Memory:
+    """A store of the user's own, which may keep the marks of tokens or not."""
+
+    token: Token | None = None
+    keeps_origin: bool = True
+    saved: list[str | None] = field(factory=list)
+
+    async def load(self) -> Token | None:
+        return self.token
+
+    async def save(self, token: Token) -> None:
+        self.saved.append(token.refresh_token)
+        self.token = token if self.keeps_origin else evolve(token, origin=None)
+
+
+class TestStore:
+    @pytest.mark.parametrize("keeps_origin", [True, False])
+    async def test_a_refresh_token_goes_on_after_a_restart(
+        self, login: Login, server: TokenServer, clock: Clock, post: TokenPost, keeps_origin: bool
+    ) -> None:
+        store = Memory(keeps_origin=keeps_origin)
+        for number in range(1, 4):
+            assert await login(store=store).fetch(post) == f"Bearer access-{number}"
+            assert await login(store=store).fetch(post) == f"Bearer access-{number}", "a good one is used on"
+            clock.now += LIFE
+        assert store.saved == ["refresh-1", "refresh-2", "refresh-3"]
+        assert len(server.forms) == 3
+
+    async def test_another_login_begins_anew(self, login: Login, server: TokenServer, post: TokenPost) -> None:
+        store = Memory()
+        await login(store=store).fetch(post)
+        server.refresh_token = "newer"
+        other = RefreshToken("newer", "id", "s3cret", token_url=server.url, store=store)
+        assert await other.fetch(post) == "Bearer access-2"
+        assert [form["refresh_token"] for form in server.forms] == ["refresh-0", "newer"]
+
+    async def test_one_whose_mark_is_lost_is_tried_first(
+        self, login: Login, server: TokenServer, clock: Clock, post: TokenPost
+    ) -> None:
+        store = Memory(Token("ended", "dead", clock.now - 1))
+        assert await login(store=store).fetch(post) == "Bearer access-1"
+        assert [form["refresh_token"] for form in server.forms] == ["dead", "refresh-0"]
+
+    async def test_two_that_share_a_store_use_one_renewal(
+        self, server: TokenServer, clock: Clock, post: TokenPost, tmp_path: Path
+    ) -> None:
+        store = FileTokenStore(tmp_path / "token.json")
+        await store.save(Token("access-0", "refresh-0", clock.now - 1))
+        logins = [
+            await RefreshToken.from_store(store, "id", "s3cret", token_url=server.url, on_token=None) for _ in range(3)
+        ]
+        for auth in logins:
+            auth.clock = clock
+        assert set(await asyncio.gather(*(auth.fetch(post) for auth in logins))) == {"Bearer access-1"}
+        assert len(server.forms) == 1
+
+    async def test_nothing_is_spent_that_could_not_be_kept(
+        self, login: Login, server: TokenServer, post: TokenPost, tmp_path: Path
+    ) -> None:
+        auth = login(store=FileTokenStore(tmp_path / "none" / "token.json"))
+        with pytest.raises(AuthenticationError, match="cannot be kept"):
+            await auth.fetch(post)
+        assert server.forms == []
+
+    async def test_on_token_is_called_as_well(self, login: Login, post: TokenPost) -> None:
+        heard: list[Token] = []
+        store = Memory()
+        await login(store=store, on_token=heard.append).fetch(post)
+        assert heard == [store.token]
 
 
 class TestEventLoops:
@@ -535,6 +753,7 @@ async def test_client_credentials_ask_with_the_customer_key(server: TokenServer,
 
 def test_each_grant_has_its_documented_endpoint() -> None:
     assert RefreshToken("r", "id", "secret").token_url == CRM_TOKEN_URL
+    assert RefreshToken("r", "id").token_url == API_TOKEN_URL
     assert ClientCredentials("id", "secret", "customer").token_url == API_TOKEN_URL
 
 
@@ -581,6 +800,8 @@ async def test_no_secret_shows_in_a_repr_a_log_or_an_exception(  # noqa: PLR0917
         ("token_url", "http://crm.lofty.com/"),
         ("token", "access"),
         ("on_token", 5),
+        ("store", 5),
+        ("allow_http", "yes"),
         ("early", -1),
         ("early", float("nan")),
         ("early", True),
@@ -602,3 +823,23 @@ def test_client_credentials_refuse_what_cannot_be_sent(argument: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         ClientCredentials(**values | {argument: "\n"})
     assert caught.value.argument == argument
+
+
+def test_plain_http_elsewhere_is_for_those_who_allow_it() -> None:
+    url = "http://sandbox:8080/oauth/token"
+    assert RefreshToken("r", "id", token_url=url, allow_http=True).token_url == url
+    assert ClientCredentials("id", "s", "k", token_url=url, allow_http=True).token_url == url
+    with pytest.raises(InvalidRequestError, match="token_url"):
+        ClientCredentials("id", "s", "k", token_url=url)
+
+
+@pytest.mark.parametrize("around", ["\n", "\r\n", " ", "\t", "\ufeff", "\xa0", "\u200b"])
+def test_white_space_that_was_pasted_along_is_dropped(around: str) -> None:
+    def pasted(text: str) -> str:
+        return f"{around}{text}{around}"
+
+    refresh = RefreshToken(pasted("r"), pasted("id"), pasted("s"))
+    client = ClientCredentials(pasted("id"), pasted("s"), customer_key=pasted("k"))
+    assert (refresh.refresh_token, refresh.client_id, refresh.client_secret) == ("r", "id", "s")
+    assert (client.client_id, client.client_secret, client.customer_key) == ("id", "s", "k")
+    assert Token(pasted("a")).header == "Bearer a"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lofty_async.oauth import Token
-from lofty_async.oauth.schedule import PAUSE, Schedule
+from lofty_async.oauth.schedule import Pause, Schedule
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,31 @@ def test_every_token_is_used_for_most_of_its_life_and_renewed_before_its_end(
     assert schedule.renew_at <= schedule.good_until == end
 
 
-@given(ahead=st.floats(0, 100), chance=st.floats(0, 1, exclude_max=True))
-def test_a_postponed_renewal_comes_soon_but_never_after_the_end(ahead: float, chance: float) -> None:
-    postponed = Schedule(renew_at=0.0, good_until=ahead).postponed(now=0.0, chance=chance)
-    assert postponed.renew_at == min(ahead, PAUSE * (1 + chance))
-    assert postponed.good_until == ahead
+@given(ahead=st.floats(0, 100), until=st.floats(0, 100))
+def test_a_postponed_renewal_never_comes_after_the_end(ahead: float, until: float) -> None:
+    postponed = Schedule(renew_at=0.0, good_until=ahead).postponed(until)
+    assert postponed == Schedule(min(ahead, until), ahead)
 
 
 def test_what_was_refused_stays_refused_however_often_its_renewal_fails() -> None:
-    assert Schedule().postponed(now=5.0, chance=0.5) == Schedule()
+    assert Schedule().postponed(5.0) == Schedule()
+
+
+def test_a_pause_doubles_up_to_half_a_minute_and_is_spread_by_chance() -> None:
+    pause, seconds = Pause(), list[float]()
+    for _ in range(2000):
+        pause = pause.after_failure(now=0.0, chance=0.0, at_least=0.0)
+        seconds.append(pause.seconds)
+    assert seconds[:8] == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert seconds[-1] == 30
+    assert Pause().after_failure(now=0.0, chance=0.5, at_least=0.0).seconds == 0.75
+
+
+@pytest.mark.parametrize(("wanted", "seconds"), [(0.1, 0.5), (7, 7), (86_400, 3600)])
+def test_a_pause_is_as_long_as_the_endpoint_asks_for_up_to_an_hour(wanted: float, seconds: float) -> None:
+    assert Pause().after_failure(now=0.0, chance=0.0, at_least=wanted).seconds == seconds
+
+
+@pytest.mark.parametrize(("now", "left"), [(100.0, 5.0), (104.0, 1.0), (105.0, 0.0), (99.0, 0.0)])
+def test_a_pause_ends_also_where_the_clock_is_set_back(now: float, left: float) -> None:
+    assert Pause(100.0, 5.0).left(now) == left

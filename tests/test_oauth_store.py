@@ -1,8 +1,12 @@
 """Where a token outlives the process."""
 
 import asyncio
+import errno
 import os
 import stat
+import subprocess
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ from hypothesis import strategies as st
 
 from lofty_async.errors import AuthenticationError, DecodeError, InvalidRequestError
 from lofty_async.oauth import FileTokenStore, Token, TokenStore
+from lofty_async.oauth.store import Client
 
 TOKEN = Token("acc3ss", "r3fresh", 1234.5, "all", "Bearer")
 
@@ -153,3 +158,170 @@ def test_every_token_survives_the_file(path: Path, token: Token) -> None:
     store = FileTokenStore(path)
     asyncio.run(store.save(token))
     assert asyncio.run(store.load()) == token
+
+
+def busy(*_: object, **__: object) -> None:
+    raise OSError(errno.EBUSY, "Device or resource busy")
+
+
+def forbidden(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+IN_PLACE_ONLY = pytest.mark.parametrize(("call", "refuse"), [("os.replace", busy), ("tempfile.mkstemp", forbidden)])
+"""A file that is mounted by itself, and one in a folder that may not be written to."""
+
+LONG = Token("acc3ss" * 999, "r3fresh" * 99)
+
+
+class TestWhereItIsWritten:
+    async def test_a_link_stays_one_and_its_target_gets_the_token(self, path: Path, tmp_path: Path) -> None:
+        (tmp_path / "real").mkdir()
+        target = tmp_path / "real" / "login.json"
+        path.symlink_to(target)
+        store = FileTokenStore(path)
+        for token in (TOKEN, LONG):
+            await store.save(token)
+            assert await FileTokenStore(target).load() == await store.load() == token
+        assert path.is_symlink()
+        assert (mode_of(target), os.listdir(target.parent)) == (0o600, [target.name])  # noqa: PTH208 - one call in a test
+
+    async def test_every_name_of_a_file_gets_the_token(self, path: Path, tmp_path: Path) -> None:
+        store, other = FileTokenStore(path), FileTokenStore(tmp_path / "other.json")
+        await store.save(TOKEN)
+        os.link(path, other.path)
+        await store.save(LONG)
+        assert await other.load() == LONG
+
+    @IN_PLACE_ONLY
+    async def test_what_cannot_be_replaced_is_written_in_place(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, call: str, refuse: Callable[..., None]
+    ) -> None:
+        store = FileTokenStore(path)
+        await store.save(TOKEN)
+        before = path.stat().st_ino
+        synced: list[int] = []
+        fsync = os.fsync
+
+        def watched(file: int) -> None:
+            synced.append(os.fstat(file).st_ino)
+            fsync(file)
+
+        monkeypatch.setattr(os, "fsync", watched)
+        monkeypatch.setattr(call, refuse)
+        for token in (LONG, TOKEN, LONG):
+            async with store.renewal():
+                await store.save(token)
+            assert await store.load() == token
+            assert synced[-1] == path.stat().st_ino == before
+        assert [name.name for name in path.parent.iterdir() if not name.name.endswith(".lock")] == [path.name]
+
+    @IN_PLACE_ONLY
+    async def test_a_write_in_place_that_fails_leaves_the_old_token(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, call: str, refuse: Callable[..., None]
+    ) -> None:
+        store = FileTokenStore(path)
+        await store.save(TOKEN)
+        monkeypatch.setattr(call, refuse)
+        monkeypatch.setattr(os, "fsync", busy)
+        with pytest.raises(OSError, match="busy"):
+            await store.save(LONG)
+        assert await store.load() == TOKEN
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="mounts take root")
+    async def test_a_file_mounted_by_itself_is_kept(self, path: Path, tmp_path: Path) -> None:
+        outside = tmp_path / "outside.json"
+        await FileTokenStore(outside).save(TOKEN)
+        path.touch()
+        if subprocess.run(["mount", "--bind", outside, path], check=False, capture_output=True).returncode:  # noqa: ASYNC221, S607 - a test
+            pytest.skip("no mounts here")
+        try:
+            store = FileTokenStore(path)
+            async with store.renewal():
+                await store.save(LONG)
+        finally:
+            subprocess.run(["umount", path], check=True)  # noqa: ASYNC221, S607 - a test
+        assert await FileTokenStore(outside).load() == LONG
+
+    async def test_the_file_of_another_user_is_neither_believed_nor_given_secrets(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = FileTokenStore(path)
+        await store.save(TOKEN)
+        mine = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+        with pytest.raises(AuthenticationError, match="another user"):
+            await store.load()
+        monkeypatch.setattr("os.replace", busy)
+        with pytest.raises(AuthenticationError, match="another user"):
+            await store.save(LONG)
+        monkeypatch.undo()
+        assert await store.load() == TOKEN
+
+    async def test_what_stands_beside_the_token_stays(self, path: Path) -> None:
+        client = Client("id", "https://lofty.example/token", has_secret=True)
+        await FileTokenStore(path, client=client).save(TOKEN)
+        await FileTokenStore(path).save(LONG)
+        assert await FileTokenStore(path).load_client() == client
+
+
+class TestBeforeATokenIsSpent:
+    async def test_a_file_that_cannot_be_saved_is_refused(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = FileTokenStore(path)
+        await store.save(TOKEN)
+        monkeypatch.setattr("os.replace", busy)
+        monkeypatch.setattr(Path, "open", forbidden)
+        with pytest.raises(AuthenticationError, match="cannot be kept"):
+            async with store.renewal():
+                raise AssertionError("it was not refused")
+
+    async def test_so_is_one_in_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(AuthenticationError, match="cannot be kept"):
+            async with FileTokenStore(tmp_path / "none" / "token.json").renewal():
+                raise AssertionError("it was not refused")
+
+    @pytest.mark.parametrize("exists", [True, False])
+    async def test_nothing_is_left_behind_and_nothing_changed(self, path: Path, exists: bool) -> None:
+        store = FileTokenStore(path)
+        if exists:
+            await store.save(TOKEN)
+        async with store.renewal():
+            pass
+        assert await store.load() == (TOKEN if exists else None)
+        assert {name.name for name in path.parent.iterdir()} <= {path.name, f"{path.name}.lock"}
+
+    async def test_what_another_process_saves_meanwhile_is_not_undone(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without locks, both are at it at once."""
+        monkeypatch.setattr("lofty_async._locks.fcntl", None)
+        store, make = FileTokenStore(path), tempfile.mkstemp
+        await store.save(TOKEN)
+
+        def overtaken(**options: Any) -> tuple[int, str]:
+            monkeypatch.setattr(tempfile, "mkstemp", make)
+            asyncio.run(FileTokenStore(path).save(LONG))
+            return make(**options)
+
+        monkeypatch.setattr(tempfile, "mkstemp", overtaken)
+        async with store.renewal():
+            assert await store.load() == LONG
+
+    async def test_renewals_take_turns_by_whatever_link(self, path: Path, tmp_path: Path) -> None:
+        link = tmp_path / "link.json"
+        link.symlink_to(path)
+        inside = most = 0
+
+        async def renew(place: Path) -> None:
+            nonlocal inside, most
+            async with FileTokenStore(place).renewal():
+                inside += 1
+                most = max(most, inside)
+                await asyncio.sleep(0)
+                inside -= 1
+
+        await FileTokenStore(path).save(TOKEN)
+        async with asyncio.TaskGroup() as tasks:
+            for place in (path, link, path, link):
+                tasks.create_task(renew(place))
+        assert (inside, most) == (0, 1)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lofty_async.auth import TokenReply
 from lofty_async.errors import (
     APIError,
     AuthenticationError,
@@ -51,14 +52,14 @@ def test_an_answer_becomes_a_token() -> None:
         "scope": "all",
         "token_type": "bearer",
     }
-    token = GRANT.read(200, body, 1000.0)
+    token = GRANT.read(TokenReply(200, body), 1000.0)
     assert token == Token("acc3ss", "rot4ted", 4600.0, "all", "bearer")
     assert token.header == "Bearer acc3ss"
 
 
 @pytest.mark.parametrize("absent", [{}, {"refresh_token": None}, {"refresh_token": ""}])
 def test_the_refresh_token_stays_where_none_comes_back(absent: dict[str, Any]) -> None:
-    assert GRANT.read(200, {"access_token": "a"} | absent, 0.0).refresh_token == "r3fresh"
+    assert GRANT.read(TokenReply(200, {"access_token": "a"} | absent), 0.0).refresh_token == "r3fresh"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_the_refresh_token_stays_where_none_comes_back(absent: dict[str, Any]) -
 def test_an_unreadable_lifetime_is_unknown_and_does_not_lose_the_token(
     expires_in: object, expires_at: float | None
 ) -> None:
-    assert GRANT.read(200, {"access_token": "a", "expires_in": expires_in}, 100.0).expires_at == expires_at
+    assert GRANT.read(TokenReply(200, {"access_token": "a", "expires_in": expires_in}), 100.0).expires_at == expires_at
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_a_failure_says_what_to_do(
     status: int, body: object, kind: type[APIError], name: str | None, says: str
 ) -> None:
     with pytest.raises(kind, match=says) as caught:
-        GRANT.read(status, body, 0.0)
+        GRANT.read(TokenReply(status, body), 0.0)
     assert (caught.value.status, caught.value.name) == (status, name)
     assert str(caught.value).startswith("POST /oauth/token: HTTP")
 
@@ -136,7 +137,7 @@ def test_a_failure_says_what_to_do(
 )
 def test_an_answer_without_a_token_names_what_is_missing(status: int, body: object, path: str) -> None:
     with pytest.raises(DecodeError) as caught:
-        GRANT.read(status, body, 0.0)
+        GRANT.read(TokenReply(status, body), 0.0)
     assert caught.value.path == path
     assert caught.value.__context__ is None
 
@@ -144,7 +145,7 @@ def test_an_answer_without_a_token_names_what_is_missing(status: int, body: obje
 @given(status=st.integers(100, 599), body=ANSWERS)
 def test_any_answer_is_a_token_or_an_error_of_the_sdk(status: int, body: object) -> None:
     try:
-        token = GRANT.read(status, body, 1000.0)
+        token = GRANT.read(TokenReply(status, body), 1000.0)
     except LoftyError:
         return
     assert token.access_token
@@ -156,7 +157,7 @@ def test_any_answer_is_a_token_or_an_error_of_the_sdk(status: int, body: object)
 def test_no_failure_repeats_what_the_server_echoes(status: int, key: str) -> None:
     echo = {key: f"not good: {json.dumps(FORM)} b4sic"}
     with pytest.raises(LoftyError) as caught:
-        GRANT.read(status, echo, 0.0)
+        GRANT.read(TokenReply(status, echo), 0.0)
     shown = f"{caught.value} {caught.value!r} {pickle.dumps(caught.value)!r}"
     assert not [secret for secret in SECRETS if secret in shown]
 

@@ -1,18 +1,37 @@
 """The credential is in the `Authorization` header and nowhere else."""
 
 import asyncio
+import json
 import logging
+import os
 import pickle
 import traceback
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from inspect import isawaitable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
+import click
 import pytest
 from attrs import define, field
 
-from lofty_async import AccessToken, ApiKey, ClientCredentials, LoftyClient, LoftyError, RefreshToken
+from lofty_async import (
+    AccessToken,
+    ApiKey,
+    AuthorizationCode,
+    ClientCredentials,
+    LoftyClient,
+    LoftyError,
+    RedisStore,
+    RefreshToken,
+    RetryPolicy,
+)
 from lofty_async.auth import Auth
+from lofty_async.cli.redirect import code_in
+from lofty_async.dispatch.token_post import token_post
+from lofty_async.oauth import FileTokenStore, Pkce, Token, from_environment, read_redirect
 from lofty_async.sandbox import Sandbox, faults
 
 if TYPE_CHECKING:
@@ -182,3 +201,141 @@ async def test_when_a_token_is_refused(
     sandbox.faults.add("POST /oauth/token", fault, times=None)
     auth = ClientCredentials(sandbox.oauth.client_id, SECRET, SECRET, token_url=f"{sandbox.url}/oauth/token")
     assert await outcome(open_client(auth).me(), heard) is not None
+
+
+def frames(error: BaseException | None) -> list[str]:
+    """What reports of exceptions show of the package's own frames, and of those below, with their locals."""
+    shown: list[str] = []
+    while error:
+        shown += traceback.format_exception_only(error)
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if frame.f_code.co_filename != __file__:
+                shown += [f"{frame.f_code.co_qualname}: {name} = {_shown(it)}" for name, it in frame.f_locals.items()]
+        error = error.__cause__ or error.__context__
+    return shown
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001 - an object that was never finished
+        return f"<{type(error).__name__}>"
+
+
+WORD = "0f3c9a71d2"
+PASTED = f"{WORD} {SECRET}"
+"""Two words, which no header can carry."""
+
+ECHO = faults.Reply(200, {"refresh_token": SECRET, "token": SECRET, "expires_in": SECRET})
+
+
+class Store:
+    async def load(self) -> None:
+        """Holds nothing."""
+
+    async def save(self, token: Token) -> None:
+        """Keeps nothing."""
+
+
+def renewable(sandbox: Sandbox, **options: Any) -> RefreshToken:
+    return RefreshToken(SECRET, sandbox.oauth.client_id, SECRET, token_url=f"{sandbox.url}/oauth/token", **options)
+
+
+def coded(sandbox: Sandbox) -> AuthorizationCode:
+    return AuthorizationCode(sandbox.oauth.client_id, SECRET, "https://app.example/back", token_url=sandbox.url)
+
+
+async def written(path: Path) -> FileTokenStore:
+    path.write_text(json.dumps({"access_token": PASTED, "refresh_token": SECRET}))
+    path.chmod(0o600)
+    return FileTokenStore(path)
+
+
+async def posted(sandbox: Sandbox, auth: Auth) -> None:
+    sandbox.faults.add("POST /oauth/token", ECHO)
+    async with LoftyClient(auth, base_url=sandbox.url, retry=RetryPolicy(retries=0)) as lofty:
+        await lofty.me()
+
+
+async def exchanged(sandbox: Sandbox, fault: faults.Fault | None) -> None:
+    if fault:
+        sandbox.faults.add("POST /oauth/token", fault)
+
+    async def post(_: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[int, Any]:
+        async with aiohttp.ClientSession() as session:
+            send = token_post(session, timeout=5, user_agent="tests/1")
+            return await send(f"{sandbox.url}/oauth/token", form, basic)
+
+    await coded(sandbox).exchange(SECRET, post)
+
+
+async def subscribed(sandbox: Sandbox, fault: faults.Fault | None, *, ensure: bool = False) -> None:
+    if fault:
+        sandbox.faults.add("POST /v1.0/webhook", fault)
+    address = f"https://example.com/{SECRET}" if fault else f"http://example.com/{SECRET}"
+    async with LoftyClient(sandbox.auth, base_url=sandbox.url, retry=RetryPolicy(first_wait=0)) as lofty:
+        await (lofty.webhooks.ensure if ensure else lofty.webhooks.create)(10, address)
+
+
+WAYS: dict[str, Callable[[Sandbox, Path], Any]] = {
+    "a key": lambda *_: ApiKey(PASTED),
+    "a key by name": lambda *_: ApiKey(key=PASTED),
+    "a key in bytes": lambda *_: ApiKey(SECRET.encode()),  # type: ignore[arg-type] # a slip
+    "a key that was not wrapped": lambda *_: LoftyClient(SECRET),  # type: ignore[arg-type] # a slip
+    "a token": lambda *_: AccessToken(PASTED),
+    "a client secret": lambda *_: ClientCredentials("id", PASTED, SECRET),
+    "a customer key": lambda *_: ClientCredentials("id", client_secret=SECRET, customer_key=PASTED),
+    "another argument": lambda *_: ClientCredentials("", SECRET, SECRET),
+    "a refresh token": lambda *_: RefreshToken(PASTED, "id", SECRET),
+    "a token's parts": lambda *_: Token(SECRET, PASTED),
+    "a login's secret": lambda *_: AuthorizationCode("id", PASTED, "https://app.example/back"),
+    "a verifier": lambda *_: Pkce(SECRET),
+    "no whole credential": lambda *_: from_environment(),
+    "no whole credential for a client": lambda *_: LoftyClient.from_env(),
+    "a bad key in the environment": lambda *_: from_environment({"LOFTY_API_KEY": os.environ["LOFTY_TEST_PASTED"]}),
+    "a bad key for a client": lambda *_: LoftyClient.from_env({"LOFTY_API_KEY": os.environ["LOFTY_TEST_PASTED"]}),
+    "a Redis address": lambda *_: RedisStore.from_url(f"nonsense://:{SECRET}@localhost", "app"),
+    "a Redis address with a bad port": lambda *_: RedisStore.from_url(f"redis://:{SECRET}@localhost:port", "app"),
+    "a redirect without state": lambda *_: read_redirect(f"https://app.example/back?code={SECRET}", "state"),
+    "a redirect with two codes": lambda *_: read_redirect(f"/back?code={SECRET}&code=b&state={SECRET}", SECRET),
+    "a redirect that is none": lambda *_: read_redirect(f"http://[::1?code={SECRET}", SECRET),
+    "a pasted answer": lambda *_: code_in(f"lang={SECRET}&state={SECRET}", SECRET),
+    "a store without a login": lambda *_: RefreshToken.from_store(Store(), "id", SECRET),
+    "an answer without a token": lambda sandbox, _: posted(sandbox, renewable(sandbox)),
+    "an answer without a token, for a customer": lambda sandbox, _: posted(
+        sandbox, ClientCredentials("id", SECRET, SECRET, token_url=f"{sandbox.url}/oauth/token")
+    ),
+    "an answer without a token, with a store": lambda sandbox, _: posted(sandbox, renewable(sandbox, store=Store())),
+    "a code that is refused": lambda sandbox, _: exchanged(sandbox, None),
+    "a code whose answer is none": lambda sandbox, _: exchanged(sandbox, ECHO),
+    "a code whose answer never comes": lambda sandbox, _: exchanged(sandbox, faults.DropAfter()),
+    "a token file": lambda _, path: _loaded(path),
+    "a webhook's address that is refused here": lambda sandbox, _: subscribed(sandbox, None),
+    "a webhook that is refused": lambda sandbox, _: subscribed(sandbox, faults.Reply(400, {"code": 20012})),
+    "a webhook whose answer is lost": lambda sandbox, _: subscribed(sandbox, faults.DropAfter()),
+    "a webhook that fails, ensured": lambda sandbox, _: subscribed(
+        sandbox, faults.Reply(400, {"code": 20012}), ensure=True
+    ),
+}
+
+
+async def _loaded(path: Path) -> object:
+    return await (await written(path)).load()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_no_frame_shows_a_secret_however_it_came_in(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    for name in [name for name in os.environ if name.startswith("LOFTY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LOFTY_CLIENT_SECRET", SECRET)
+    monkeypatch.setenv("DATABASE_PASSWORD", SECRET)
+    monkeypatch.setenv("LOFTY_TEST_PASTED", PASTED)
+    with pytest.raises((LoftyError, click.ClickException)) as caught:  # noqa: PT012 - some are awaited
+        outcome = WAYS[way](sandbox, tmp_path / "token.json")
+        if isawaitable(outcome):
+            await outcome
+    report = frames(caught.value)
+    assert len(report) > 2, "no frame was shown"
+    assert not [line for line in report if SECRET in line or WORD in line]

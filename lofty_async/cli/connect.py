@@ -8,14 +8,12 @@ from urllib.parse import urlsplit
 from yarl import URL
 
 from lofty_async import dispatch
-from lofty_async.auth import Auth
 from lofty_async.checks import UNSET, Unset, is_loopback
 from lofty_async.client import LoftyClient
-from lofty_async.errors import AuthenticationError, LoftyError
-from lofty_async.oauth import from_environment
+from lofty_async.errors import LoftyError
 from lofty_async.wire import BASE_URL
 
-from .kept_login import KeptLogin, LoginFiles, token_file
+from .kept_login import credential
 from .options import Network, Target
 from .run import Refused
 
@@ -77,7 +75,7 @@ async def _of_user(target: Target) -> AsyncGenerator[LoftyClient, None]:
     address, network = _address(target), network_of(target.network)
     try:
         client = LoftyClient(
-            await _credential(),
+            await credential(),
             base_url=BASE_URL if address is None else address,
             proxy=network.proxy,
             ssl=network.ssl,
@@ -87,16 +85,6 @@ async def _of_user(target: Target) -> AsyncGenerator[LoftyClient, None]:
         raise Refused(str(error)) from error
     async with client:
         yield client
-
-
-async def _credential() -> Auth:
-    try:
-        return from_environment()
-    except AuthenticationError as error:
-        login = await KeptLogin.load(LoginFiles(token_file()), os.environ)
-        if login is None:
-            raise AuthenticationError(f"{error}; or log in with `lofty-async login`") from error
-        return login
 
 
 @asynccontextmanager

@@ -1,99 +1,114 @@
 """The login that `login` leaves behind and the other commands go on with."""
 
-import asyncio
-import json
 import os
-import tempfile
+import signal
+import threading
 from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Final, Self
+from types import FrameType
+from typing import Final
 
 import click
-from attrs import asdict, define, evolve, field, frozen
-from attrs.validators import instance_of
+from attrs import evolve, frozen
 
-from lofty_async.auth import TokenPost
+from lofty_async.auth import Auth, hidden
 from lofty_async.errors import AuthenticationError
-from lofty_async.oauth import FileTokenStore, RefreshToken, Token
-from lofty_async.oauth.lock import turn
-from lofty_async.oauth.schedule import Schedule
+from lofty_async.oauth import FileTokenStore, RefreshToken, Token, from_environment
+from lofty_async.oauth.store import Client
 
 SECRET: Final = "LOFTY_CLIENT_SECRET"  # noqa: S105 - a variable's name
 TOKEN_FILE: Final = "LOFTY_TOKEN_FILE"  # noqa: S105 - a variable's name
-ROOM: Final = 16_384  # bytes: more than a token file takes
+ENDING: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is none of Windows's
 
 
 def token_file(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get(TOKEN_FILE) or Path(click.get_app_dir("lofty-async")) / "token.json")
 
 
-@frozen
-class Client:
-    """The application that a login belongs to, and where it is renewed."""
+async def credential() -> Auth:
+    """The credential of the environment, else the login that was kept.
 
-    client_id: str = field(validator=instance_of(str))
-    token_url: str = field(validator=instance_of(str))
-    has_secret: bool = field(validator=instance_of(bool))
+    A refresh token of the environment has its successors kept in the login's file.
 
-    def secret(self, environ: Mapping[str, str]) -> str | None:
-        """Raises: AuthenticationError where the login was made with a secret and there is none."""
-        if not self.has_secret:
-            return None
-        if not environ.get(SECRET):
-            raise AuthenticationError(f"the login was made with a client secret: set {SECRET}")
-        return environ[SECRET]
-
-
-@frozen
-class LoginFiles:
-    """A login's token file, and beside it the files that name its client and tell whose turn it is to renew it.
-
-    Raises: AuthenticationError, also where a file cannot be read or written; DecodeError where the token file
-        holds no token.
+    Raises: AuthenticationError, DecodeError, InvalidRequestError where neither is there or can be used.
     """
+    file = LoginFile(token_file())
+    try:
+        auth = from_environment(store=file)
+    except AuthenticationError as error:
+        missing = str(error)
+    else:
+        is_kept = not isinstance(auth, RefreshToken) or await file.takes(auth)
+        return auth if is_kept else from_environment()  # which says that it works but once
+    login = await _kept(file)
+    if login is None:
+        raise AuthenticationError(f"{missing}; or log in with `lofty-async login`")
+    return login
 
-    path: Path
+
+async def _kept(file: "LoginFile") -> RefreshToken | None:
+    token = await file.load()
+    if token is None:
+        return None
+    client = await file.load_client()
+    if client is None:
+        raise AuthenticationError(f"{file.path} does not name a client: log in again")
+    secret = hidden(os.environ.get(SECRET)) if client.has_secret else None
+    if client.has_secret and not secret:
+        raise AuthenticationError(f"the login was made with a client secret: set {SECRET}")
+    return await RefreshToken.from_store(
+        evolve(file, client=client), client.client_id, secret, token_url=client.token_url
+    )
+
+
+@frozen
+class LoginFile(FileTokenStore):
+    """A login's file, which commands renew one after the other, and never half.
+
+    Raises: AuthenticationError, also where the file cannot be read or written; DecodeError where it holds no token.
+    """
 
     async def load(self) -> Token | None:
         with self._told():
-            return await FileTokenStore(self.path).load()
+            return await super().load()
+
+    async def load_client(self) -> Client | None:
+        with self._told():
+            return await super().load_client()
 
     async def save(self, token: Token) -> None:
         with self._told():
-            await FileTokenStore(self.path).save(token)
+            await super().save(token)
 
-    def prepare(self) -> None:
-        """Sees to a folder that can be written to, before a token is asked for that could not be kept."""
+    async def prepare(self) -> None:
+        """Sees to a folder and a file that can be written to, before a token is asked for that could not be kept."""
         with self._told():
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Whether a file can be made there, and has room, is known by making one.
-            with tempfile.TemporaryFile(dir=self.path.parent) as file:
-                file.write(bytes(ROOM))
-                file.flush()
-                os.fsync(file.fileno())
+        async with super().renewal():
+            pass
+
+    async def takes(self, auth: RefreshToken) -> bool:
+        """Whether what succeeds a refresh token of the environment can be kept here.
+
+        Raises: AuthenticationError where `login` keeps another login here.
+        """
+        try:
+            await self.prepare()
+        except AuthenticationError:
+            return False
+        kept, client = await self.load(), await self.load_client()
+        if kept and client and not kept.succeeds(auth.refresh_token or ""):
+            raise AuthenticationError(
+                f"{self.path} keeps another login: set {TOKEN_FILE} to a file for what succeeds LOFTY_REFRESH_TOKEN"
+            )
+        return True
 
     @asynccontextmanager
-    async def turn(self) -> AsyncGenerator[None, None]:
-        """Keeps other processes from renewing this login meanwhile."""
-        async with AsyncExitStack() as stack:
-            with self._told():
-                await stack.enter_async_context(turn(self.path.with_name(f"{self.path.name}.lock")))
-            yield
-
-    def save_client(self, client: Client) -> None:
-        with self._told():
-            self._client_path.write_text(json.dumps(asdict(client), indent=2), encoding="utf-8")
-
-    def load_client(self) -> Client:
-        try:
-            return Client(**json.loads(self._client_path.read_bytes()))
-        except (OSError, ValueError, TypeError) as error:
-            raise AuthenticationError(f"{self._client_path} does not name a client: log in again") from error
-
-    @property
-    def _client_path(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.client")
+    async def renewal(self) -> AsyncGenerator[None, None]:
+        async with super().renewal():
+            with signals_held():
+                yield
 
     @contextmanager
     def _told(self) -> Generator[None, None, None]:
@@ -103,68 +118,33 @@ class LoginFiles:
             raise AuthenticationError(f"the login cannot be kept in {self.path}: {error}") from error
 
 
-@define(eq=False)
-class KeptLogin(RefreshToken):
-    """A login in files that other processes use too, which renew it one after the other.
+@contextmanager
+def signals_held() -> Generator[None, None, None]:
+    """Puts off the signals that end a command: between a refresh token that is spent and its successor on disk.
 
-    A refresh token may work but once: who comes second goes on with what the first has kept.
+    They take effect at the end, in their order. A request for a token takes 30 seconds at most.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    received: list[int] = []
 
-    files: LoginFiles = field(kw_only=True, repr=False)
+    def hold(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        if len(received) == 1:
+            with suppress(OSError):  # the terminal may be gone; a stream's own buffer may be in use
+                os.write(2, b"Ending as soon as the login is saved.\n")
 
-    @classmethod
-    async def load(cls, files: LoginFiles, environ: Mapping[str, str]) -> Self | None:
-        """The login in these files, `None` where there is none.
-
-        Raises: AuthenticationError, DecodeError, InvalidRequestError where it cannot be used.
-        """
-        token = await files.load()
-        return None if token is None else cls._of(token, files, environ)
-
-    @classmethod
-    def _of(cls, token: Token, files: LoginFiles, environ: Mapping[str, str]) -> Self:
-        client = files.load_client()
-        return cls(
-            token.refresh_token,
-            client.client_id,
-            client.secret(environ),
-            token=token,
-            token_url=client.token_url,
-            on_token=files.save,
-            files=files,
-        )
-
-    async def _renewed(self, post: TokenPost) -> str:
-        async with self.files.turn():
-            await self._catch_up()
-            try:
-                return self.ready() or await super()._renewed(post)
-            except AuthenticationError as error:
-                # Turns are not kept everywhere: another process may have been quicker.
-                if error.name != "invalid_grant" or not await self._catch_up():
-                    raise
-            return self.ready() or await super()._renewed(post)
-
-    async def _obtain(self, post: TokenPost) -> Token:
-        """Nothing is spent before it is sure that what comes can be kept."""
-        await asyncio.to_thread(self.files.prepare)
-        return await super()._obtain(post)
-
-    async def _catch_up(self) -> bool:
-        """Takes up what another process has kept; whether there is another refresh token."""
-        kept = await self.files.load()
-        if kept is None:
-            return False
-        newest = evolve(kept, refresh_token=kept.refresh_token or self.refresh_token)
-        is_another = newest.refresh_token != self.refresh_token
-        if is_another:
-            self.refresh_token, self._refusal = newest.refresh_token, None
-        if self._is_better(newest):
-            self._adopt(newest)
-        return is_another
-
-    def _is_better(self, kept: Token) -> bool:
-        if self._token is not None and self._token.access_token == kept.access_token:
-            return False
-        now = self.clock()
-        return Schedule.of(kept, now=now, early=self.early, chance=1.0).fresh(now)
+    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    # The loop hears of signals by this descriptor, whatever their handler.
+    descriptor = signal.set_wakeup_fd(-1)
+    before = {number: signal.signal(number, hold) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        signal.set_wakeup_fd(descriptor)
+        for number in received:
+            signal.raise_signal(number)

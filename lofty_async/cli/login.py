@@ -37,11 +37,13 @@ def login(
     An application with a client secret gives it as LOFTY_CLIENT_SECRET, never as an argument; without one, the
     login is secured by PKCE.
 
-    FILE holds the tokens, readable by nobody else, and FILE.client beside it the client id; the client secret is
-    never written. Commands without a complete credential in their environment use this login, renew it when its
-    access token ends, and keep what they get, the refresh token too. Where it was made with a client secret, they
-    need LOFTY_CLIENT_SECRET again. Commands may run side by side, but two that renew in the very same moment can
-    end the login. Delete both files to log out here.
+    FILE holds the tokens and the client id, readable by nobody else; the client secret is never written. Commands
+    without a complete credential in their environment use this login, renew it when its access token ends, and keep
+    what they get, the refresh token too. Where it was made with a client secret, they need LOFTY_CLIENT_SECRET again.
+    Commands may run side by side. Delete FILE to log out here.
+
+    Where LOFTY_BASE_URL is set, the login is made and renewed at that server. What succeeds a LOFTY_REFRESH_TOKEN of
+    the environment is kept in FILE as well.
     """
     from .authorize import Login  # noqa: PLC0415 - keeps `--help` fast
 

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
-from lofty_async.auth import TokenPost
+from lofty_async.auth import TokenPost, TokenReply
 from lofty_async.errors import ClientClosedError, ConnectionFailed, RequestTimeout, TransportError
+from lofty_async.wire import read_rate
 
 from .bodies import ACCEPT_ENCODING, BodyBroken, BodyTooLarge, read_body
 from .network import Network, explained, is_temporary, is_unsent
@@ -36,7 +37,7 @@ def token_post(
         "User-Agent": user_agent,
     }
 
-    async def send(url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[int, Any]:
+    async def send(url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> TokenReply:
         named = headers | {"Authorization": basic_header(*basic)} if basic else headers
         hop = (network or Network()).hop(URL(url))
         response = await session.post(
@@ -50,12 +51,13 @@ def token_post(
             proxy_headers=hop.proxy_headers,
             ssl=hop.ssl,
         )
+        retry_after = read_rate(response.headers).retry_after or 0.0
         try:
-            return response.status, decoded(await read_body(response, MAX_BODY))
+            return TokenReply(response.status, decoded(await read_body(response, MAX_BODY)), retry_after)
         except BodyTooLarge:
-            return response.status, None
+            return TokenReply(response.status, None, retry_after)
 
-    async def post(url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[int, Any]:
+    async def post(url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> TokenReply:
         request = f"POST {urlsplit(url).path}"
         if session.closed:
             raise ClientClosedError("the session is closed", request=request)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .environment import from_environment
     from .exchange import AuthorizationCode, Pkce, new_state, read_redirect
     from .renewal import OnToken
-    from .store import FileTokenStore, TokenStore
+    from .store import FileTokenStore, SharedTokenStore, TokenStore
     from .tokens import API_TOKEN_URL, CRM_TOKEN_URL, Token
 
     __all__ = [
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         "OnToken",
         "Pkce",
         "RefreshToken",
+        "SharedTokenStore",
         "Token",
         "TokenStore",
         "from_environment",
@@ -35,7 +36,7 @@ else:
             ".environment": ("from_environment",),
             ".exchange": ("AuthorizationCode", "Pkce", "new_state", "read_redirect"),
             ".renewal": ("OnToken",),
-            ".store": ("FileTokenStore", "TokenStore"),
+            ".store": ("FileTokenStore", "SharedTokenStore", "TokenStore"),
             ".tokens": ("API_TOKEN_URL", "CRM_TOKEN_URL", "Token"),
         },
     )

@@ -6,7 +6,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from attrs import Attribute
 
-from lofty_async.auth import header_safe
+from lofty_async.auth import PASTED, header_safe
 from lofty_async.checks import is_loopback
 from lofty_async.errors import InvalidRequestError
 
@@ -24,12 +24,21 @@ def basic_name(_: object, attribute: "Attribute[Any]", value: object) -> None:
         raise InvalidRequestError(f"{attribute.name} must not contain a colon", argument=attribute.name)
 
 
-def secure_url(_: object, attribute: "Attribute[Any]", value: object) -> None:
-    """Secrets travel by HTTPS; by plain HTTP only inside this machine."""
-    parts = split(attribute.name, value)
-    inside = parts.scheme == "http" and is_loopback(parts.hostname)
-    if not parts.hostname or not (parts.scheme == "https" or inside):
-        raise InvalidRequestError(f"{attribute.name} must be an https:// address", argument=attribute.name)
+def stripped(value: str) -> str:
+    """White space that was pasted along is none of a name's."""
+    return value.strip(PASTED) if isinstance(value, str) else value  # pyright: ignore[reportUnnecessaryIsInstance] - the validator's to refuse
+
+
+def secure_url(credential: object, attribute: "Attribute[Any]", value: object) -> None:
+    """Secrets travel by HTTPS; by plain HTTP only inside this machine, or where `allow_http` says so."""
+    check_url(attribute.name, value, allow_http=getattr(credential, "allow_http", False) is True)
+
+
+def check_url(argument: str, value: object, *, allow_http: bool) -> None:
+    parts = split(argument, value)
+    plain = parts.scheme == "http" and (allow_http or is_loopback(parts.hostname))
+    if not parts.hostname or not (parts.scheme == "https" or plain):
+        raise InvalidRequestError(f"{argument} must be an https:// address", argument=argument)
 
 
 def absolute_uri(_: object, attribute: "Attribute[Any]", value: object) -> None:
@@ -43,7 +52,8 @@ def split(argument: str, value: object) -> SplitResult:
     try:
         return urlsplit(header_safe(argument, value))
     except ValueError:
-        raise InvalidRequestError(f"{argument} is not an address", argument=argument) from None
+        problem = InvalidRequestError(f"{argument} is not an address", argument=argument)
+    raise problem  # out here: it may bring a code, which the frames above show
 
 
 def time_span(_: object, attribute: "Attribute[Any]", value: object) -> None:
@@ -78,3 +88,9 @@ def of_type(kind: type) -> Callable[[object, "Attribute[Any]", object], None]:
 
 def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < END_OF_TIME
+
+
+def is_store(_: object, attribute: "Attribute[Any]", value: object) -> None:
+    if value is not None and not all(callable(getattr(value, name, None)) for name in ("load", "save")):
+        message = f"{attribute.name} must be a token store, such as FileTokenStore(path)"
+        raise InvalidRequestError(message, argument=attribute.name)

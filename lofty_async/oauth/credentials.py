@@ -1,33 +1,37 @@
 """The two kinds of credential that renew themselves."""
 
-from copy import copy
-from typing import Self
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, Self
 
-from attrs import define, field
+from attrs import Factory, define, evolve, field
 from attrs.validators import optional
 
-from lofty_async.auth import TokenPost
+from lofty_async.auth import TokenPost, pasted, sealed
 from lofty_async.errors import AuthenticationError, InvalidRequestError
 
-from .checks import basic_name, secure_url, sendable
-from .renewal import RenewableAuth
-from .store import TokenStore
-from .tokens import API_TOKEN_URL, CRM_TOKEN_URL, Grant, Token
+from .checks import basic_name, is_store, of_type, secure_url, sendable, stripped
+from .renewal import OnToken, RenewableAuth
+from .schedule import Schedule
+from .store import SharedTokenStore, TokenStore
+from .tokens import API_TOKEN_URL, CRM_TOKEN_URL, Grant, Token, origin_of
 
 
+@sealed
 @define(eq=False)
 class ClientCredentials(RenewableAuth):
     """An application acting for one user, known by that user's API key.
 
-    `customer_key` is the API key of the user whose records are meant. `token_url` takes HTTPS, or plain HTTP
-    on this machine. The keyword arguments are those of every renewable credential.
+    `customer_key` is the API key of the user whose records are meant. `token_url` takes HTTPS; plain HTTP only
+    on this machine, or with `allow_http`. White space around ids and secrets is dropped. The keyword arguments
+    are those of every renewable credential.
 
     Raises: InvalidRequestError naming the argument that is wrong.
     """
 
-    client_id: str = field(validator=sendable)
+    client_id: str = field(converter=stripped, validator=sendable)
     client_secret: str = field(repr=False, validator=sendable)
     customer_key: str = field(repr=False, validator=sendable)
+    allow_http: bool = field(default=False, kw_only=True, repr=False, validator=of_type(bool))
     token_url: str = field(default=API_TOKEN_URL, kw_only=True, validator=secure_url)
 
     def _grant(self) -> Grant:
@@ -41,50 +45,65 @@ class ClientCredentials(RenewableAuth):
         return Grant(self.token_url, form, basic=None, advice=advice)
 
 
+def _granting_url(login: "RefreshToken") -> str:
+    return API_TOKEN_URL if login.client_secret is None else CRM_TOKEN_URL
+
+
+@sealed
 @define(eq=False)
 class RefreshToken(RenewableAuth):
     """A user who has logged in, known by a refresh token: it lives 180 days and may change when used.
 
-    Keep what `on_token` brings: once rotated, the refresh token given here is worthless. A `client_secret`
-    travels by HTTP Basic; without one (PKCE) the form names the client alone. `refresh_token` may be `None`
-    only beside a `token`, which then serves until it ends. One refresh token belongs to one credential: two
-    of them would rotate it away from each other.
+    Once rotated, the refresh token given here is worthless. A `store` keeps its successors: each is saved before it
+    is used, and what another process has saved is used in place of a renewal. A stored login that succeeds the
+    refresh token given here goes on; one that began with another is replaced. Without a store, keep what `on_token`
+    brings.
+
+    A `client_secret` travels by HTTP Basic to `CRM_TOKEN_URL`; without one (PKCE) the form names the client alone
+    and goes to `API_TOKEN_URL`, which granted it. `refresh_token` may be `None` only beside a `token`, which then
+    serves until it ends. One refresh token belongs to one credential, or to several that share a store.
 
     Raises: InvalidRequestError naming the argument that is wrong.
     """
 
     refresh_token: str | None = field(repr=False, validator=optional(sendable))
-    client_id: str = field(validator=basic_name)
+    client_id: str = field(converter=stripped, validator=basic_name)
     client_secret: str | None = field(default=None, repr=False, validator=optional(sendable))
-    token_url: str = field(default=CRM_TOKEN_URL, kw_only=True, validator=secure_url)
-    _refusal: AuthenticationError | None = field(default=None, init=False, repr=False)
+    allow_http: bool = field(default=False, kw_only=True, repr=False, validator=of_type(bool))
+    token_url: str = field(default=Factory(_granting_url, takes_self=True), kw_only=True, validator=secure_url)
+    store: TokenStore | None = field(default=None, kw_only=True, repr=False, validator=is_store)
+    _given: str | None = field(default=None, init=False, repr=False)
+    _origin: str | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         given = self.refresh_token
         if given is None and self._token is None:
             raise InvalidRequestError("refresh_token must be a non-empty string", argument="refresh_token")
+        if given is not None and self.store is not None and self._token is None:
+            self._given, self._origin = given, origin_of(given)
         super().__attrs_post_init__()
         self.refresh_token = given or self.refresh_token
 
     @classmethod
     async def from_store(
-        cls, store: TokenStore, client_id: str, client_secret: str | None, *, token_url: str = CRM_TOKEN_URL
+        cls,
+        store: TokenStore,
+        client_id: str,
+        client_secret: str | None,
+        *,
+        token_url: str | None = None,
+        on_token: OnToken | None = None,
     ) -> Self:
-        """The login kept in a store, which then hears of every new token.
+        """The login kept in a store, which then gets every new token.
 
         Raises: AuthenticationError where the store holds no token; what `store.load` raises.
         """
+        client_secret = pasted(client_secret)
         token = await store.load()
         if token is None:
             raise AuthenticationError("no token is stored: log in first")
-        return cls(
-            token.refresh_token,
-            client_id,
-            client_secret,
-            token=token,
-            token_url=token_url,
-            on_token=store.save,
-        )
+        place: dict[str, Any] = {} if token_url is None else {"token_url": token_url}
+        return cls(token.refresh_token, client_id, client_secret, token=token, store=store, on_token=on_token, **place)
 
     def _grant(self) -> Grant:
         if self.refresh_token is None:
@@ -95,17 +114,73 @@ class RefreshToken(RenewableAuth):
             return Grant(self.token_url, form | {"client_id": self.client_id}, basic=None, advice=advice)
         return Grant(self.token_url, form, basic=(self.client_id, self.client_secret), advice=advice)
 
-    async def _obtain(self, post: TokenPost) -> Token:
-        """A dead refresh token is sent once: every further call is told so without asking again."""
-        if self._refusal is not None:
-            raise copy(self._refusal)
-        try:
-            return await super()._obtain(post)
-        except AuthenticationError as error:
-            if error.name == "invalid_grant":
-                self._refusal = copy(error)
-            raise
+    async def _renewed(self, post: TokenPost) -> str:
+        store = self.store
+        if store is None:
+            return await super()._renewed(post)
+        await self._catch_up(store)
+        header = self.ready()
+        if header is not None:
+            return header
+        self._raise_known_failure(self._grant())  # before files are locked and written
+        async with _turn(store):
+            await self._catch_up(store)
+            try:
+                return self.ready() or await super()._renewed(post)
+            except AuthenticationError as error:
+                # Turns are not kept everywhere: another process may have been quicker.
+                if error.name != "invalid_grant" or not (await self._catch_up(store) or self._fall_back()):
+                    raise
+            return self.ready() or await super()._renewed(post)
+
+    async def _catch_up(self, store: TokenStore) -> bool:
+        """Takes up what another process has kept; whether there is another refresh token."""
+        kept = await store.load()
+        if kept is None or self._is_of_another_login(kept):
+            return False
+        if kept.origin is not None:
+            self._given = None
+        newest = evolve(kept, refresh_token=kept.refresh_token or self.refresh_token)
+        is_another = newest.refresh_token != self.refresh_token
+        self.refresh_token = newest.refresh_token
+        if self._is_better(newest):
+            self._adopt(newest)
+        return is_another
+
+    def _is_of_another_login(self, kept: Token) -> bool:
+        if self._origin is None or kept.origin is None:  # a store may have lost the mark
+            return False
+        return kept.origin != self._origin and kept.refresh_token != self.refresh_token
+
+    def _is_better(self, kept: Token) -> bool:
+        if self._token is not None and self._token.access_token == kept.access_token:
+            return False
+        now = self.clock()
+        return Schedule.of(kept, now=now, early=self.early, chance=1.0).fresh(now)
+
+    def _fall_back(self) -> bool:
+        """Tries the refresh token given after that of a store that does not say where its own came from."""
+        given, self._given = self._given, None
+        if given is None or given == self.refresh_token:
+            return False
+        self.refresh_token = given
+        return True
+
+    async def _obtain(self, grant: Grant, post: TokenPost) -> Token:
+        token = await super()._obtain(grant, post)
+        self._given = None
+        origin = self._origin or (self._token.origin if self._token else None)
+        return token if origin is None else evolve(token, origin=origin)
+
+    async def _keep(self, token: Token) -> None:
+        if self.store is not None:
+            await self.store.save(token)
+        await super()._keep(token)
 
     def _adopt(self, token: Token) -> None:
         super()._adopt(token)
         self.refresh_token = token.refresh_token
+
+
+def _turn(store: TokenStore) -> AbstractAsyncContextManager[None]:
+    return store.renewal() if isinstance(store, SharedTokenStore) else nullcontext()

@@ -1,13 +1,22 @@
 """Credentials from environment variables."""
 
+import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any, Final
 
-from lofty_async.auth import AccessToken, ApiKey, Auth
-from lofty_async.errors import AuthenticationError
+from lofty_async.auth import AccessToken, ApiKey, Auth, Secret, pasted
+from lofty_async.errors import AuthenticationError, InvalidRequestError
 
+from .checks import check_url
 from .credentials import ClientCredentials, RefreshToken
 from .renewal import OnToken
+from .store import TokenStore
+from .tokens import API_TOKEN_URL, CRM_TOKEN_URL, moved
+
+logger = logging.getLogger(__name__)
+
+BASE_URL: Final = "LOFTY_BASE_URL"
 
 KINDS: tuple[tuple[str, ...], ...] = (
     ("LOFTY_API_KEY",),
@@ -17,33 +26,78 @@ KINDS: tuple[tuple[str, ...], ...] = (
 )
 """The variables of each kind of credential; the first kind with all of its variables set is taken."""
 
+WORKS_ONCE: Final = (
+    "LOFTY_REFRESH_TOKEN works only once where the server replaces it: pass store=FileTokenStore(path) or on_token "
+    "to keep its successors"
+)
 
-def from_environment(environ: Mapping[str, str] | None = None, *, on_token: OnToken | None = None) -> Auth:
+
+def variables(environ: Mapping[str, str] | None = None) -> dict[str, Secret]:
+    """Lofty's variables that are set, without white space around them, and hidden in reports of exceptions.
+
+    The rest of the environment is nobody's business, and full of other secrets.
+    """
+    found = os.environ if environ is None else environ
+    values = {name: pasted(found.get(name)) for name in (*dict.fromkeys(sum(KINDS, ())), BASE_URL)}
+    return {name: value for name, value in values.items() if value}
+
+
+def from_environment(
+    environ: Mapping[str, str] | None = None,
+    *,
+    on_token: OnToken | None = None,
+    store: TokenStore | None = None,
+    token_url: str | None = None,
+    allow_http: bool = False,
+) -> Auth:
     """The credential that the environment describes; an empty variable counts as not set.
 
     In this order: `LOFTY_API_KEY`; `LOFTY_ACCESS_TOKEN`; `LOFTY_REFRESH_TOKEN` with `LOFTY_CLIENT_ID` and
     `LOFTY_CLIENT_SECRET`; `LOFTY_CLIENT_ID`, `LOFTY_CLIENT_SECRET` and `LOFTY_CUSTOMER_KEY`. `environ`
-    defaults to `os.environ`. `on_token` goes to the kinds that renew: a refresh token that only an
-    environment variable remembers is worthless once it has been rotated.
+    defaults to `os.environ`. `on_token` goes to the kinds that renew, `store` to a refresh token: one that only an
+    environment variable remembers is worthless once it has been rotated, which is logged as a warning where neither
+    is given. Tokens come from `token_url`; else from the server that `LOFTY_BASE_URL` names; else from Lofty.
 
     Raises: AuthenticationError naming the variables where no kind is complete; InvalidRequestError where a
         value cannot be sent.
     """
-    values = {name: value for name, value in (os.environ if environ is None else environ).items() if value}
-    for names, credential in zip(KINDS, _credentials(on_token), strict=True):
-        if values.keys() >= set(names):
-            return credential(*(values[name] for name in names))
-    raise AuthenticationError(_nothing_set(values))
+    environ = values = variables(environ)
+    kind = next((names for names in KINDS if values.keys() >= set(names)), None)
+    if kind is None:
+        raise AuthenticationError(_nothing_set(values))
+    given = [values[name] for name in kind]
+    if kind in KINDS[:2]:
+        return ApiKey(*given) if kind is KINDS[0] else AccessToken(*given)
+    options: dict[str, Any] = {"on_token": on_token, "allow_http": allow_http}
+    if kind is KINDS[3]:
+        url = token_url or _moved(API_TOKEN_URL, values, allow_http=allow_http)
+        return ClientCredentials(*given, token_url=url, **options)
+    if store is None and on_token is None:
+        logger.warning(WORKS_ONCE)
+    url = token_url or _moved(CRM_TOKEN_URL, values, allow_http=allow_http)
+    return RefreshToken(*given, token_url=url, store=store, **options)
 
 
-def _credentials(on_token: OnToken | None) -> tuple[Callable[..., Auth], ...]:
-    def refresh_token(token: str, client_id: str, client_secret: str) -> Auth:
-        return RefreshToken(token, client_id, client_secret, on_token=on_token)
+def _moved(token_url: str, values: Mapping[str, Secret], *, allow_http: bool) -> str:
+    base_url = environment_base_url(values, allow_http=allow_http)
+    return moved(token_url, base_url)
 
-    def client_credentials(client_id: str, client_secret: str, customer_key: str) -> Auth:
-        return ClientCredentials(client_id, client_secret, customer_key, on_token=on_token)
 
-    return ApiKey, AccessToken, refresh_token, client_credentials
+def environment_base_url(environ: Mapping[str, str] | None = None, *, allow_http: bool = False) -> str | None:
+    """`LOFTY_BASE_URL`, where it is set: the server that stands in for all of Lofty's.
+
+    Raises: InvalidRequestError where secrets must not be sent there.
+    """
+    address = variables(environ).get(BASE_URL)
+    if address is None:
+        return None
+    try:
+        check_url("base_url", address, allow_http=allow_http)
+    except InvalidRequestError:
+        problem = InvalidRequestError(f"{BASE_URL} must be an https:// address", argument="base_url")
+    else:
+        return str(address)
+    raise problem
 
 
 def _nothing_set(values: Mapping[str, str]) -> str:

@@ -14,10 +14,10 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 from attrs import Attribute, Factory, field, frozen
 from attrs.validators import optional
 
-from lofty_async.auth import TokenPost, header_safe
+from lofty_async.auth import Secret, TokenPost, header_safe, pasted, sealed
 from lofty_async.errors import AuthenticationError, InvalidRequestError
 
-from .checks import absolute_uri, basic_name, function, of_type, secure_url, sendable, split
+from .checks import absolute_uri, basic_name, function, of_type, secure_url, sendable, split, stripped
 from .credentials import RefreshToken
 from .renewal import OnToken
 from .tokens import API_TOKEN_URL, CRM_TOKEN_URL, Grant, Token, error_word
@@ -40,13 +40,21 @@ def read_redirect(url: str, state: str) -> str:
     Raises: AuthenticationError where the user refused, or the redirect answers another login;
         InvalidRequestError naming the argument where `url` is no address or `state` is empty.
     """
-    answer = parse_qs(split("url", url).query)
+    url, state = pasted(url), pasted(state)
+    answer = _Answer(parse_qs(split("url", url).query))
     if "error" in answer:
         raise _not_granted(error_word(answer["error"][0]))
-    received = "".join(answer.get("state", ()))
+    received = Secret("".join(answer.get("state", ())))
     if not hmac.compare_digest(received.encode(), header_safe("state", state).encode()):
         raise AuthenticationError("the redirect's state is not the one sent out: start the login again")
-    return _only_code(answer.get("code", []))
+    return _only_code(answer)
+
+
+class _Answer(dict[str, list[str]]):
+    """A query whose repr hides it: it brings a code."""
+
+    def __repr__(self) -> str:
+        return f"<query with {', '.join(self.keys() & {'code', 'error', 'state'})}>"
 
 
 def _not_granted(word: str | None) -> AuthenticationError:
@@ -55,10 +63,10 @@ def _not_granted(word: str | None) -> AuthenticationError:
     return AuthenticationError("the authorise page failed: start the login again", name=word)
 
 
-def _only_code(codes: list[str]) -> str:
-    if len(codes) != 1:
+def _only_code(answer: _Answer) -> str:
+    if len(answer.get("code", ())) != 1:
         raise AuthenticationError("the redirect brings no single code: start the login again")
-    return codes[0]
+    return Secret(answer["code"][0])
 
 
 def _is_verifier(_: object, attribute: "Attribute[Any]", value: object) -> None:
@@ -67,6 +75,7 @@ def _is_verifier(_: object, attribute: "Attribute[Any]", value: object) -> None:
         raise InvalidRequestError(message, argument=attribute.name)
 
 
+@sealed
 @frozen
 class Pkce:
     """Proof that whoever exchanges a code is who asked for it (RFC 7636), in place of a client secret.
@@ -91,23 +100,32 @@ def _documented_token_url(login: "AuthorizationCode") -> str:
     return API_TOKEN_URL if login.client_secret is None else CRM_TOKEN_URL
 
 
+def _renewing_url(login: "AuthorizationCode") -> str:
+    by_form = login.client_secret is not None and not login.basic
+    return CRM_TOKEN_URL if by_form else login.token_url
+
+
+@sealed
 @frozen
 class AuthorizationCode:
     """The login of a user in a browser: `authorize_url`, then `read_redirect`, then `exchange`.
 
     With a `client_secret` the exchange goes to `token_url` by HTTP Basic, or in the form where `basic` is
     false, as `API_TOKEN_URL` wants it. Without one it needs a `Pkce` and goes to `API_TOKEN_URL`. Renewals go
-    to `refresh_url`, by HTTP Basic where there is a secret.
+    to `refresh_url`, by HTTP Basic where there is a secret: by default where the login was granted, or to
+    `CRM_TOKEN_URL` where `basic` is false. Addresses take HTTPS; plain HTTP only on this machine, or with
+    `allow_http`.
 
     Raises: InvalidRequestError naming the argument that is wrong.
     """
 
-    client_id: str = field(validator=basic_name)
+    client_id: str = field(converter=stripped, validator=basic_name)
     client_secret: str | None = field(repr=False, validator=optional(sendable))
     redirect_uri: str = field(validator=absolute_uri)
+    allow_http: bool = field(default=False, kw_only=True, repr=False, validator=of_type(bool))
     token_url: str = field(default=Factory(_documented_token_url, takes_self=True), kw_only=True, validator=secure_url)
     basic: bool = field(default=True, kw_only=True, validator=of_type(bool))
-    refresh_url: str = field(default=CRM_TOKEN_URL, kw_only=True, validator=secure_url)
+    refresh_url: str = field(default=Factory(_renewing_url, takes_self=True), kw_only=True, validator=secure_url)
     authorize_page: str = field(default=AUTHORIZE_PAGE, kw_only=True, validator=secure_url)
     clock: Callable[[], float] = field(default=time.time, kw_only=True, repr=False, validator=function)
 
@@ -127,12 +145,13 @@ class AuthorizationCode:
     ) -> RefreshToken:
         """Credentials ready for a client; a code works once and for a short time.
 
-        `on_token` hears of this first token and of every later one. A failure of it does not fail the
+        `on_token` is called with this first token and with every later one. A failure of it does not fail the
         exchange, since the code is spent: it is called again before the token's first use.
 
         Raises: AuthenticationError where the code is refused; ServerError, RateLimitedError, TransportError,
             DecodeError where no answer can be had; InvalidRequestError naming the argument that is wrong.
         """
+        code = pasted(code)
         token = await self._grant(header_safe("code", code), pkce).redeem(post, self.clock)
         credentials = self._credentials(token, on_token)
         try:
@@ -148,6 +167,7 @@ class AuthorizationCode:
             self.client_secret,
             token=token,
             token_url=self.refresh_url,
+            allow_http=self.allow_http,
             on_token=on_token,
             clock=self.clock,
         )

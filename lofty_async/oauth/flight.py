@@ -1,21 +1,22 @@
-"""One run of a coroutine, shared by everybody who asks while it lasts."""
+"""Single flight: one run of a coroutine, shared by everybody who asks while it lasts."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from attrs import define, field
 
 T = TypeVar("T")
+
+RUNS: Final = 2  # that one caller waits for: the first may be cancelled from outside, by an ending loop for instance
 
 
 @define(eq=False)
 class SingleFlight(Generic[T]):
     """At most one run per event loop at a time.
 
-    A run belongs to nobody: whoever waits may be cancelled, the first and the last included, and it still
-    goes to its end. A refresh that was sent may have rotated the refresh token, and its answer is then the
-    only copy.
+    A run belongs to nobody: any caller may be cancelled, the first and the last included, and it still goes to its
+    end. A refresh that was sent may have rotated the refresh token, and its answer is then the only copy.
     """
 
     _tasks: "dict[asyncio.AbstractEventLoop, asyncio.Task[T]]" = field(
@@ -29,9 +30,10 @@ class SingleFlight(Generic[T]):
     async def join(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The outcome of the run under way, or of one started now.
 
-        Raises: RuntimeError where the run itself asks for its own outcome, which would never come.
+        Raises: RuntimeError where the run itself asks for its own outcome, which would never come, or where it ends
+            in a cancellation that no caller asked for.
         """
-        while True:
+        for _ in range(RUNS):
             task = self._current() or self._launch(start)
             if task is asyncio.current_task():
                 raise RuntimeError("on_token must not make calls with the credential whose token it is given")
@@ -39,6 +41,9 @@ class SingleFlight(Generic[T]):
             await asyncio.wait({task})
             if not task.cancelled():
                 return task.result()
+            if not task.cancelling():
+                break
+        raise RuntimeError("the token renewal was cancelled from within")
 
     async def settle(self) -> None:
         task = self._current()

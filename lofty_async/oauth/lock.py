@@ -17,15 +17,15 @@ Sleep = Callable[[float], Awaitable[object]]
 
 
 @asynccontextmanager
-async def turn(path: Path, *, sleep: Sleep = asyncio.sleep) -> AsyncGenerator[None, None]:
+async def turn(path: Path, *, create: bool = True, sleep: Sleep = asyncio.sleep) -> AsyncGenerator[None, None]:
     """Keeps every other process that takes turns by this file waiting; the end of a process ends its turn.
 
     Nobody waits for ever: after a minute, as without locks in the file system or the platform, the turn is taken
     beside another one.
 
-    Raises: OSError where the file cannot be made.
+    Raises: OSError where the file cannot be opened for writing, or made where `create` is set.
     """
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    file = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
     try:
         await _wait_for(file, sleep)
         yield

@@ -10,8 +10,11 @@ from .tokens import Token
 SHARE_OF_LIFE = 0.1
 """Of a short life, this last share is `early` at the most; the spread may double it."""
 
-PAUSE = 5.0
-"""Seconds before a renewal that failed under a still valid token is tried again; twice that at the most."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds before a renewal that failed is tried again: doubled with each failure, and by chance once more."""
+
+MOST_ASKED = 3600.0
+"""Seconds that a token endpoint's `Retry-After` is followed, at most."""
 
 
 @frozen
@@ -39,6 +42,25 @@ class Schedule:
     def usable(self, now: float) -> bool:
         return now < self.good_until
 
-    def postponed(self, *, now: float, chance: float) -> Self:
-        """The same token, renewed a little later, for a token endpoint that is down for a moment."""
-        return evolve(self, renew_at=min(self.good_until, now + PAUSE * (1 + chance)))
+    def postponed(self, until: float) -> Self:
+        """The same token, renewed later, for a token endpoint that is down for a moment."""
+        return evolve(self, renew_at=min(self.good_until, until))
+
+
+@frozen
+class Pause:
+    """How long the endpoint is left alone after it has failed `failures` times in a row."""
+
+    began: float = 0.0
+    seconds: float = 0.0
+    failures: int = 0
+
+    def left(self, now: float) -> float:
+        """Seconds still to wait; none where the clock was set back, which says nothing of the time passed."""
+        return max(0.0, self.began + self.seconds - now) if now >= self.began else 0.0
+
+    def after_failure(self, *, now: float, chance: float, at_least: float) -> Self:
+        """The pause after one more failure; `chance` goes from 0 to 1 and keeps many processes apart."""
+        doubled = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self.failures, 16))
+        seconds = max(doubled * (1 + chance), min(at_least, MOST_ASKED))
+        return type(self)(now, seconds, self.failures + 1)

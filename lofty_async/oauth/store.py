@@ -5,16 +5,21 @@ import json
 import os
 import stat
 import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, BinaryIO, Final, Protocol, cast, runtime_checkable
 
 from attrs import asdict, field, frozen
+from attrs.validators import instance_of, optional
 
 from lofty_async.errors import AuthenticationError, DecodeError, InvalidRequestError
 
+from .lock import turn
 from .tokens import Token
 
 POSIX = os.name == "posix"
+BLOCK: Final = 4096  # bytes: a file that is written in place is filled up to a multiple, so that a longer token fits
 
 
 def _path(value: str | os.PathLike[str]) -> Path:
@@ -25,7 +30,7 @@ def _path(value: str | os.PathLike[str]) -> Path:
 
 
 class TokenStore(Protocol):
-    """Keeps one login's newest token; `save` suits as `on_token`."""
+    """Keeps one login's newest token, `origin` included; `save` suits as `on_token`."""
 
     async def load(self) -> Token | None:
         """The token kept, `None` where there is none."""
@@ -36,75 +41,218 @@ class TokenStore(Protocol):
         ...
 
 
+@runtime_checkable
+class SharedTokenStore(TokenStore, Protocol):
+    """A store that several processes renew from, one after the other."""
+
+    def renewal(self) -> AbstractAsyncContextManager[None]:
+        """Entered before a token is spent, left when its successor is saved: keeps other processes out meanwhile.
+
+        Raises: AuthenticationError on entering, where a new token could not be saved.
+        """
+        ...
+
+
+@frozen
+class Client:
+    """The application that a login belongs to, and where it is renewed."""
+
+    client_id: str = field(validator=instance_of(str))
+    token_url: str = field(validator=instance_of(str))
+    has_secret: bool = field(validator=instance_of(bool))
+
+
 @frozen
 class FileTokenStore:
-    """One login's token in a JSON file that nobody else can read (mode 0600).
+    """One login's token in a JSON file that nobody else can read (mode 0600), for any number of processes.
 
-    A save writes beside the file and puts the new one in its place in one step, so that a crash leaves the
-    old or the new token, never half of one. One file belongs to one credential in one process.
+    A save puts a new file in the place of the old one in one step, so that a crash leaves the old or the new token,
+    never half of one. Where that cannot work (the file is mounted by itself, or its folder is not writable) the file
+    is written in place. Links are followed. Before a token is spent, the file is written once as it is: what could
+    not be saved is never asked for. `client` is kept beside the token; `None` keeps the one that is there.
 
     Raises: InvalidRequestError where `path` is no path.
     """
 
     path: Path = field(converter=_path)
+    client: Client | None = field(default=None, kw_only=True, validator=optional(instance_of(Client)))
 
     async def load(self) -> Token | None:
         """The token kept, `None` where there is no file.
 
-        Raises: AuthenticationError where others may read the file; DecodeError where it holds no token;
+        Raises: AuthenticationError where others may read the file or own it; DecodeError where it holds no token;
             OSError.
         """
-        return await asyncio.to_thread(self._read)
+        kept = await asyncio.to_thread(self._read)
+        if isinstance(kept, DecodeError):
+            raise kept  # out here: the frames above hold the file's text, secrets included
+        return kept and kept[0]
+
+    async def load_client(self) -> Client | None:
+        """The application named in the file, `None` where there is none.
+
+        Raises: as `load`.
+        """
+        kept = await asyncio.to_thread(self._read)
+        if isinstance(kept, DecodeError):
+            raise kept
+        return kept and kept[1]
 
     async def save(self, token: Token) -> None:
         """Returns when the token is on disk.
 
-        Raises: OSError; the file is then as it was.
+        Raises: AuthenticationError where the file belongs to another user; OSError. The file is then as it was.
         """
-        await asyncio.to_thread(self._write, token)
+        await asyncio.to_thread(self._save, token)
 
-    def _read(self) -> Token | None:
+    @asynccontextmanager
+    async def renewal(self) -> AsyncGenerator[None, None]:
+        """As `SharedTokenStore` has it.
+
+        Raises: AuthenticationError where a new token could not be saved.
+        """
+        async with AsyncExitStack() as stack:
+            target = self._target
+            for path in (target.with_name(f"{target.name}.lock"), *([target] if POSIX else [])):
+                # The file's own lock reaches those who see it elsewhere: mounted into containers. Windows would not
+                # let a file that is open be replaced.
+                with suppress(OSError):
+                    await stack.enter_async_context(turn(path, create=path != target))
+            try:
+                await asyncio.to_thread(self._rehearse)
+            except OSError as error:
+                failure = AuthenticationError(f"the login cannot be kept in {self.path}: {error}")
+            else:
+                yield
+                return
+        raise failure
+
+    @property
+    def _target(self) -> Path:
+        return Path(os.path.realpath(self.path))
+
+    def _read(self) -> tuple[Token, Client | None] | DecodeError | None:
         try:
             with self.path.open("rb") as file:
-                self._refuse_if_shared(os.fstat(file.fileno()).st_mode)
-                content = file.read()
+                self._check_owner(file)
+                return self._parsed(file.read())
         except FileNotFoundError:
             return None
-        return self._token(content)
 
-    def _refuse_if_shared(self, mode: int) -> None:
+    def _check_owner(self, file: BinaryIO) -> None:
         """Windows has no such bits: there the folder's own rights have to do."""
-        if POSIX and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if not POSIX:
+            return
+        found = os.fstat(file.fileno())
+        if found.st_uid != os.geteuid():
+            raise AuthenticationError(f"{self.path} belongs to another user: chown it, or log in to another file")
+        if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise AuthenticationError(f"{self.path} can be read by others: chmod 600 it, or log in again")
 
-    def _token(self, content: bytes) -> Token:
+    def _parsed(self, content: bytes) -> tuple[Token, Client | None] | DecodeError:
         try:
-            return Token(**cast("dict[str, Any]", json.loads(content)))
+            values = cast("dict[str, Any]", json.loads(content))
+            client = values.pop("client", None)
+            return Token(**values), None if client is None else Client(**client)
         except InvalidRequestError as error:
             path = error.argument
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             path = None
-        # Raised out here: a parser's error holds the file's text, secrets included.
-        raise DecodeError(f"{self.path} is not a token file: delete it and log in again", path=path)
+        # Made out here: a parser's error holds the file's text, secrets included.
+        return DecodeError(f"{self.path} is not a token file: delete it and log in again", path=path)
 
-    def _write(self, token: Token) -> None:
-        handle, beside = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+    def _save(self, token: Token) -> None:
+        client = self.client or self._client_there()
+        told = asdict(token) | ({} if client is None else {"client": asdict(client)})
+        # A view, whose repr shows nothing: an error's frames hold it.
+        self._put(memoryview(json.dumps(told, indent=2).encode()))
+
+    def _client_there(self) -> Client | None:
         try:
-            with open(handle, "w", encoding="utf-8") as file:  # noqa: PTH123 - a handle, made with mode 0600
-                json.dump(asdict(token), file, indent=2)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(beside).replace(self.path)
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)
-            raise
-        self._sync_folder()
+            kept = self._read()
+        except AuthenticationError:  # whoever else wrote the file is not believed
+            return None
+        return kept[1] if isinstance(kept, tuple) else None
 
-    def _sync_folder(self) -> None:
-        """The new name is on disk only when the folder is; Windows has no way to say so."""
-        if POSIX:
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+    def _rehearse(self) -> None:
+        """Does what a save does, with what is there: nothing less proves that the next save will work."""
+        try:
+            content = memoryview(self.path.read_bytes())
+        except FileNotFoundError:
+            Path(_written_beside(self._target, memoryview(bytes(BLOCK)))).unlink()
+        else:
+            self._put(content, was=content)
+
+    def _put(self, content: memoryview, *, was: memoryview | None = None) -> None:
+        target = self._target
+        try:
+            if not target.exists() or target.stat().st_nlink == 1:  # another name would keep the old token
+                _replace(target, content, was)
+                return
+        except OSError:
+            if not target.exists():
+                raise
+        with target.open("r+b", buffering=0) as file:
+            self._check_owner(cast("BinaryIO", file))
+            _overwrite(cast("BinaryIO", file), content if was is None else None)
+
+
+def _written_beside(target: Path, content: memoryview) -> str:
+    handle, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with open(handle, "wb") as file:  # noqa: PTH123 - a handle, made with mode 0600
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    return beside
+
+
+def _replace(target: Path, content: memoryview, was: memoryview | None) -> None:
+    """Leaves a file alone that holds no longer what it `was`: without locks, another process may have saved a token."""
+    beside = _written_beside(target, content)
+    try:
+        if was is None or memoryview(target.read_bytes()) == was:
+            Path(beside).replace(target)
+        else:
+            Path(beside).unlink()
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    """The new name is on disk only when the folder is; Windows has no way to say so."""
+    if POSIX:
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _overwrite(file: BinaryIO, content: memoryview | None) -> None:
+    """Writes the content, `None` for what is there.
+
+    Never shortens the file: no moment of it is empty, and what is as long fits on a full disk.
+    """
+    old = memoryview(file.read())
+    content = old if content is None else content
+    size = max(len(old), -(-len(content) // BLOCK) * BLOCK)
+    try:
+        _fill(file, content, size)
+    except OSError:
+        with suppress(OSError):
+            _fill(file, old, size)
+        raise
+
+
+def _fill(file: BinaryIO, content: memoryview, size: int) -> None:
+    content = memoryview(bytes(content).ljust(size))
+    file.seek(0)
+    while content:
+        content = content[file.write(content) :]
+    os.fsync(file.fileno())

@@ -1,13 +1,14 @@
 """What is asked of a token endpoint and what it answers, read into a `Token` or an error."""
 
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from attrs import field, frozen
 from attrs.validators import optional
 
-from lofty_async.auth import Secret, TokenPost
+from lofty_async.auth import Secret, TokenPost, TokenReply, sealed
 from lofty_async.errors import (
     APIError,
     AuthenticationError,
@@ -46,13 +47,25 @@ TRY_LATER = frozenset({"server_error", "temporarily_unavailable"})
 HTTP_UNAUTHORIZED, HTTP_TOO_MANY_REQUESTS = 401, 429
 
 
+def moved(token_url: str, base_url: str | None) -> str:
+    """A documented token endpoint, at the server that stands in for Lofty's where there is one."""
+    return token_url if base_url is None else base_url.rstrip("/") + urlsplit(token_url).path
+
+
+def origin_of(refresh_token: str) -> str:
+    """A mark by which the successors of a refresh token are known; it does not tell the token."""
+    return sha256(refresh_token.encode()).hexdigest()[:16]
+
+
+@sealed
 @frozen
 class Token:
     """An access token and what came with it; its secrets stay out of its repr.
 
     `expires_at` is in epoch seconds by the clock of whoever asked for the token, `None` where the server did
     not say. `refresh_token` is the one to use next: the rotated one, or the one before where the server sent
-    none.
+    none. `origin` marks the refresh token of the environment that this one succeeds, `None` for other logins;
+    a store keeps it with the rest.
 
     Raises: InvalidRequestError naming the argument that is wrong.
     """
@@ -62,11 +75,16 @@ class Token:
     expires_at: float | None = field(default=None, validator=moment)
     scope: str | None = field(default=None, validator=text)
     token_type: str = field(default="Bearer", validator=sendable)
+    origin: str | None = field(default=None, kw_only=True, repr=False, eq=False, validator=text)
 
     @property
     def header(self) -> str:
         """The value of `Authorization`; Lofty knows no other scheme for these than `Bearer`."""
         return Secret(f"Bearer {self.access_token}")
+
+    def succeeds(self, refresh_token: str) -> bool:
+        """Whether this login began with that refresh token, which may have been rotated since."""
+        return self.refresh_token == refresh_token or self.origin == origin_of(refresh_token)
 
 
 @frozen
@@ -79,33 +97,45 @@ class Grant:
     advice: str
 
     async def redeem(self, post: TokenPost, clock: Callable[[], float]) -> Token:
+        """Raises: what `send` and `read` raise."""
         asked_at = clock()
+        return self.read(await self.send(post), asked_at)
+
+    async def send(self, post: TokenPost) -> TokenReply:
+        """Raises: TransportError, ClientClosedError where no answer arrives."""
         form = {name: Secret(value) for name, value in self.form.items()}
         basic = self.basic and (self.basic[0], Secret(self.basic[1]))
-        status, body = await post(self.url, form, basic)
-        return self.read(status, body, asked_at)
+        reply = await post(self.url, form, basic)
+        return reply if isinstance(reply, TokenReply) else TokenReply(*reply)
 
-    def read(self, status: int, body: Any, asked_at: float) -> Token:
+    def read(self, reply: TokenReply, asked_at: float) -> Token:
         """The token in an answer; its life is counted from when it was asked for, never from later.
 
         Raises: AuthenticationError where the grant is refused, by a word of RFC 6749 or by HTTP 401;
             ServerError, RateLimitedError where the endpoint, or what stands before it, fails or is busy;
             DecodeError where the answer holds no token.
         """
-        answer = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
-        failure = self._failure(status, answer)
-        if failure is not None:
-            raise failure
-        return self._token(status, answer, asked_at)
+        outcome = self._outcome(reply, asked_at)
+        if isinstance(outcome, Token):
+            return outcome
+        # Raised out here: the frames above hold the answer, old and new secrets included.
+        raise outcome
 
-    def _failure(self, status: int, answer: Mapping[str, Any]) -> APIError | None:
+    def _outcome(self, reply: TokenReply, asked_at: float) -> "Token | APIError | DecodeError":
+        status, body = reply
+        answer = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+        failure = self._failure(status, answer, reply.retry_after)
+        return self._token(status, answer, asked_at) if failure is None else failure
+
+    def _failure(self, status: int, answer: Mapping[str, Any], retry_after: float) -> APIError | None:
         word = error_word(answer.get("error"))
         if status >= 500 or word in TRY_LATER:
             message = "the token endpoint failed: try again later"
             return ServerError(message, request=self._request, status=status, name=word)
         if status == HTTP_TOO_MANY_REQUESTS:
             message = "the token endpoint is busy: try again later"
-            return RateLimitedError(message, request=self._request, status=status, name=word)
+            wanted = retry_after or None
+            return RateLimitedError(message, request=self._request, status=status, name=word, retry_after=wanted)
         if word is not None or status == HTTP_UNAUTHORIZED:
             advice = "check the client id and the client secret" if word in WRONG_CLIENT else self.advice
             return AuthenticationError(advice, request=self._request, status=status, name=word)
@@ -115,7 +145,7 @@ class Grant:
             return ServerError(message, request=self._request, status=status)
         return None
 
-    def _token(self, status: int, answer: Mapping[str, Any], asked_at: float) -> Token:
+    def _token(self, status: int, answer: Mapping[str, Any], asked_at: float) -> Token | DecodeError:
         try:
             return Token(
                 access_token=cast("str", answer.get("access_token")),
@@ -126,8 +156,8 @@ class Grant:
             )
         except InvalidRequestError as error:
             path = error.argument
-        # Raised out here: the validator's error would hold the answer's values in its frames.
-        raise DecodeError(f"HTTP {status} without a usable token", request=self._request, path=path)
+        # Made out here: the validator's error would be its context.
+        return DecodeError(f"HTTP {status} without a usable token", request=self._request, path=path)
 
     @property
     def _request(self) -> str:

@@ -45,7 +45,7 @@ class OAuthHandlers:
             return _refused(refused)
 
     async def token_b(self, request: web.Request) -> web.Response:
-        """Client id and secret in the form, or no secret where a verifier is given."""
+        """Client id and secret in the form, or no secret where a verifier is given, or a refresh token for one."""
         grants: Mapping[str, Redeem] = {
             "authorization_code": self.grants.redeem_code,
             "client_credentials": self.grants.redeem_customer_key,
@@ -53,6 +53,8 @@ class OAuthHandlers:
         try:
             form = await _form(request)
             self._check_client(form)
+            if "client_secret" not in form:  # applications with a secret renew at the other endpoint
+                grants = {**grants, "refresh_token": self.grants.redeem_refresh_token}
             return _tokens(grants, form)
         except GrantRefused as refused:
             return _refused(refused)
@@ -80,7 +82,8 @@ class OAuthHandlers:
 
     def _check_client(self, form: Form) -> None:
         proves_by_verifier = form.get("grant_type") == "authorization_code" and form.get("code_verifier")
-        secret = form.get("client_secret", self.grants.client_secret if proves_by_verifier else "")
+        is_public = proves_by_verifier or form.get("grant_type") == "refresh_token"
+        secret = form.get("client_secret", self.grants.client_secret if is_public else "")
         self.grants.check_client(form.get("client_id", ""), secret)
 
 

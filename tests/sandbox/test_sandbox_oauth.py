@@ -223,3 +223,13 @@ async def test_a_client_who_cannot_be_read(api: "Api", authorization: str) -> No
     headers = {"Content-Type": FORM, "Authorization": authorization}
     answer = await api.call("POST", A, data="grant_type=refresh_token", headers=headers)
     assert (answer.status, answer.body["error"]) == (401, "invalid_client")
+
+
+async def test_endpoint_b_renews_a_login_without_a_secret(api: "Api") -> None:
+    back = await agreed(api, code_challenge=challenge_of(VERIFIER), code_challenge_method="S256")
+    public = {"client_id": api.sandbox.oauth.client_id}
+    code = {"grant_type": "authorization_code", "code": back["code"], "redirect_uri": BACK, "code_verifier": VERIFIER}
+    login = (await token(api, B, **code, **public)).body
+    renewal = {"grant_type": "refresh_token", "refresh_token": login["refresh_token"]}
+    assert (await token(api, B, **renewal, **public)).body["access_token"] != login["access_token"]
+    assert (await token(api, B, **renewal, client_id="another")).status == 401
