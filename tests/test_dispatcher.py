@@ -734,6 +734,104 @@ class TestCredential:
         assert seen(sandbox, "POST /oauth/token") == 2
 
 
+TOKEN_POST = "POST /oauth/token"
+
+
+@pytest.fixture
+def customer(sandbox: Sandbox) -> ClientCredentials:
+    url = f"{sandbox.url}/oauth/token"
+    client = (sandbox.oauth.client_id, sandbox.oauth.client_secret)
+    return ClientCredentials(*client, sandbox.api_key, token_url=url, random=lambda: 0.0)
+
+
+class TestTokenEndpointInTrouble:
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            faults.Reply(503, {}),
+            faults.Reply(429, {}, {"Retry-After": "0.1"}),
+            faults.NotJson(lost=True),
+            faults.DropBefore(),
+        ],
+        ids=["503", "429", "page", "dropped"],
+    )
+    async def test_calls_wait_it_out_together(
+        self,
+        sandbox: Sandbox,
+        customer: ClientCredentials,
+        open_client: "OpenClient",
+        call_fields: Any,
+        fault: faults.Fault,
+    ) -> None:
+        sandbox.faults.add(TOKEN_POST, fault)
+        lofty = open_client(customer)
+        before = len(sandbox.state.entries)
+        calls = [lofty.tasks.create(**call_fields), *(lofty.me() for _ in range(150))]  # more than the retry budget
+        await asyncio.gather(*calls)
+        assert seen(sandbox, TOKEN_POST) == 2
+        assert (lofty.stats.requests, len(sandbox.state.entries) - before) == (151, 1)
+
+    async def test_a_call_without_retries_says_at_once_that_it_cannot(
+        self, sandbox: Sandbox, customer: ClientCredentials, open_client: "OpenClient"
+    ) -> None:
+        sandbox.faults.add(TOKEN_POST, faults.Reply(503, {}), times=None)
+        lofty = open_client(customer).with_options(retries=0)
+        for _ in range(10):
+            with pytest.raises(ServerError) as caught:
+                await lofty.me()
+            assert (caught.value.request, caught.value.attempts) == (ME, 0)
+        assert seen(sandbox, TOKEN_POST) == 1
+        assert (lofty.rate_limit.in_flight, lofty.stats.requests) == (0, 0)
+
+    async def test_a_wait_beyond_the_deadline_is_not_begun(
+        self, sandbox: Sandbox, customer: ClientCredentials, open_client: "OpenClient"
+    ) -> None:
+        sandbox.faults.add(TOKEN_POST, faults.Reply(503, {}, {"Retry-After": "1000"}), times=None)
+        lofty = open_client(customer)
+        async with asyncio.timeout(10):
+            failures = await asyncio.gather(*(lofty.me() for _ in range(50)), return_exceptions=True)
+        assert {type(failure) for failure in failures} == {ServerError}
+        assert seen(sandbox, TOKEN_POST) == 1
+
+    async def test_a_renewal_after_a_refusal_is_tried_again_too(
+        self, sandbox: Sandbox, customer: ClientCredentials, open_client: "OpenClient", call_fields: Any
+    ) -> None:
+        lofty = open_client(customer)
+        await lofty.me()
+        sandbox.credentials.tokens.clear()
+        sandbox.faults.add(TOKEN_POST, faults.Reply(503, {}))
+        assert await lofty.tasks.create(**call_fields)
+        assert seen(sandbox, TOKEN_POST) == 3
+
+    async def test_an_api_that_refuses_every_token_gets_no_renewal_per_call(
+        self, sandbox: Sandbox, customer: ClientCredentials, open_client: "OpenClient"
+    ) -> None:
+        refusal = faults.Reply(401, {"code": "BAD_CREDENTIALS", "message": "no"})
+        sandbox.faults.add(ME, refusal, times=None)
+        lofty = open_client(customer)
+        for _ in range(20):
+            with pytest.raises(AuthenticationError, match="BAD_CREDENTIALS"):
+                await lofty.me()
+        outcomes = await asyncio.gather(*(lofty.me() for _ in range(20)), return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {AuthenticationError}
+        assert seen(sandbox, TOKEN_POST) == 2
+
+    async def test_a_client_goes_on_where_another_of_its_credential_closes(
+        self, sandbox: Sandbox, customer: ClientCredentials, open_client: "OpenClient", hold: "Hold"
+    ) -> None:
+        sandbox.faults.add(TOKEN_POST, hold)
+        session = Session(sandbox.url, "tests/1", None)
+        leaving = Dispatcher(customer, session, RateLimiter(), patience=0.01)
+        route = Route("GET", "/v1.0/me")
+        first = asyncio.create_task(leaving.call(Request(route, route.template), Options()))
+        await hold.reached()
+        second = asyncio.create_task(open_client(customer).me())
+        await asyncio.sleep(0)
+        await leaving.close()
+        assert (await second).id
+        assert isinstance((await asyncio.gather(first, return_exceptions=True))[0], CallError)
+
+
 async def closed_during_a_call(lofty: LoftyClient, hold: "Hold") -> tuple["asyncio.Task[None]", object]:
     """The closing of a client in the middle of a call, and what that call came to."""
     call = asyncio.create_task(lofty.me())

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from attrs import frozen
 
@@ -20,8 +20,11 @@ from .retry import MAX_SERVER_WAIT, Failure, RetryBudget, decide
 from .session import Departure, Session
 from .watch import Closed, DeadlinePassed, Watch
 
+T = TypeVar("T")
+
 AGAIN: Final = object()
-PATIENCE: Final = 5.0  # seconds that closing waits for a renewal: its answer may be the only copy of a new token
+PATIENCE: Final = 35.0  # seconds that closing waits for a renewal, whose answer may be the only copy of a new token
+PASSING: Final = (errors.ServerError, errors.RateLimitedError, errors.TransportError, errors.DecodeError)
 
 
 @frozen
@@ -99,13 +102,13 @@ class Dispatcher:
         permit = None if journey.refused else self._admission.acquire_now(route, lane=lane)
         permit = permit or await self._admit(journey)
         try:
-            authorization = self.auth.ready() or await self.auth.fetch(self.session.post_form)
-        except errors.CallError as error:
-            permit.release()
-            raise journey.told(error) from error.__cause__
+            authorization = self.auth.ready() or await self._fetch(journey)
         except BaseException:
             permit.release()
             raise
+        if isinstance(authorization, errors.CallError):
+            permit.release()
+            return await self._without_token(journey, authorization)
         departure = None if journey.request.route.repeatable else Departure()
         seconds = journey.options.timeout
         reply: Reply | errors.TransportError | None
@@ -136,6 +139,26 @@ class Dispatcher:
                 return result
         journey.spent += journey.under_way
         return await self._judge(journey, permit, reply, authorization)
+
+    async def _fetch(self, journey: Journey) -> str | errors.CallError:
+        return await self._ask(journey, self.auth.fetch(self.session.post_form))
+
+    async def _ask(self, journey: Journey, header: Awaitable[T]) -> T | errors.CallError:
+        """What the credential has to offer, or why it could not be had: that says nothing of the call."""
+        asked_at = self._clock()
+        try:
+            return await header
+        except errors.CallError as error:
+            journey.spent += self._clock() - asked_at
+            return journey.told(error)
+
+    async def _without_token(self, journey: Journey, error: errors.CallError) -> Any:
+        """Nothing was sent: where the token endpoint may do better after its pause, so may the call."""
+        # A renewal is shared, also with clients of the same credential that close meanwhile.
+        elsewhere = isinstance(error, errors.ClientClosedError) and not self.session.closed
+        passing = elsewhere or isinstance(error, PASSING)
+        failure = Failure(arrived=False, passing=passing, retry_after=self.auth.pause())
+        return await self._decide(journey, error, failure, shared=True)
 
     async def _admit(self, journey: Journey) -> Permit:
         """The call's turn, not earlier than its refusal asked for: the limiter judges for all calls together."""
@@ -195,11 +218,16 @@ class Dispatcher:
         if isinstance(error, errors.RateLimitedError):
             return self._turned_away(journey, permit, error)
         arrived = may_have_succeeded(reply.status, error)
-        is_safe = journey.request.route.repeatable or not arrived
-        if isinstance(error, errors.AuthenticationError) and is_safe and not journey.renewed:
-            journey.renewed = True
-            if await self._renew(journey, authorization):
-                return AGAIN
+        if isinstance(error, errors.AuthenticationError) and (journey.request.route.repeatable or not arrived):
+            if journey.renewed:
+                self.auth.rejected(authorization)
+            else:
+                journey.renewed = True
+                asked = await self._ask(journey, self.auth.renew(authorization, self.session.post_form))
+                if isinstance(asked, errors.CallError):
+                    return await self._without_token(journey, asked)
+                if asked is not None:
+                    return AGAIN
         deletes = journey.request.route.deletes
         if journey.may_have_arrived and deletes and is_gone(error, deletes):
             return None
@@ -207,14 +235,13 @@ class Dispatcher:
         wanted = read_rate(reply.headers).retry_after or 0.0
         return await self._decide(journey, error, Failure(arrived=arrived, passing=passing, retry_after=wanted))
 
-    async def _renew(self, journey: Journey, authorization: str) -> bool:
-        try:
-            return await self.auth.renew(authorization, self.session.post_form) is not None
-        except errors.CallError as error:
-            raise journey.told(error) from error.__cause__
+    async def _decide(
+        self, journey: Journey, error: errors.CallError, failure: Failure, *, shared: bool = False
+    ) -> Any:
+        """Wait for the next attempt, or raise what is left to say.
 
-    async def _decide(self, journey: Journey, error: errors.CallError, failure: Failure) -> Any:
-        """Wait for the next attempt, or raise what is left to say."""
+        A `shared` failure is that of one attempt for many calls: trying again costs each of them nothing.
+        """
         journey.failures += 1
         journey.may_have_arrived = journey.may_have_arrived or failure.arrived
         repeatable = journey.request.route.repeatable
@@ -226,7 +253,7 @@ class Dispatcher:
             elapsed=journey.spent,
             max_wait=journey.wait_left(),
         )
-        if wait is None or not self._budget.spend():
+        if wait is None or not (shared or self._budget.spend()):
             raise self._last_word(journey, error, ambiguous=failure.arrived and not repeatable)
         journey.last = journey.told(error)
         journey.spent += wait
