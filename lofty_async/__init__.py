@@ -35,6 +35,7 @@ else:
                 "ResponseTooLargeError",
                 "ServerError",
                 "TransportError",
+                "WrongEventLoopError",
             ),
             ".models": (
                 "AppointmentV1",

@@ -24,6 +24,7 @@ from .errors import (
     ResponseTooLargeError,
     ServerError,
     TransportError,
+    WrongEventLoopError,
 )
 from .models import (
     AppointmentV1,
@@ -131,6 +132,7 @@ __all__ = [
     "WebhookNotice",
     "WebhookReceiver",
     "WebhookSubscription",
+    "WrongEventLoopError",
     "follow_tasks",
     "parse_webhook",
 ]

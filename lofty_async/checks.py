@@ -40,6 +40,9 @@ _COMPOSITE: Final = re.compile(r"([1-9]\d{0,18})-(task|appointment)", re.IGNOREC
 _HALF_CHARACTER: Final = re.compile(r"[\ud800-\udfff]")
 
 
+LONGEST: Final = 1e9  # seconds; thirty years are as good as no bound
+
+
 def refuse(argument: str, message: str) -> InvalidRequestError:
     return InvalidRequestError(f"{argument} {message}", argument=argument)
 
@@ -67,6 +70,15 @@ def composite_id(argument: str, value: object) -> str:
     if not match or int(match[1]) > LARGEST_ID:
         raise refuse(argument, f"must look like '12345-task' or '12345-appointment', not {shown(value)}")
     return match[0]
+
+
+def seconds(argument: str, value: object, *, above: bool = False) -> float | None:
+    """A bound in seconds, at least 0 or `above` it; `None` is no bound."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (value > 0 if above else value >= 0):
+        raise refuse(argument, f"must be {'above' if above else 'at least'} 0 seconds or None, not {value!r}")
+    return float(value) if value < LONGEST else None
 
 
 def within(argument: str, value: object, least: int, most: int | None = None) -> int:

@@ -27,7 +27,6 @@ T = TypeVar("T")
 
 ME: Final = Route("GET", "/v1.0/me")
 USER_AGENT: Final = f"lofty-async/{__version__}"
-LONGEST: Final = 1e9  # seconds; thirty years are as good as no bound
 
 
 class ClientOptions(TypedDict, total=False):
@@ -51,6 +50,9 @@ class ClientOptions(TypedDict, total=False):
 
 class LoftyClient:
     """An account's access to the API.
+
+    One running event loop at a time uses a client: each thread with a loop of its own makes its own client and
+    limiter, and limiters share the rate limit through a store. `stats` and `rate_limit` may be read from any thread.
 
     `limiter` belongs to the application: clients for several accounts of it share one. `timeout` bounds each attempt
     in seconds, from the moment its request leaves, half of them at most for connecting; `max_wait` the seconds that a
@@ -97,8 +99,8 @@ class LoftyClient:
         if not isinstance(auth, Auth):
             raise checks.refuse("auth", f"must be a credential such as ApiKey(…), not {_kind(auth)}")
         options = dispatch.Options(
-            timeout=_seconds("timeout", timeout, above=True),
-            max_wait=_seconds("max_wait", max_wait),
+            timeout=checks.seconds("timeout", timeout, above=True),
+            max_wait=checks.seconds("max_wait", max_wait),
             retry=_of_kind("retry", retry, dispatch.RetryPolicy) or dispatch.RetryPolicy(),
             lane=checks.lane("lane", lane),
         )
@@ -118,7 +120,7 @@ class LoftyClient:
             ),
             dispatch.Connectors.of(limiter, limiter.max_burst),
         )
-        dispatcher = dispatch.Dispatcher(auth, opened, limiter)
+        dispatcher = dispatch.Dispatcher(auth, opened, limiter.for_server(opened.base_url.rstrip("/")))
         self._caller = endpoints.Caller(dispatcher, options, checks.bad_record_policy(on_bad_record), allow_http)
         self._guard = _Guard(dispatcher.session, *_place_outside(currentframe()))
 
@@ -162,9 +164,9 @@ class LoftyClient:
         options = self._caller.options
         changes: dict[str, Any] = {}
         if not isinstance(timeout, Unset):
-            changes["timeout"] = _seconds("timeout", timeout, above=True)
+            changes["timeout"] = checks.seconds("timeout", timeout, above=True)
         if not isinstance(max_wait, Unset):
-            changes["max_wait"] = _seconds("max_wait", max_wait)
+            changes["max_wait"] = checks.seconds("max_wait", max_wait)
         if not isinstance(retries, Unset):
             changes["retry"] = options.retry.with_retries(checks.within("retries", retries, 0))
         if not isinstance(lane, Unset):
@@ -274,11 +276,3 @@ def _traces(value: Sequence[aiohttp.TraceConfig]) -> tuple[aiohttp.TraceConfig, 
     if not isinstance(value, Sequence) or not all(isinstance(one, aiohttp.TraceConfig) for one in value):
         raise checks.refuse("trace_configs", "must be a list of aiohttp.TraceConfig")
     return tuple(value)
-
-
-def _seconds(argument: str, value: float | None, *, above: bool = False) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (value > 0 if above else value >= 0):
-        raise checks.refuse(argument, f"must be {'above' if above else 'at least'} 0 seconds or None, not {value!r}")
-    return float(value) if value < LONGEST else None

@@ -241,7 +241,10 @@ class DecodeError(CallError):
 
 @define(slots=False, eq=False, repr=False, str=False)
 class RateLimitWaitTooLong(CallError):  # noqa: N818 - the public name
-    """The call's turn would come later than `max_wait` allows; `predicted` is the seconds it would have taken."""
+    """The call's turn would come later than `max_wait` seconds allow.
+
+    `predicted` is the seconds still to wait when the error is raised, as far as known: a value for Retry-After.
+    """
 
     predicted: float = field(default=0.0, kw_only=True)
     max_wait: float = field(default=0.0, kw_only=True)
@@ -261,3 +264,10 @@ class AmbiguousWriteError(CallError):
 
 class ClientClosedError(CallError):
     """The client was closed."""
+
+
+class WrongEventLoopError(LoftyError, RuntimeError):
+    """The client or limiter is used by another event loop that is running, e.g. in another thread.
+
+    Make one client and one limiter per event loop; a store shares the rate limit between them.
+    """

@@ -27,6 +27,7 @@ from lofty_async.errors import (
     ResponseTooLargeError,
     ServerError,
     TransportError,
+    WrongEventLoopError,
 )
 
 CALL: dict[str, Any] = {"request": "GET /v2.0/tasks/7", "attempts": 3, "waited": 1.5, "cursor": "7"}
@@ -51,6 +52,7 @@ EVERY_ERROR = [
     RateLimitWaitTooLong("m", **CALL, predicted=50.0, max_wait=5.0),
     AmbiguousWriteError("m", **CALL, lead_id=5, sent={"content": "call"}),
     ClientClosedError("m", **CALL),
+    WrongEventLoopError("m", cursor="7"),
 ]
 
 

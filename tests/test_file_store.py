@@ -1,18 +1,24 @@
 import asyncio
+import fcntl
 import json
 import os
 import signal
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lofty_async import LoftyClient, MemoryStore, RateLimiter
 from lofty_async.ratelimit import FileStore, stores
 from lofty_async.ratelimit.messages import Ask, Grant
 from lofty_async.ratelimit.stores import StoreFailed, runtime_directory
+from lofty_async.sandbox import Sandbox
 
 LOCKER = """
 import fcntl, sys, time
@@ -133,17 +139,18 @@ async def test_a_lock_that_a_stopped_process_holds_costs_a_fraction_of_a_second(
     assert (await take(store, holding=1)).epoch
 
 
-async def test_a_lock_is_waited_for_and_the_waiting_can_be_cancelled(store: FileStore, tmp_path: Path) -> None:
-    other = FileStore("my-app", directory=tmp_path / "runtime")
-    async with other._locked():
-        waiting = asyncio.ensure_future(take(store))
-        cancelled = asyncio.ensure_future(take(store))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+async def test_a_lock_is_waited_for_and_the_waiting_can_be_cancelled(store: FileStore) -> None:
+    await take(store)
+    with store.path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        waiting, cancelled = asyncio.ensure_future(take(store, holding=1)), asyncio.ensure_future(take(store))
+        await asyncio.sleep(0.02)
         cancelled.cancel()
-    assert (await waiting).interactive == 1
-    assert cancelled.cancelled() or await asyncio.wait({cancelled})
-    await other.aclose()
+        await asyncio.wait({cancelled})
+        assert cancelled.cancelled()
+        assert not waiting.done()
+        fcntl.flock(file, fcntl.LOCK_UN)
+        assert (await waiting).epoch
 
 
 async def test_a_forked_process_has_a_lock_of_its_own(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,9 +180,96 @@ async def test_closing_lets_the_file_go(store: FileStore) -> None:
         os.fstat(file)
 
 
+async def test_a_slow_disk_does_not_hold_up_the_loop(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+
+    def write(file: int, text: bytes, _offset: int) -> None:
+        written.append(file)
+        time.sleep(0.3)
+        os.write(file, text)
+
+    monkeypatch.setattr(os, "pwrite", write)
+    taking = asyncio.ensure_future(take(store))
+    turns = 0
+    while not taking.done():
+        began = time.perf_counter()
+        await asyncio.sleep(0.001)
+        assert time.perf_counter() - began < 0.2
+        turns += 1
+    assert turns > 10
+    assert len(written) == 1
+
+
+async def test_closing_ends_its_thread(store: FileStore, until: Any) -> None:
+    def threads() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if "file store" in thread.name]
+
+    await take(store)
+    assert len(threads()) == 1
+    await store.aclose()
+    await until(lambda: not threads())
+
+
+async def test_a_sandbox_and_production_have_a_ledger_each(tmp_path: Path) -> None:
+    async def client(stack: AsyncExitStack, limit: int) -> tuple[Sandbox, LoftyClient]:
+        box = await stack.enter_async_context(Sandbox(1, limit=limit))
+        limiter = await stack.enter_async_context(RateLimiter(store=FileStore("my-app", directory=tmp_path)))
+        lofty = LoftyClient(box.auth, base_url=box.url, limiter=limiter, max_wait=1.0)
+        return box, await stack.enter_async_context(lofty)
+
+    async with AsyncExitStack() as stack:
+        small_box, small = await client(stack, limit=5)
+        box, lofty = await client(stack, limit=100)
+        for _ in range(5):
+            await small.me()
+        await asyncio.gather(*(lofty.me() for _ in range(40)))
+        assert (small_box.rejected, box.rejected) == (0, 0)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("store", ["none", "memory", "file"])
+async def test_a_limiter_counts_each_server_apart(store: str, tmp_path: Path) -> None:
+    kept = {"none": None, "memory": MemoryStore(), "file": FileStore("my-app", directory=tmp_path)}[store]
+    async with (
+        RateLimiter(store=kept) as limiter,
+        Sandbox(1, limit=5) as small_box,
+        Sandbox(1, limit=100) as box,
+        LoftyClient(small_box.auth, base_url=small_box.url, limiter=limiter, max_wait=1.0) as small,
+        LoftyClient(box.auth, base_url=f"{box.url}/", limiter=limiter, max_wait=1.0) as lofty,
+        LoftyClient(box.auth, base_url=box.url, limiter=limiter, max_wait=1.0) as alike,
+    ):
+        for _ in range(5):
+            await small.me()
+        await asyncio.gather(*(lofty.me() for _ in range(20)), *(alike.me() for _ in range(20)))
+        assert (small.rate_limit.limit, lofty.rate_limit.limit, alike.rate_limit.limit) == (5, 100, 100)
+        assert alike.rate_limit.remaining == lofty.rate_limit.remaining == 60
+
+
 def test_the_file_lies_in_the_users_runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert FileStore("my-app").path.parent == tmp_path / "lofty-async"
+
+
+@pytest.mark.parametrize("kind", ["another user's", "read only", "a file", "below a file", "relative", "no name"])
+def test_a_runtime_directory_that_is_not_the_users_is_passed_over(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = str(tmp_path)
+    if kind == "another user's":
+        monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    elif kind == "read only":
+        monkeypatch.setattr(os, "access", lambda *_: False)
+    elif kind in {"a file", "below a file"}:
+        (tmp_path / "file").write_text("")
+        given = str(tmp_path / "file" / "below" if kind == "below a file" else tmp_path / "file")
+    elif kind == "relative":
+        monkeypatch.chdir(tmp_path.parent)
+        given = tmp_path.name
+    if kind == "no name":
+        monkeypatch.setattr(os, "environ", {"XDG_RUNTIME_DIR": "/a\0b"})
+    else:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", given)
+    assert FileStore("my-app").path.parent == Path(tempfile.gettempdir()) / f"lofty-async-{os.geteuid()}"
 
 
 @pytest.mark.parametrize("given", [None, "/nowhere/at/all"])

@@ -8,7 +8,7 @@ import pytest
 
 from lofty_async.errors import RateLimitWaitTooLong
 from lofty_async.ratelimit import Lane, MemoryStore, Permit, RateLimiter
-from lofty_async.ratelimit.shared import MOST_OUTCOMES, PATIENCE, REJOIN
+from lofty_async.ratelimit.shared import MOST_OUTCOMES, REJOIN
 from lofty_async.ratelimit.stores import StoreFailed
 from lofty_async.wire import RateState
 from tests.company import Company, Nearby, budget, spend_beside
@@ -243,7 +243,7 @@ def test_who_may_not_wait_waits_for_a_store_that_is_away_no_longer_than_its_pati
         company.store.broken = None if hangs else StoreFailed("away")
         began = now()
         (await shared.acquire(max_wait=0)).release()
-        assert now() - began <= PATIENCE
+        assert now() - began <= Nearby.patience
         began = now()
         (await shared.acquire(max_wait=0)).release()
         assert now() == began
@@ -265,6 +265,68 @@ def test_a_caller_who_may_not_wait_and_goes_away_while_the_store_is_asked_leaves
         await company.close()
 
     run(main())
+
+
+def test_a_call_that_waited_for_what_others_have_taken_tells_the_wait_still_to_come() -> None:
+    async def main() -> None:
+        company, shared = await ready()
+        other = company.join()
+        await other.calls(97, at_once=50)  # the window is spent, and the process that now asks has not been told
+        with pytest.raises(RateLimitWaitTooLong) as caught:
+            await shared.acquire(max_wait=1.0)
+        assert caught.value.predicted == pytest.approx(59 - now(), abs=1.5)
+        await company.close()
+
+    run(main())
+
+
+SPENT_BY_OTHERS = "requests that the rate limit's store does not count spend its budget"
+
+
+def test_a_process_that_sees_others_spend_what_its_store_should_hold_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        company = Company()
+        company.join()
+        company.join()
+        other = asyncio.ensure_future(spend_beside(company.server, 30, 2.0))
+        await company.share_out(700)
+        other.cancel()
+        await company.close()
+
+    run(main())
+    told = [record.message for record in caplog.records if record.message.startswith(SPENT_BY_OTHERS)]
+    assert len(told) == 2  # one for each process
+    assert all(message.endswith(Nearby.remedy) for message in told)
+
+
+@pytest.mark.parametrize("trouble", ["none", "away", "lost"])
+def test_processes_that_all_use_the_store_are_not_taken_for_others(
+    trouble: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        company = Company()
+        for _ in range(4):
+            company.join()
+
+        async def disturb() -> None:
+            while trouble != "none":
+                await asyncio.sleep(55)
+                if trouble == "lost":
+                    company.store.lose_everything()
+                else:
+                    company.store.broken = StoreFailed("away")
+                    await asyncio.sleep(30)
+                    company.store.broken = None
+
+        disturbing = asyncio.ensure_future(disturb())
+        await company.share_out(1500)
+        disturbing.cancel()
+        await company.close()
+
+    run(main())
+    assert SPENT_BY_OTHERS not in caplog.text
 
 
 BROKEN = [StoreFailed("connection refused"), ValueError("token=secret"), OSError("no route")]
@@ -305,7 +367,7 @@ def test_a_store_that_hangs_costs_each_outage_one_short_wait() -> None:
         caller = company.join()
         company.store.delay = 1000.0
         await caller.call()
-        assert now() <= PATIENCE + 0.3
+        assert now() <= Nearby.patience + 0.3
         began = now()
         for _ in range(5):
             await caller.call()

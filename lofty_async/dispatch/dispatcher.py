@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from attrs import frozen
 
 from lofty_async import _json, errors
+from lofty_async._loops import LoopOwner
 from lofty_async.auth import Auth
 from lofty_async.complaints import is_complaint, is_gone
 from lofty_async.ratelimit import Permit, RateLimiter
@@ -51,6 +52,7 @@ class Dispatcher:
         self.auth, self.session, self.limiter = auth, session, limiter
         self._admission = session.admission(limiter)
         self._clock, self._patience = clock, patience
+        self._owner = LoopOwner("client")
         self._watch = Watch()
         self._budget = RetryBudget()
         self._requests = self._rejected = 0
@@ -65,8 +67,10 @@ class Dispatcher:
     async def call(self, request: Request, options: Options) -> Any:
         """The decoded body of the answer, `None` for an empty one.
 
-        Raises: every `CallError`, with request, attempts and waiting time filled in.
+        Raises: every `CallError`, with request, attempts and waiting time filled in; WrongEventLoopError.
         """
+        if asyncio.get_running_loop() is not self._owner.loop:
+            self._owner.claim()
         journey = Journey()
         journey.request, journey.options = request, options
         self._watch.begin(journey)
@@ -84,7 +88,11 @@ class Dispatcher:
         raise journey.told(_closed_during(journey))
 
     async def close(self) -> None:
-        """End the calls under way, let a renewal of the credential land, then close the session."""
+        """End the calls under way, let a renewal of the credential land, then close the session.
+
+        Raises: WrongEventLoopError while another loop uses the client.
+        """
+        self._owner.claim()
         self.session.closed = True
         self._watch.end_all()
         try:

@@ -54,6 +54,10 @@ class Watched:
         return self.task.uncancel() <= self.cancelling
 
 
+def _is_in(task: asyncio.Task[object] | None, loop: asyncio.AbstractEventLoop) -> bool:
+    return task is not None and task.get_loop() is loop
+
+
 @define(eq=False)
 class Watch:
     """The calls under way in one event loop."""
@@ -92,7 +96,8 @@ class Watch:
             call.end(Closed)
 
     def _arm(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        self._disarm()
+        if loop is self._loop:
+            self._disarm()  # the timer of another loop stays, for the calls that loop may still have
         self._loop, self._looks_at = loop, due + TICK / 2
         self._timer = loop.call_at(self._looks_at, self._look, loop)
 
@@ -103,13 +108,17 @@ class Watch:
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """End what is overdue, and come back for what is due next."""
-        self._disarm()
+        is_owner = loop is self._loop
+        if is_owner:
+            self._disarm()
         now = loop.time()
-        # A loop that died under its calls may have left some.
-        calls = [call for call in self.calls if call.task.get_loop() is loop]
+        # A loop that died under its calls may have left some; one that ends in another thread removes its own.
+        calls = [call for call in list(self.calls) if _is_in(call.task, loop)]
         for call in calls:
             if call.deadline <= now:
                 call.end(DeadlinePassed)
         due = min((call.deadline for call in calls if call.ended_by is None), default=inf)
-        if due < inf:
+        if due < inf and is_owner:
             self._arm(loop, due)
+        elif due < inf:
+            loop.call_at(due + TICK / 2, self._look, loop)

@@ -118,10 +118,11 @@ class Budget:
         looks += [self.routes.ready_at(route, now) for route in routes]
         return min((look for look in looks if look > now), default=inf)
 
-    def predict(self, ahead: int, route: str | None, now: float) -> float:
+    def predict(self, ahead: int, route: str | None, now: float, lane: Lane) -> float:  # noqa: ARG002 - for stores
         """Seconds that a request behind `ahead` others waits at least, by what is known."""
         opens_at = now if route is None else self.routes.opens_at(route, now)
-        return max(self._predict_window(ahead, now), self.window.held_until - now, opens_at - now, 0.0)
+        held_until = max(self.window.held_until, opens_at, self.pace.ready_at(now))
+        return max(self._predict_window(ahead, now), held_until - now, 0.0)
 
     def _predict_window(self, ahead: int, now: float) -> float:
         window = self.window

@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from itertools import takewhile
 from math import inf
@@ -91,9 +91,9 @@ class Queue(Generic[Permit]):
         heads = [next(iter(route.values())) for name, route in self._routes.items() if is_open(name)]
         return min(heads, key=lambda waiter: waiter.number, default=None)
 
-    def count(self, room: Callable[[str], int]) -> int:
-        """How many wait, of each route no more than it has room for."""
-        return sum(min(len(waiters), room(name)) for name, waiters in self._routes.items())
+    def count(self, room: Callable[[str], int], before: float = inf) -> int:
+        """How many with a number below `before` wait, of each route no more than it has room for."""
+        return sum(min(_below(before, waiters), room(name)) for name, waiters in self._routes.items())
 
     def routes(self) -> list[str]:
         return list(self._routes)
@@ -103,6 +103,10 @@ class Queue(Generic[Permit]):
         waiters = [waiter for route in self._routes.values() for waiter in route.values()]
         self._routes, self.size = {}, 0
         return waiters
+
+
+def _below(number: float, waiters: Collection[int]) -> int:
+    return len(waiters) if number == inf else sum(1 for _ in takewhile(lambda other: other < number, waiters))
 
 
 @define(eq=False)

@@ -12,14 +12,14 @@ from attrs import define, field
 
 from .lanes import BULK_SHARE
 from .messages import Ask, Grant, Outcome, What
-from .reserve import floor_of, kept, next_look
+from .reserve import kept, next_look
 from .resets import WINDOW
 from .spend import Spend
 from .window import LATEST_BIAS, Window
 
 CARRY: Final = 2.0  # seconds before a window's end from which a request may still land in the next one
 HUNGER: Final = 1.0  # seconds for which an unmet wish counts, should its process not come back
-POLL: Final = 0.05  # seconds until looking again while answers to other processes may free something
+POLL: Final = 0.05  # seconds until looking again, for each process that waits, while answers may free something
 LOOK: Final = 1.0  # seconds until looking again when nothing is known to come
 ACTIVE: Final = 120.0  # seconds after which a silent process is forgotten
 FORESIGHT: Final = 2 * WINDOW  # seconds ahead of which no ledger knows a time, even where a clock was set back
@@ -73,11 +73,10 @@ class Ledger:
                 bulk = self._grant(member, min(ask.bulk, 1), self._free(ask, now, share=0.0), now)
             bulk += self._grant(member, ask.bulk - bulk, self._free(ask, now, share=ask.reserve), now)
         self.since_bulk = 0 if bulk else min(BULK_SHARE, self.since_bulk + interactive)
-        self._note_hunger(member, ask, interactive, bulk, now)
-        missing = interactive < ask.interactive or bulk < ask.bulk
-        again_in = self._again_in(ask, now) if missing else LOOK
-        end = self.window.ends_at
-        learnt = (self.window.limit, None if end is None else end - now, self.counts_milliseconds)
+        again_in = self._note_hunger(member, ask, interactive, bulk, now)
+        window = self.window
+        left = None if window.ends_at is None else window.ends_at - now
+        learnt = (window.limit, left, self.counts_milliseconds, window.company and window.company_before)
         return Grant(interactive, bulk, self._spend(), self.epoch, again_in, *learnt)
 
     def learn(self, outcome: Outcome, now: float) -> None:
@@ -205,16 +204,36 @@ class Ledger:
         waiting = (one.hungry_interactive_at > now - HUNGER for other, one in self.members.items() if other != name)
         return self._is_turn_of_bulk() or not any(waiting)
 
-    def _note_hunger(self, member: Member, ask: Ask, interactive: int, bulk: int, now: float) -> None:
-        member.hungry_interactive_at = now if interactive < ask.interactive else -inf
-        member.hungry_at = now if interactive < ask.interactive or bulk < ask.bulk else -inf
+    def _note_hunger(self, member: Member, ask: Ask, interactive: int, bulk: int, now: float) -> float:
+        """Note until when the member waits for the rest of what it asked for; in how many seconds it asks again."""
+        member.hungry_interactive_at = member.hungry_at = -inf
+        if interactive == ask.interactive and bulk == ask.bulk:
+            return LOOK
+        member.hungry_at = now
+        again_in = self._again_in(ask, interactive < ask.interactive, now)
+        member.hungry_at = now + again_in
+        if interactive < ask.interactive:
+            member.hungry_interactive_at = member.hungry_at
+        return again_in
 
-    def _again_in(self, ask: Ask, now: float) -> float:
+    def _again_in(self, ask: Ask, wants_interactive: bool, now: float) -> float:
+        """Until time alone may bring more where nothing else can; else a pause that grows with those who wait."""
         window = self.window
+        hungry = sum(one.hungry_at > now - HUNGER for one in self.members.values())
         look = next_look(window, ask.reserve if ask.bulk else 0.0, ask.floor, now) - now
-        may_change = window.in_flight > 0 or window.spare > floor_of(window, ask.floor)
-        spent = window.seen and window.lowest <= 0 and window.limit is not None
-        return max(0.0, min(look, POLL if may_change and not spent else LOOK))
+        if not self._waits_for_time(0.0 if wants_interactive else ask.reserve, ask.floor, now):
+            return max(0.0, min(look, POLL * hungry, LOOK))
+        end = LOOK if window.ends_at is None else window.ends_at - now
+        return max(0.0, min(max(look, LOOK * (hungry - 1)), end))
+
+    def _waits_for_time(self, share: float, floor: int, now: float) -> bool:
+        """Whether no answer to any process can bring more than there is now."""
+        window = self.window
+        if now < window.held_until:
+            return True
+        if not window.seen or (window.in_flight and window.lowest > 0):
+            return False
+        return window.spare <= kept(window, share, floor, now)
 
     def is_possible(self, at: float) -> bool:
         """Whether its figures, written at that time, can have come about: others would hold calls up for ever."""

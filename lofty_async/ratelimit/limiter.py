@@ -25,12 +25,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from copy import copy
+from functools import partial
 from itertools import count
 from math import inf
 from types import TracebackType
 from typing import Self
+from weakref import WeakValueDictionary
 
-from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimitWaitTooLong
+from lofty_async._loops import LoopOwner
+from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimitWaitTooLong, WrongEventLoopError
 from lofty_async.wire import RateState
 
 from .budget import Budget
@@ -46,11 +51,13 @@ log = logging.getLogger("lofty_async.ratelimit")
 class RateLimiter:
     """Hands out permits, one per request, so that the application's budget is spent whole and never overdrawn.
 
-    One limiter belongs to one application; clients for several accounts of it share one. `reserve` is the share of
-    each window that bulk work leaves to interactive calls (0 to 1), `floor` the number of requests of each window
-    that is never spent, `max_burst` the most requests in flight at once. One request of each window goes whatever is
-    to be left of it. `on_wait` hears of each wait above `wait_threshold` seconds. `clock` counts monotonic seconds,
-    `wall` epoch seconds.
+    One limiter belongs to one application; clients for several accounts of it share one. It is used by one running
+    event loop at a time; limiters of several threads or processes share one budget through a `store`.
+
+    `reserve` is the share of each window that bulk work leaves to interactive calls (0 to 1), `floor` the number of
+    requests of each window that is never spent, `max_burst` the most requests in flight at once. One request of each
+    window goes whatever is to be left of it. `on_wait` hears of each wait above `wait_threshold` seconds. `clock`
+    counts monotonic seconds, `wall` epoch seconds.
 
     Raises: InvalidRequestError where a number is out of its range.
     """
@@ -74,15 +81,22 @@ class RateLimiter:
         self.max_burst = max_burst
         self._on_wait, self._wait_threshold = on_wait, wait_threshold
         self._clock, self._wall = clock, wall
-        self._budget = Budget(reserve, floor, max_burst)
+        self._rules = reserve, floor, max_burst
+        self._server: str | None = None
+        self._others: WeakValueDictionary[str, RateLimiter] = WeakValueDictionary()
+        self._begin(store)
+
+    def _begin(self, store: Store | None) -> None:
+        self._owner = LoopOwner("rate limiter")
+        self._budget = Budget(*self._rules)
         self._shared: SharedBudget | None = None
         if store:
-            self._shared = SharedBudget(reserve, floor, max_burst, store=store, clock=clock, on_change=self._pump)
-            self._budget = self._shared
+            self._shared = self._budget = SharedBudget(
+                *self._rules, store=store, clock=self._clock, on_change=self._pump, owner=self._owner
+            )
         self._order: Order[Permit] = Order()
         self._interactive, self._bulk = self._order.interactive, self._order.bulk
         self._timer: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._numbers = count(1)
 
     async def __aenter__(self) -> Self:
@@ -91,7 +105,13 @@ class RateLimiter:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the calls that wait, with `ClientClosedError`; nobody would wake them."""
+        """End the calls that wait, with `ClientClosedError`; nobody would wake them.
+
+        Raises: WrongEventLoopError while another loop uses the limiter.
+        """
+        for other in list(self._others.values()):
+            await other.__aexit__(kind, error, trace)
+        self._owner.claim(self._adopt)
         for waiter in self._drain():
             waiter.fail(ClientClosedError("the rate limiter was closed while the call waited"))
         await self._budget.aclose()
@@ -110,13 +130,14 @@ class RateLimiter:
 
         Raises: RateLimitWaitTooLong at once where the wait is going to be longer than `max_wait` seconds, and after
             `max_wait` where it proves to be. ClientClosedError where the limiter is closed meanwhile.
+            WrongEventLoopError at once while another loop uses the limiter, and where one takes it over meanwhile.
         """
         permit = self.acquire_now(route, lane=lane, returning=returning)
         if permit is not None:
             return permit
         now = self._clock()
         if max_wait is not None:
-            predicted = self._budget.predict(0 if returning else self._ahead(lane, route, now), route, now)
+            predicted = self._predict(lane, route, now, before=returning.number if returning else inf)
             if predicted > max_wait:
                 raise _too_long(predicted, max_wait, lane)
         number = returning.number if returning else next(self._numbers)
@@ -129,8 +150,8 @@ class RateLimiter:
     ) -> Permit | None:
         """What `acquire` gives to a call that need not wait; `None` where it has to."""
         now = self._clock()
-        if asyncio.get_running_loop() is not self._loop:
-            self._adopt_loop()
+        if asyncio.get_running_loop() is not self._owner.loop:
+            self._owner.claim(self._adopt)
         if self._interactive.size or self._bulk.size:
             return None
         if not self._budget.is_free(now, lane) or not self._budget.is_open(route, now):
@@ -139,8 +160,8 @@ class RateLimiter:
 
     @property
     def snapshot(self) -> RateLimit:
-        """The budget now."""
-        now, window = self._clock(), self._budget.window
+        """The budget now; it may be read from any thread."""
+        now, window = self._clock(), copy(self._budget.window)
         window.roll(now)
         return RateLimit(
             limit=window.limit,
@@ -152,11 +173,12 @@ class RateLimiter:
 
     def predict(self, lane: Lane = INTERACTIVE, route: str | None = None) -> float:
         """Seconds that a call coming now would wait at least, by what is known."""
-        now = self._clock()
-        return self._budget.predict(self._ahead(lane, route, now), route, now)
+        return self._predict(lane, route, self._clock())
 
-    def _ahead(self, lane: Lane, route: str | None, now: float) -> int:
-        return self._order.ahead(lane, route, lambda name: self._budget.routes.room(name, now))
+    def _predict(self, lane: Lane, route: str | None, now: float, *, before: float = inf) -> float:
+        """The same for a call whose number is below `before`."""
+        ahead = self._order.ahead(lane, route, lambda name: self._budget.routes.room(name, now), before=before)
+        return self._budget.predict(ahead, route, now, lane)
 
     def _grant(self, number: int, lane: Lane, route: str, waited: float, now: float) -> Permit:
         self._order.since_bulk = self._order.since_bulk + 1 if lane is INTERACTIVE else 0
@@ -176,6 +198,12 @@ class RateLimiter:
             raise
 
     def _forget(self, waiter: Waiter[Permit]) -> None:
+        if self._owner.is_here:
+            self._let_go(waiter)
+        else:
+            self._owner.post(partial(self._let_go, waiter))
+
+    def _let_go(self, waiter: Waiter[Permit]) -> None:
         """A caller went away: out of the queue, or, where its permit had just been granted, on to the next."""
         self._order.remove(waiter)
         if waiter.future.done() and not waiter.future.cancelled() and not waiter.future.exception():
@@ -189,7 +217,8 @@ class RateLimiter:
 
     def _pump(self) -> None:
         """Grant what may go now, then set the timer for when more may."""
-        if self._loop is None or self._loop.is_closed():
+        loop = self._owner.loop
+        if loop is None or loop.is_closed():
             self._drain()
             return
         now = self._clock()
@@ -231,7 +260,10 @@ class RateLimiter:
         """End the waits that took too long; whether there were any."""
         late = self._order.late(now, lambda waiter: self._is_asked_for(waiter, now))
         for waiter in late:
-            waiter.fail(_too_long(now - waiter.since, waiter.max_wait or 0.0, waiter.lane))
+            predicted = self._predict(waiter.lane, waiter.route, now, before=waiter.number)
+            # While nothing is known of the window, its next probe is the next chance.
+            predicted = predicted or self._budget.window.next_probe(now)
+            waiter.fail(_too_long(predicted, waiter.max_wait or 0.0, waiter.lane))
         return bool(late)
 
     def _is_asked_for(self, waiter: Waiter[Permit], now: float) -> bool:
@@ -242,24 +274,30 @@ class RateLimiter:
 
     def _arm(self, now: float) -> None:
         self._disarm()
-        if self._loop and len(self._order):
+        loop = self._owner.loop
+        if loop and len(self._order):
             look = self._budget.next_look(now, self._order.routes(), leaves_reserve=self._bulk.size > 0)
             look = min(look, self._order.deadlines.next())
             if look < inf:
-                self._timer = self._loop.call_later(max(0.0, look - now), self._pump)
+                self._timer = loop.call_later(max(0.0, look - now), self._on_timer)
+
+    def _on_timer(self) -> None:
+        if self._owner.is_here:  # a loop that was replaced may run again, with a timer of before
+            self._pump()
 
     def _disarm(self) -> None:
         if self._timer:
             self._timer.cancel()
             self._timer = None
 
-    def _adopt_loop(self) -> None:
-        """Leave what waited in another loop; its futures can be told nothing if that is gone."""
-        left, before = self._drain(), self._loop
-        self._loop = asyncio.get_running_loop()
-        if before and not before.is_closed():
-            error = RuntimeError("the rate limiter is used in another event loop now")
-            before.call_soon_threadsafe(fail_all, left, error)
+    def _adopt(self, before: asyncio.AbstractEventLoop | None) -> None:
+        """Fail what waits in the loop before, should that ever run again."""
+        self._timer = None  # not cancelled: timers are for their own thread to change
+        left = self._order.drain()
+        if before is not None and left:
+            error = WrongEventLoopError("the rate limiter is used in another event loop now")
+            with suppress(RuntimeError):  # closed
+                before.call_soon_threadsafe(fail_all, left, error)
 
     def _drain(self) -> list[Waiter[Permit]]:
         """Everyone who waits, taken out."""
@@ -268,12 +306,24 @@ class RateLimiter:
 
     def release(self, permit: Permit) -> None:
         """Take back a permit whose request never left; callers say `permit.release()`."""
+        if self._owner.is_here:
+            self._release(permit)
+        else:
+            self._owner.post(partial(self._release, permit))
+
+    def _release(self, permit: Permit) -> None:
         self._budget.release(permit)
         if self._interactive.size or self._bulk.size:
             self._pump()
 
     def settle(self, permit: Permit, state: RateState | None, *, refused: bool) -> None:
         """Learn from an answer; callers say `permit.settle(…)`."""
+        if self._owner.is_here:
+            self._settle(permit, state, refused=refused)
+        else:
+            self._owner.post(partial(self._settle, permit, state, refused=refused))
+
+    def _settle(self, permit: Permit, state: RateState | None, *, refused: bool) -> None:
         now = self._clock()
         if state is None:
             self._budget.lose(permit, now)
@@ -282,10 +332,33 @@ class RateLimiter:
         if self._interactive.size or self._bulk.size:
             self._pump()
 
+    def for_server(self, base_url: str) -> "RateLimiter":
+        """The application's limiter at one server: itself at the first, one with the same options at each other.
+
+        A sandbox and production count apart, also in a store.
+        """
+        with self._owner.lock:
+            if self._server is None:
+                self._server = base_url
+                if self._shared:
+                    self._shared.store = self._shared.store.for_server(base_url)
+            if base_url == self._server:
+                return self
+            other = self._others.get(base_url)
+            if other is None:
+                other = self._others[base_url] = self._beside(base_url)
+            return other
+
+    def _beside(self, base_url: str) -> "RateLimiter":
+        other = copy(self)
+        other._server, other._others = base_url, WeakValueDictionary()  # noqa: SLF001 - a limiter too
+        other._begin(self._shared.store.for_server(base_url) if self._shared else None)  # noqa: SLF001 - the same
+        return other
+
 
 def _too_long(predicted: float, max_wait: float, lane: Lane) -> RateLimitWaitTooLong:
     return RateLimitWaitTooLong(
-        f"the turn of this {lane} call would come in {predicted:.1f} s, later than max_wait={max_wait:g} s",
+        f"rate limit: this {lane} call would wait {predicted:.1f} s more, longer than max_wait={max_wait:g} s",
         predicted=predicted,
         max_wait=max_wait,
     )

@@ -28,6 +28,7 @@ class Grant:
     """What it got, what its permits have to remember, and in how many seconds to ask again for the rest.
 
     `limit`, the seconds that are `left` and `counts_milliseconds`, how the header tells them, others may have learnt.
+    `has_company` says whether requests that the ledger does not count were spent in this window and the one before.
     """
 
     interactive: int
@@ -38,6 +39,7 @@ class Grant:
     limit: int | None = None
     left: float | None = None
     counts_milliseconds: bool = False
+    has_company: bool = False
 
 
 @frozen

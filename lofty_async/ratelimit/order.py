@@ -1,6 +1,7 @@
 """Whose turn it is: interactive calls before bulk ones, each tenth turn bulk's; and who gives up meanwhile."""
 
 from collections.abc import Callable
+from math import inf
 from typing import Final, Generic, TypeVar
 
 from attrs import define, field
@@ -47,16 +48,19 @@ class Order(Generic[Permit]):
                 return waiter
         return None
 
-    def ahead(self, lane: Lane, route: str | None, room: Callable[[str], int]) -> int:
-        """How many go before one more call, at least: who waits for a closed route is no hindrance to the others."""
+    def ahead(self, lane: Lane, route: str | None, room: Callable[[str], int], *, before: float = inf) -> int:
+        """How many go before a call, at least: who waits for a closed route is no hindrance to the others.
+
+        The call is one more, or the one whose number is `before`.
+        """
 
         def place(name: str) -> int:
             return UNBOUNDED if name == route else room(name)
 
-        interactive = self.interactive.count(place)
+        interactive = self.interactive.count(place, before if lane is INTERACTIVE else inf)
         if lane is INTERACTIVE:
             return interactive
-        bulk = self.bulk.count(place)
+        bulk = self.bulk.count(place, before)
         return bulk + max(0, min(interactive, BULK_SHARE * (bulk + 1) - self.since_bulk))
 
     def routes(self) -> list[str]:

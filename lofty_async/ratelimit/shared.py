@@ -16,6 +16,7 @@ from typing import Final
 
 from attrs import define, field, frozen
 
+from lofty_async._loops import LoopOwner
 from lofty_async.wire import RateState
 
 from .budget import Budget
@@ -27,7 +28,7 @@ from .stores import Store, StoreFailed
 
 log = logging.getLogger("lofty_async.ratelimit")
 
-PATIENCE: Final = 0.5  # seconds for a store that does not give up by itself
+PARTING: Final = 0.5  # seconds that closing waits for a store
 REJOIN: Final = 2.0  # seconds between attempts at a store that failed
 MOST_OUTCOMES: Final = 1000  # kept for a store that is away
 
@@ -51,6 +52,7 @@ class SharedBudget(Budget):
     store: Store = field(kw_only=True)
     clock: Callable[[], float] = field(kw_only=True)
     on_change: Callable[[], None] = field(kw_only=True)
+    owner: LoopOwner = field(kw_only=True)
     member: str = field(factory=member_name)
     _process: int = field(factory=os.getpid)
     is_away: bool = False
@@ -60,6 +62,9 @@ class SharedBudget(Budget):
     _outcomes: deque[tuple[Outcome, float]] = field(factory=lambda: deque(maxlen=MOST_OUTCOMES))
     _denied: set[Lane] = field(factory=set[Lane])
     _again_at: float = -inf
+    _rests_until: float = -inf
+    _counts_from: float = -inf
+    _has_warned: bool = False
     questions: int = 0
     _answered: int = 0
     _news: asyncio.Event = field(factory=asyncio.Event)
@@ -109,6 +114,10 @@ class SharedBudget(Budget):
         looks = [self.pace.ready_at(now), *(self.routes.ready_at(route, now) for route in routes)]
         return min((look for look in looks if look > now), default=inf)
 
+    def predict(self, ahead: int, route: str | None, now: float, lane: Lane) -> float:
+        predicted = super().predict(ahead, route, now, lane)
+        return max(predicted, self._again_at - now) if lane in self._denied and not self.is_away else predicted
+
     def want(self, interactive: int, bulk: int) -> None:
         """How many calls wait, per lane, that could go now."""
         self._is_closed = self._is_closed and not (interactive or bulk)
@@ -143,7 +152,7 @@ class SharedBudget(Budget):
         """Let the pump say what it has begun to say: cut short, the store would keep permits that nobody has."""
         if self._pump and not self._pump.done() and self._pump.get_loop() is asyncio.get_running_loop():
             self._news.set()
-            _, unfinished = await asyncio.wait({self._pump}, timeout=0.0 if self.is_away else PATIENCE)
+            _, unfinished = await asyncio.wait({self._pump}, timeout=0.0 if self.is_away else PARTING)
             for pump in unfinished:
                 pump.cancel()
                 await asyncio.wait({pump})
@@ -173,10 +182,9 @@ class SharedBudget(Budget):
     def _wake(self) -> None:
         if not self._outcomes and not self._is_short():
             return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return  # a permit that outlived its loop: the store hears of it with the next call
+        if not self.owner.is_here:
+            return  # a permit that outlived its loop: the store is told with the next call
+        loop = asyncio.get_running_loop()
         if self._pump and self._pump.get_loop() is not loop:
             self._again_at = -inf  # what kept the store away may have been that loop's
         if self._pump is None or self._pump.done() or self._pump.get_loop() is not loop:
@@ -191,17 +199,30 @@ class SharedBudget(Budget):
         return any(self._shortage(lane) for lane in Lane)
 
     async def _run(self) -> None:
-        """Talk to the store for as long as there is something to say."""
-        while self._outcomes or self._is_short():
+        """Talk to the store for as long as there is something to say and the loop owns the budget."""
+        while (self._outcomes or self._is_short()) and self.owner.is_here:
             self._news.clear()
-            if (self._outcomes and not self.is_away) or self.clock() >= self._again_at:
+            wait = self._talks_at() - self.clock()
+            if wait > 0:
+                await self._sleep(wait)
+            else:
                 await self._talk()
-            if self._is_short() if not self._outcomes else self.is_away:
-                await self._sleep(self._again_at - self.clock())
+
+    def _talks_at(self) -> float:
+        """When to talk to the store next.
+
+        Outcomes alone are reported after a rest as long as the last talk took: they come in bursts, and one report of
+        all of them costs a distant store, or one that many change, no more than each of the reports.
+        """
+        if self._is_closed:
+            return -inf
+        if self.is_away or not self._outcomes:
+            return self._again_at
+        return min(self._rests_until, self._again_at) if self._is_short() else self._rests_until
 
     async def _sleep(self, seconds: float) -> None:
         """Until it is time to ask again, or there is something new to tell."""
-        timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._news.set)
+        timer = asyncio.get_running_loop().call_later(seconds, self._news.set)
         try:
             await self._news.wait()
         finally:
@@ -210,22 +231,31 @@ class SharedBudget(Budget):
     async def _talk(self) -> None:
         outcomes = list(self._outcomes)
         self._outcomes.clear()
+        began = self.clock()
         try:
             ask = self._ask()
             self.questions += 1
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self.store.patience):
                 grant = await self.store.take(ask, aged(outcomes, self.clock()))
         except BaseException as failure:
             self._keep(outcomes)
-            self._answered = self.questions
+            if self.owner.is_here:
+                self._answered = self.questions
             # A store may be the user's own: whatever it raises, calls go on.
             if not isinstance(failure, Exception):
                 raise
-            self._go_on_without(failure)
+            if self.owner.is_here:
+                self._go_on_without(failure)
             return
+        if self.owner.is_here:  # else another loop's pump asks now, and its ask puts the store's figures right
+            self._rests_until = 2 * self.clock() - began
+            self._take_in(grant, ask)
+
+    def _take_in(self, grant: Grant, ask: Ask) -> None:
         self._answered = self.questions
         self._come_back()
         self._learn_from_others(grant, self.clock())
+        self._warn_of_others(grant, self.clock())
         ticket = Ticket(grant.spend, grant.epoch)
         self._tickets[Lane.INTERACTIVE] += [ticket] * grant.interactive
         self._tickets[Lane.BULK] += [ticket] * grant.bulk
@@ -250,6 +280,12 @@ class SharedBudget(Budget):
             if abs(window.ends_at - now - grant.left) < window.length_or_default / 2:
                 window.lowest = min(window.lowest, grant.spend.lowest)
 
+    def _warn_of_others(self, grant: Grant, now: float) -> None:
+        """Say once that the budget is spent by somebody whom the store does not count."""
+        if grant.has_company and not self._has_warned and now >= self._counts_from:
+            self._has_warned = True
+            log.warning("requests that the rate limit's store does not count spend its budget: %s", self.store.remedy)
+
     def _ask(self) -> Ask:
         """What calls lack now; a forked process speaks for itself."""
         if self._process != os.getpid():
@@ -271,7 +307,9 @@ class SharedBudget(Budget):
             self._outcomes.extend((outcome, self.clock()) for outcome in outcomes)
 
     def _keep(self, outcomes: list[tuple[Outcome, float]]) -> None:
-        self._outcomes = deque([*outcomes, *self._outcomes], MOST_OUTCOMES)
+        """Put back what could not be told, in place: another loop's thread may be adding to it."""
+        room = MOST_OUTCOMES - len(self._outcomes)
+        self._outcomes.extendleft(reversed(outcomes[-room:] if room else []))
 
     def _go_on_without(self, failure: Exception) -> None:
         if not self.is_away:
@@ -283,6 +321,8 @@ class SharedBudget(Budget):
     def _come_back(self) -> None:
         if self.is_away:
             log.info("the rate limit's store is back")
+            # What was sent without it is in no ledger: for some windows, the others who spend are this process.
+            self._counts_from = self.clock() + 3 * self.window.length_or_default
         self.is_away = False
 
 
@@ -294,7 +334,7 @@ def _reason(failure: Exception) -> str:
 async def _at_parting(word: Awaitable[None]) -> None:
     """Tell the store, which may fail: then it finds out by itself at the window's end."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PARTING):
             await word
     except Exception as failure:  # noqa: BLE001 - a store may be the user's own, and closing goes on
         log.debug("the rate limit's store did not hear the last: %s", _reason(failure))

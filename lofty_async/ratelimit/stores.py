@@ -7,12 +7,15 @@ import stat
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from copy import copy
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Final, TypeVar
+from threading import Lock
+from typing import Any, Final, Self, TypeVar
 
 from lofty_async._locks import try_lock, unlock
 from lofty_async.errors import InvalidRequestError
@@ -37,8 +40,18 @@ class StoreFailed(Exception):  # noqa: N818 - it says what happened
 class Store(ABC):
     """Holds one application's ledger and changes it atomically: take, observe, release.
 
-    Each raises `StoreFailed` where the store cannot be reached in a fraction of a second.
+    `patience` is the seconds after which a change that has not ended counts as failed. `remedy` tells how to have all
+    processes use the same store. Limiters of several threads may share one store.
+
+    Each change raises `StoreFailed` where the store cannot be reached.
     """
+
+    patience: float = 0.5
+    remedy: str = "give all processes of the application the same store"
+
+    def for_server(self, base_url: str) -> "Store":  # noqa: ARG002 - for stores that outlive a process
+        """The store of the application's ledger at one server: the budget of a sandbox is not that of production."""
+        return self
 
     async def take(self, ask: Ask, ended: Sequence[Outcome] = ()) -> Grant:
         """What `ask` may have now, after taking in how other permits `ended`."""
@@ -73,21 +86,38 @@ class Store(ABC):
 
 
 class MemoryStore(Store):
-    """A ledger in memory, for the limiters of one process. `clock` counts monotonic seconds."""
+    """A ledger in memory, for the limiters of one process and its threads. `clock` counts monotonic seconds."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._ledger = new_ledger()
+        self._lock = Lock()
+        self._servers: dict[str, MemoryStore] = {}
+
+    def for_server(self, base_url: str) -> "MemoryStore":
+        """Itself for the first server, one beside it for each other."""
+        with self._lock:
+            if base_url not in self._servers:
+                self._servers[base_url] = self._beside() if self._servers else self
+            return self._servers[base_url]
+
+    def _beside(self) -> "MemoryStore":
+        other = copy(self)
+        other._ledger = new_ledger()  # noqa: SLF001 - a store of this class
+        return other
 
     async def change(self, step: Callable[[Ledger, float], R]) -> R:
-        return step(self._ledger, self._clock())
+        with self._lock:
+            return step(self._ledger, self._clock())
 
 
 class FileStore(Store):
     """A ledger in one small file, for the processes of one host.
 
-    The file's name comes from a hash of `app_id` and `base_url`, never from a secret; it lies in `directory`, by
-    default the user's runtime directory. Removing it at any time is safe, and so is killing a process that uses it.
+    The file's name comes from a hash of `app_id` and the client's base URL, never from a secret; it lies in
+    `directory`, by default the user's runtime directory. The processes must run as one user and see the same
+    directory: name one where they have a /tmp or an environment of their own. Removing the file at any time is safe,
+    and so is killing a process that uses it. It is read and written in a thread.
 
     Raises: InvalidRequestError where `app_id` is empty.
     """
@@ -96,35 +126,74 @@ class FileStore(Store):
         self,
         app_id: str,
         *,
-        base_url: str = BASE_URL,
         directory: str | os.PathLike[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         place = Path(directory) if directory else runtime_directory()
-        self.path = place / f"{application_key(app_id, base_url)}.json"
+        self._app_id = app_id
+        self.path = place / f"{application_key(app_id, BASE_URL)}.json"
         self._clock = clock
+        self._begin()
+
+    def _begin(self) -> None:
         self._file: int | None = None
         self._process = os.getpid()
+        self._lock = Lock()  # a lock on the file keeps out other processes, not other threads
+        self._thread = _one_thread()
+
+    def for_server(self, base_url: str) -> Self:
+        path = self.path.with_name(f"{application_key(self._app_id, base_url)}.json")
+        if path == self.path:
+            return self
+        other = copy(self)
+        other.path = path
+        other._begin()  # noqa: SLF001 - a store of this class
+        return other
+
+    @property
+    def remedy(self) -> str:  # type: ignore[override]  # read only
+        place = self.path.parent
+        return f"run all processes as one user with the same FileStore(directory=…), not each with its own {place}"
 
     async def change(self, step: Callable[[Ledger, float], R]) -> R:
+        if self._process != os.getpid():
+            # A forked process has the same open file, and with it the same lock, which would keep neither out.
+            file = self._file
+            self._begin()
+            _close(file)
         try:
-            async with self._locked():
-                return self._apply(step)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._change, step)
         except OSError as error:
-            self._close()
             raise StoreFailed(f"{self.path}: {error.strerror or error}") from error
 
     async def aclose(self) -> None:
-        self._close()
+        thread, self._thread = self._thread, _one_thread()
+        try:
+            await asyncio.get_running_loop().run_in_executor(thread, self._let_go)
+        finally:
+            thread.shutdown(wait=False)
 
-    @asynccontextmanager
-    async def _locked(self) -> AsyncGenerator[None, None]:
+    def _let_go(self) -> None:
+        with self._lock:
+            self._close()
+
+    def _change(self, step: Callable[[Ledger, float], R]) -> R:
+        with self._lock:
+            try:
+                with self._locked():
+                    return self._apply(step)
+            except OSError:
+                self._close()
+                raise
+
+    @contextmanager
+    def _locked(self) -> Generator[None, None, None]:
         """Lock the file that the path names now, which may be another than the one that is open."""
         deadline = time.monotonic() + LOCK_PATIENCE
         while not self._try_lock():
             if time.monotonic() > deadline:
                 raise StoreFailed(f"{self.path} is locked by another process")
-            await asyncio.sleep(LOCK_PAUSE)
+            time.sleep(LOCK_PAUSE)
         try:
             yield
         finally:
@@ -144,10 +213,6 @@ class FileStore(Store):
             return False
 
     def _open(self) -> int:
-        if self._process != os.getpid():
-            # A forked process has the same open file, and with it the same lock, which would keep neither out.
-            self._close()
-            self._process = os.getpid()
         if self._file is None:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -157,9 +222,8 @@ class FileStore(Store):
         return self._file
 
     def _close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        file, self._file = self._file, None
+        _close(file)
 
     def _apply(self, step: Callable[[Ledger, float], R]) -> R:
         now, file = self._clock(), self._open()
@@ -168,6 +232,16 @@ class FileStore(Store):
         text = write_ledger(ledger, now)
         os.pwrite(file, text.ljust(-(-len(text) // BLOCK) * BLOCK), 0)
         return result
+
+
+def _one_thread() -> ThreadPoolExecutor:
+    # Not the loop's own threads: where a program keeps those busy, the store would seem to be unavailable.
+    return ThreadPoolExecutor(1, thread_name_prefix="lofty_async file store")
+
+
+def _close(file: int | None) -> None:
+    if file is not None:
+        os.close(file)
 
 
 def new_ledger() -> Ledger:
@@ -200,8 +274,18 @@ def application_key(app_id: str, base_url: str) -> str:
 
 def runtime_directory() -> Path:
     """The user's own directory for files that need not outlive the boot."""
-    given = os.environ.get("XDG_RUNTIME_DIR")
-    if given and Path(given).is_dir():
+    given = os.environ.get("XDG_RUNTIME_DIR", "")
+    if Path(given).is_absolute() and _is_own_directory(Path(given)):
         return Path(given) / "lofty-async"
-    user = os.getuid() if hasattr(os, "getuid") else "user"
+    user = os.geteuid() if hasattr(os, "geteuid") else "user"
     return Path(tempfile.gettempdir()) / f"lofty-async-{user}"
+
+
+def _is_own_directory(path: Path) -> bool:
+    """Whether it is this user's and can be written: `su`, `sudo` and containers pass on another user's variable."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return False
+    is_own = not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
+    return is_own and stat.S_ISDIR(found.st_mode) and os.access(path, os.W_OK | os.X_OK)

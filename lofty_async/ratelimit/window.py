@@ -137,11 +137,15 @@ class Window:
 
     def next_look(self, now: float) -> float:
         """When time alone may allow more than now; `inf` where only an answer can."""
-        looks = [inf if self.ends_at is None else self.ends_at, self.held_until]
-        if not self.seen and self.probed_at is not None:
-            waited = int((now - self.probed_at) / PROBE_PATIENCE + 1e-9)
-            looks.append(self.probed_at + (waited + 1) * PROBE_PATIENCE)
+        looks = [inf if self.ends_at is None else self.ends_at, self.held_until, now + self.next_probe(now)]
         return min((look for look in looks if look > now), default=inf)
+
+    def next_probe(self, now: float) -> float:
+        """Seconds until one more probe may go without an answer to those before; 0 where none is waited for."""
+        if self.seen or self.probed_at is None:
+            return 0.0
+        waited = int((now - self.probed_at) / PROBE_PATIENCE + 1e-9)
+        return self.probed_at + (waited + 1) * PROBE_PATIENCE - now
 
     def take(self, now: float) -> Spend:
         """Count one request as in flight; ask `free` first."""
