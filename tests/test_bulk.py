@@ -11,9 +11,15 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lofty_async import LoftyClient
+from lofty_async import ApiKey, LoftyClient
 from lofty_async.bulk import BulkProgress, BulkRun, LeadTasks, as_value
-from lofty_async.errors import ClientClosedError, InvalidRequestError, NotFoundError, ServerError
+from lofty_async.errors import (
+    ClientClosedError,
+    InvalidRequestError,
+    NotFoundError,
+    RateLimitWaitTooLong,
+    ServerError,
+)
 from lofty_async.models import Task
 from lofty_async.sandbox import Sandbox
 from tests.leaks import others, settled
@@ -591,6 +597,32 @@ class TestOverSockets:
             ids = (lead.id async for lead in lofty.leads.list(page_size=5))
             found = [lead.lead_id async for lead in lofty.tasks.for_leads(ids, ordered=True)]
             assert found == list(sandbox.state.leads)
+
+    async def test_a_run_on_the_client_of_a_web_app_waits_as_long_as_it_has_to(self) -> None:
+        async with (
+            Sandbox(30, 1, limit=12, window=0.5) as sandbox,
+            LoftyClient(sandbox.auth, base_url=sandbox.url, max_wait=0) as lofty,
+        ):
+            results = [lead async for lead in lofty.tasks.for_leads(sandbox.state.leads)]
+            assert [lead.error for lead in results] == [None] * 30
+
+    async def test_a_run_waits_no_longer_than_it_is_told(self) -> None:
+        async with (
+            Sandbox(30, 1, limit=12, window=60) as sandbox,
+            LoftyClient(sandbox.auth, base_url=sandbox.url) as lofty,
+        ):
+            results = [lead async for lead in lofty.tasks.for_leads(sandbox.state.leads, max_wait=0.1)]
+            failed = [lead.error for lead in results if lead.error]
+            assert len(results) == 30
+            assert len(failed) >= 18
+            assert {type(error) for error in failed} == {RateLimitWaitTooLong}
+
+    @pytest.mark.parametrize("max_wait", [-1, "1", True, float("nan")])
+    async def test_a_wait_that_is_no_number_of_seconds_is_refused_at_once(self, max_wait: Any) -> None:
+        async with LoftyClient(ApiKey("key")) as lofty:
+            with pytest.raises(InvalidRequestError) as caught:
+                lofty.tasks.for_leads([1], max_wait=max_wait)
+            assert caught.value.argument == "max_wait"
 
     async def test_closing_the_client_ends_a_run(self) -> None:
         async with Sandbox(30, 1, latency=0.01) as sandbox:

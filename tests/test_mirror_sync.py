@@ -56,6 +56,15 @@ def listing_of(*leads: Mapping[str, Any]) -> Reply:
     return Reply(200, {"_metadata": about, "leads": list(leads)})
 
 
+async def test_a_run_on_the_client_of_a_web_app_waits_as_long_as_it_has_to(store: TaskStore) -> None:
+    async with (
+        Sandbox(leads=250, tasks_per_lead=0, limit=100, window=0.5) as sandbox,
+        LoftyClient(sandbox.auth, base_url=sandbox.url, max_wait=0) as lofty,
+    ):
+        report = await sync_tasks(lofty, store)
+        assert (report.leads, report.failed, report.rejected) == (250, (), 0)
+
+
 async def test_the_store_becomes_equal_to_what_the_api_has(
     sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
 ) -> None:

@@ -29,8 +29,9 @@ class Caller:
     on_bad_record: OnBadRecord = "raise"
     allow_http: bool = False
 
-    def in_lane(self, lane: Lane) -> "Caller":
-        return evolve(self, options=evolve(self.options, lane=lane))
+    def in_bulk(self, max_wait: float | None) -> "Caller":
+        """Calls in the bulk lane that wait as long as they have to, or at most `max_wait` seconds."""
+        return evolve(self, options=evolve(self.options, lane=Lane.BULK, max_wait=max_wait))
 
     async def send(
         self,

@@ -13,7 +13,6 @@ from lofty_async.checks import UNSET, OnBadRecord, Unset
 from lofty_async.complaints import RecordKind
 from lofty_async.models import AssignedRole, Task, TaskType
 from lofty_async.pagination import Pager
-from lofty_async.ratelimit import Lane
 from lofty_async.wire import Route
 
 from . import optional
@@ -154,15 +153,23 @@ class Tasks:
         """Mark a task as open again."""
         await self._caller.send(UNFINISH, checks.number_id("id", id))
 
-    def for_leads(self, lead_ids: LeadIds, *, concurrency: int = 32, ordered: bool = False) -> BulkRun:
+    def for_leads(
+        self,
+        lead_ids: LeadIds,
+        *,
+        concurrency: int = 32,
+        ordered: bool = False,
+        max_wait: float | None = None,
+    ) -> BulkRun:
         """The tasks of many leads, in the bulk lane; a lead that fails is a result with an `error`.
 
         `lead_ids` is any iterable, plain or async, and pulled lazily. Results come as they are ready, or in the order
-        of the ids with `ordered`.
+        of the ids with `ordered`. `max_wait` bounds the seconds that a call waits for the rate limit; the client's own
+        does not apply here.
 
-        Raises: InvalidRequestError where `concurrency` is below 1.
+        Raises: InvalidRequestError where an argument is out of its range.
         """
-        bulk = Tasks(self._caller.in_lane(Lane.BULK))
+        bulk = Tasks(self._caller.in_bulk(checks.seconds("max_wait", max_wait)))
         return BulkRun(lead_ids, as_value(bulk._pages), concurrency=concurrency, ordered=ordered)
 
     async def _pages(self, lead_id: int) -> AsyncIterator[Sequence[Task]]:
