@@ -2,7 +2,9 @@ import asyncio
 import gc
 import sys
 import time
+import traceback
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -193,10 +195,67 @@ async def _is_shared(shared: RateLimiter) -> bool:
     return has_ticket
 
 
-def test_a_malformed_address_is_refused_at_once() -> None:
-    with pytest.raises(InvalidRequestError, match="redis://") as caught:
-        RedisStore.from_url("nonsense", "app")
+@pytest.mark.parametrize("url", ["nonsense", "http://me:sesame@host", "redis://me:sesame@host:port", "redis://[sesame"])
+def test_a_malformed_address_is_refused_at_once_without_its_password(url: str) -> None:
+    with pytest.raises(InvalidRequestError, match="redis://host") as caught:
+        RedisStore.from_url(url, "app")
     assert caught.value.argument == "url"
+    ours = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    shown = "".join(str(frame.locals) for frame in ours.stack if "lofty_async" in frame.filename)
+    assert "sesame" not in shown
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+@asynccontextmanager
+async def far_away(server: RedisServer, seconds: float) -> AsyncGenerator[str, None]:
+    """The address of a way to the server that takes so long in each direction."""
+    loop = asyncio.get_running_loop()
+    writers: list[asyncio.StreamWriter] = []
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        while data := await reader.read(1 << 16):
+            loop.call_later(seconds, writer.write, data)
+        loop.call_later(seconds, writer.close)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(2 * seconds)
+        there, back = await asyncio.open_connection("127.0.0.1", server.port)
+        await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listening:
+        yield f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}/0"
+    for writer in writers:
+        await writer.wait_closed()
+
+
+async def test_a_server_far_away_is_used_from_the_first_call_on(
+    server: RedisServer, store: RedisStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with far_away(server, 0.075) as url, RateLimiter(store=RedisStore.from_url(url, "my-app")) as shared:
+        for remaining in (99, 98):
+            permit = await shared.acquire()
+            permit.settle(RateState(100, remaining, 50.0))
+    known = await store.change(lambda ledger, _now: ledger.window.lowest)
+    assert known == 98
+    assert "away" not in caplog.text
+
+
+async def test_threads_may_share_a_store(store: RedisStore) -> None:
+    async def main() -> bool:
+        async with RateLimiter(store=store) as shared:
+            for _ in range(5):
+                (await shared.acquire()).settle(RateState(100, 50, 50.0))
+            assert isinstance(shared._budget, SharedBudget)
+            return shared._budget.is_away
+
+    assert await asyncio.gather(*(asyncio.to_thread(asyncio.run, main()) for _ in range(4))) == [False] * 4
+
+
+def test_a_sandbox_and_production_have_a_ledger_each(store: RedisStore) -> None:
+    assert store.for_server(BASE_URL)._key == store._key == KEY
+    assert store.for_server("http://127.0.0.1:8081")._key != KEY
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from copy import copy
 from hashlib import sha1
+from random import uniform
 from secrets import token_hex
-from typing import Any, Final, Protocol, TypeVar
+from threading import Lock
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from attrs import define, field, frozen
 
-from lofty_async.auth import hidden
 from lofty_async.errors import InvalidRequestError
 from lofty_async.wire import BASE_URL
 
@@ -18,7 +20,10 @@ from .stores import STALE, Store, StoreFailed, application_key, read_ledger, wri
 R = TypeVar("R")
 
 TRIES: Final = 50  # to change a ledger that others change at the same time
-TIMEOUT: Final = 0.25
+EAGER_TRIES: Final = 3  # that follow each other at once
+TIMEOUT: Final = 0.25  # seconds for one answer of the server
+CONNECT_TIMEOUT: Final = 3.0  # seconds more where a connection may have to be made: seven round trips, nine with TLS
+IDLE: Final = 10.0  # seconds of silence after which a connection may have to be made again
 
 
 @frozen
@@ -75,6 +80,7 @@ class ClientPerLoop:
     _clients: dict[asyncio.AbstractEventLoop, tuple[OwnClient, AsyncGenerator[None, None]]] = field(
         factory=dict[asyncio.AbstractEventLoop, "tuple[OwnClient, AsyncGenerator[None, None]]"]
     )
+    _lock: Lock = field(factory=Lock)  # loops may run in several threads
 
     async def evalsha(self, sha: str, numkeys: int, /, *keys_and_args: Any) -> Any:
         return await (await self._here()).evalsha(sha, numkeys, *keys_and_args)
@@ -90,12 +96,15 @@ class ClientPerLoop:
 
     async def _here(self) -> OwnClient:
         loop = asyncio.get_running_loop()
-        if loop not in self._clients:
-            self._clients = {other: kept for other, kept in self._clients.items() if not other.is_closed()}
+        kept = self._clients.get(loop)
+        if kept is None:
             client = self.make()
-            self._clients[loop] = client, _lifetime(client)
-            await anext(self._clients[loop][1])
-        return self._clients[loop][0]
+            kept = client, _lifetime(client)
+            with self._lock:
+                self._clients = {other: one for other, one in self._clients.items() if not other.is_closed()}
+                self._clients[loop] = kept
+            await anext(kept[1])  # runs up to its first `yield` without a pause
+        return kept[0]
 
 
 async def _lifetime(client: OwnClient) -> AsyncGenerator[None, None]:
@@ -116,50 +125,43 @@ class Known:
 
 
 class RedisStore(Store):
-    """A ledger in one Redis hash, named by a hash of `app_id` and `base_url`, never by a secret.
+    """A ledger in one Redis hash, named by a hash of `app_id` and the client's base URL, never by a secret.
 
     `client` is a ready asyncio client, left open; `from_url` makes one for each event loop, and closes it with the
-    store or its loop. Times are the Redis server's. A change reads, computes here, and writes only if nobody else
-    wrote meanwhile.
+    store or its loop. `timeout` bounds one answer in seconds; connecting may take 3 more. Times are the Redis
+    server's. A change reads, computes here, and writes only if nobody else wrote meanwhile.
 
     Raises: InvalidRequestError where `app_id` is empty.
     """
 
-    def __init__(
-        self, client: ScriptRunner, app_id: str, *, base_url: str = BASE_URL, timeout: float = TIMEOUT
-    ) -> None:
-        self._client, self._timeout = client, timeout
-        self._key = application_key(app_id, base_url)
+    patience = None  # each answer has its own bound, and what others change meanwhile is no failure
+    remedy = "give all processes RedisStore with the same server, database and app_id"
+
+    def __init__(self, client: ScriptRunner, app_id: str, *, timeout: float = TIMEOUT) -> None:
+        self._client, self._timeout, self._app_id = client, timeout, app_id
+        self._key = application_key(app_id, BASE_URL)
         self._close: Callable[[], Awaitable[object]] | None = None
+        self._heard: tuple[int, float] | None = None
+        self._under_way = 0
 
     @classmethod
-    def from_url(cls, url: str, app_id: str, *, base_url: str = BASE_URL, timeout: float = TIMEOUT) -> "RedisStore":
+    def from_url(cls, url: str, app_id: str, *, timeout: float = TIMEOUT) -> "RedisStore":
         """A store with clients of its own; needs the extra `redis`.
 
-        Raises: InvalidRequestError where `url` is no address of a Redis server.
+        Raises: InvalidRequestError where `url` is not the address of a Redis.
         """
-        url = hidden(url)  # it may hold a password, which frames would show
-        try:
-            import redis.asyncio  # noqa: PLC0415 - an extra
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError('RedisStore.from_url needs redis: pip install "lofty-async[redis]"') from error
-
-        def make() -> OwnClient:
-            client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType] - untyped options
-            return client
-
-        try:
-            make()  # connects to nothing yet, and tells of a malformed `url` here
-        except (ValueError, TypeError, AttributeError):
-            malformed = True
-        else:
-            malformed = False
-        if malformed:  # raised out here: the frames above hold the parts of the address
-            raise InvalidRequestError("url must be a redis://, rediss:// or unix:// address", argument="url")
-        client = ClientPerLoop(make)
-        store = cls(client, app_id, base_url=base_url, timeout=timeout)
+        client = _client_of(url)
+        url = ""  # it may hold a password, which a traceback should not
+        if client is None:
+            raise InvalidRequestError("url must look like redis://host:6379/0, rediss://… or unix://…", argument="url")
+        store = cls(client, app_id, timeout=timeout)
         store._close = client.aclose
         return store
+
+    def for_server(self, base_url: str) -> Self:
+        other = copy(self)
+        other._key = application_key(self._app_id, base_url)  # noqa: SLF001 - a store of this class
+        return other
 
     async def aclose(self) -> None:
         if self._close:
@@ -167,18 +169,22 @@ class RedisStore(Store):
 
     async def change(self, step: Callable[[Ledger, float], R]) -> R:
         try:
-            async with asyncio.timeout(self._timeout):
-                return await self._change(step)
-        except TimeoutError as error:
-            raise StoreFailed(f"Redis did not answer within {self._timeout:g} s") from error
+            return await self._change(step)
         except StoreFailed:
             raise
         except Exception as error:  # whatever the client at hand raises: none of it may stop a call
             raise StoreFailed(f"Redis: {type(error).__name__}") from error
 
     async def _change(self, step: Callable[[Ledger, float], R]) -> R:
+        clock = asyncio.get_running_loop().time
+        began = clock()
         _, known = await self._run(READ)
-        for _ in range(TRIES):
+        trip = clock() - began
+        for failed in range(TRIES):
+            if failed >= EAGER_TRIES:
+                # Of all who try in one round trip, one succeeds: the fewer try, the fewer try in vain.
+                await asyncio.sleep(uniform(0, failed * trip))  # noqa: S311 - no secret
+                _, known = await self._run(READ)
             ledger = read_ledger(known.text, known.now)
             result = step(ledger, known.now)
             text, version = write_ledger(ledger, known.now), token_hex(8)
@@ -189,15 +195,53 @@ class RedisStore(Store):
 
     async def _run(self, script: Script, *arguments: Any) -> tuple[bool, Known]:
         try:
-            reply = await self._client.evalsha(script.digest, 1, self._key, *arguments)
+            reply = await self._answer(lambda client: client.evalsha(script.digest, 1, self._key, *arguments))
         except Exception as error:
             # Each client has its own class for it; the word is Redis's.
             if "NOSCRIPT" not in str(error) and "NoScript" not in type(error).__name__:
                 raise
-            reply = await self._client.eval(script.text, 1, self._key, *arguments)
+            reply = await self._answer(lambda client: client.eval(script.text, 1, self._key, *arguments))
         swapped, seconds, micros, version, text = reply
         now = int(seconds) + int(micros) / 1e6
         return bool(int(swapped)), Known(_text(version), text if isinstance(text, bytes) else str(text).encode(), now)
+
+    async def _answer(self, ask: Callable[[ScriptRunner], Awaitable[Any]]) -> Any:
+        """One answer in the time for it, and for connecting where there may be no connection."""
+        loop = asyncio.get_running_loop()
+        is_connected = self._heard is not None and self._heard[0] == id(loop) and loop.time() - self._heard[1] < IDLE
+        seconds = self._timeout if is_connected and not self._under_way else self._timeout + CONNECT_TIMEOUT
+        self._heard = None
+        self._under_way += 1
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await ask(self._client)
+        except TimeoutError as error:
+            raise StoreFailed(f"Redis did not answer within {seconds:g} s") from error
+        finally:
+            self._under_way -= 1
+        self._heard = id(loop), loop.time()
+        return answer
+
+
+def _client_of(url: str) -> ClientPerLoop | None:
+    """A client for each loop, `None` where the address is malformed."""
+    try:
+        from redis.asyncio import Redis  # noqa: PLC0415 - an extra
+        from redis.asyncio.retry import Retry  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('RedisStore.from_url needs redis: pip install "lofty-async[redis]"') from error
+
+    def make() -> OwnClient:
+        # One more attempt at once, on a new connection; to wait between attempts is the limiter's business.
+        client: Redis = Redis.from_url(url, retry=Retry(NoBackoff(), 1))  # pyright: ignore[reportUnknownMemberType] - untyped options
+        return client
+
+    try:
+        make()  # connects to nothing yet
+    except ValueError:
+        return None
+    return ClientPerLoop(make)
 
 
 def _text(value: bytes | str) -> str:

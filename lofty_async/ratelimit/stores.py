@@ -40,13 +40,13 @@ class StoreFailed(Exception):  # noqa: N818 - it says what happened
 class Store(ABC):
     """Holds one application's ledger and changes it atomically: take, observe, release.
 
-    `patience` is the seconds after which a change that has not ended counts as failed. `remedy` tells how to have all
-    processes use the same store. Limiters of several threads may share one store.
+    `patience` is the seconds after which a change counts as failed, `None` if it always ends by itself. `remedy` tells
+    how to have all processes use the same store. Limiters of several threads may share one store.
 
     Each change raises `StoreFailed` where the store cannot be reached.
     """
 
-    patience: float = 0.5
+    patience: float | None = 0.5
     remedy: str = "give all processes of the application the same store"
 
     def for_server(self, base_url: str) -> "Store":  # noqa: ARG002 - for stores that outlive a process
@@ -55,23 +55,17 @@ class Store(ABC):
 
     async def take(self, ask: Ask, ended: Sequence[Outcome] = ()) -> Grant:
         """What `ask` may have now, after taking in how other permits `ended`."""
+        learn = _learning(ended)
 
         def step(ledger: Ledger, now: float) -> Grant:
-            for outcome in ended:
-                ledger.learn(outcome, now)
+            learn(ledger, now)
             return ledger.take(ask, now)
 
         return await self.change(step)
 
     async def observe(self, outcomes: Iterable[Outcome]) -> None:
         """How permits ended, answers and releases alike."""
-        ended = list(outcomes)
-
-        def step(ledger: Ledger, now: float) -> None:
-            for outcome in ended:
-                ledger.learn(outcome, now)
-
-        await self.change(step)
+        await self.change(_learning(list(outcomes)))
 
     async def release(self, outcomes: Iterable[Outcome]) -> None:
         """Permits whose requests never left."""
@@ -83,6 +77,18 @@ class Store(ABC):
 
     async def aclose(self) -> None:  # noqa: B027 - most stores hold nothing open
         """Let go of what the store holds open."""
+
+
+def _learning(outcomes: Sequence[Outcome]) -> Callable[[Ledger, float], None]:
+    """A step that takes in how permits ended; a change that is tried again later learns older news."""
+    first: list[float] = []
+
+    def step(ledger: Ledger, now: float) -> None:
+        first.append(now)
+        for outcome in outcomes:
+            ledger.learn(outcome.aged(now - first[0]), now)
+
+    return step
 
 
 class MemoryStore(Store):
