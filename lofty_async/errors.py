@@ -266,7 +266,7 @@ class ClientClosedError(CallError):
     """The client was closed."""
 
 
-class WrongEventLoopError(LoftyError, RuntimeError):
+class WrongEventLoopError(LoftyError, RuntimeError):  # pyright: ignore[reportIncompatibleVariableOverride] - args
     """The client or limiter is used by another event loop that is running, e.g. in another thread.
 
     Make one client and one limiter per event loop; a store shares the rate limit between them.
