@@ -281,6 +281,25 @@ def test_a_call_that_waited_for_what_others_have_taken_tells_the_wait_still_to_c
     run(main())
 
 
+def test_who_waits_no_more_has_no_share_kept_for_it() -> None:
+    async def main() -> None:
+        company = Company()
+        stays, gone = company.join(), company.join()
+        working = [asyncio.ensure_future(caller.calls(200, at_once=25)) for caller in (stays, gone)]
+        await asyncio.sleep(30)  # the window is spent, and the next begins in 44 s
+        working[1].cancel()
+        await asyncio.wait({working[1]})
+        await asyncio.sleep(1)
+        waiting = {name for name, one in company.store.ledger.members.items() if one.hungry_at > now()}
+        assert waiting == {budget(stays).member}
+        working[0].cancel()
+        await asyncio.wait(working)
+        await asyncio.sleep(1)
+        assert pumps() == []
+
+    run(main())
+
+
 SPENT_BY_OTHERS = "requests that the rate limit's store does not count spend its budget"
 
 

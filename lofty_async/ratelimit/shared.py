@@ -180,7 +180,7 @@ class SharedBudget(Budget):
         self._wake()
 
     def _wake(self) -> None:
-        if not self._outcomes and not self._is_short():
+        if not self._has_news():
             return
         if not self.owner.is_here:
             return  # a permit that outlived its loop: the store is told with the next call
@@ -198,9 +198,13 @@ class SharedBudget(Budget):
     def _is_short(self) -> bool:
         return any(self._shortage(lane) for lane in Lane)
 
+    def _has_news(self) -> bool:
+        """Whether the store has to be told of outcomes or asked, also for nothing: it keeps a share for who waits."""
+        return bool(self._outcomes or self._denied) or self._is_short()
+
     async def _run(self) -> None:
         """Talk to the store for as long as there is something to say and the loop owns the budget."""
-        while (self._outcomes or self._is_short()) and self.owner.is_here:
+        while self._has_news() and self.owner.is_here:
             self._news.clear()
             wait = self._talks_at() - self.clock()
             if wait > 0:
@@ -216,9 +220,11 @@ class SharedBudget(Budget):
         """
         if self._is_closed:
             return -inf
-        if self.is_away or not self._outcomes:
+        if self.is_away:
             return self._again_at
-        return min(self._rests_until, self._again_at) if self._is_short() else self._rests_until
+        if not self._is_short():
+            return self._rests_until
+        return min(self._rests_until, self._again_at) if self._outcomes else self._again_at
 
     async def _sleep(self, seconds: float) -> None:
         """Until it is time to ask again, or there is something new to tell."""
@@ -315,6 +321,7 @@ class SharedBudget(Budget):
         if not self.is_away:
             log.warning("the rate limit's store is away, so this process goes on by itself: %s", _reason(failure))
         self.is_away = True
+        self._denied = set()
         self._again_at = self.clock() + REJOIN
         self.on_change()
 
