@@ -170,6 +170,7 @@ def candidates(kind: type[Any]) -> dict[str, Decode]:
 def cattrs_candidate(kind: type[Any], loads: Decode) -> Decode:
     converter = Converter()
     converter.register_structure_hook(datetime, lambda value, _: datetime.fromisoformat(value))
+    converter.register_structure_hook_func(lambda kind: kind == int | str | None, lambda code, _: code)
     names = {wire_name(kind, one.name): one.name for one in attrs.fields(kind)}
 
     def decode(body: bytes) -> Any:

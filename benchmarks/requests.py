@@ -87,6 +87,7 @@ async def naive(url: str) -> AsyncGenerator[Get]:
     """An SDK as one writes it in an afternoon."""
     converter = Converter()
     converter.register_structure_hook(datetime, lambda text, _: datetime.fromisoformat(text))
+    converter.register_structure_hook_func(lambda kind: kind == int | str | None, lambda code, _: code)
     names = {one.name: override(rename=wire_name(Task, one.name)) for one in attrs.fields(Task)}
     converter.register_structure_hook(Task, make_dict_structure_fn(Task, converter, **names))  # type: ignore[arg-type] # field names, none of which is an option
     async with aiohttp.ClientSession(headers=HEADERS, timeout=aiohttp.ClientTimeout(SECONDS)) as session:
