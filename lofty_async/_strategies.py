@@ -15,7 +15,7 @@ from attrs import define, evolve, field
 
 from ._cursor import TAIL, Cursor, Key, Rows, Trail, foreign_cursor
 from .convert import BadRecord, structure_list
-from .errors import APIError, DecodeError, LoftyError, cut
+from .errors import APIError, DecodeError, LoftyError, shown
 from .models import MeetingSlot
 from .times import epoch_ms, format_time
 from .wire import NO_PARAMS, Params
@@ -148,7 +148,7 @@ class Strategy(Generic[T]):
         is_notice = bool(self.at) and self.at[0] not in body and "message" in body
         if records in (None, "") and not is_notice:
             return []
-        raise DecodeError("expected a list", request=self.request, path=".".join(self.at), body=cut(repr(records)))
+        raise DecodeError("expected a list", request=self.request, path=".".join(self.at), body=shown(records))
 
 
 class SinglePage(Strategy[T]):
@@ -339,7 +339,9 @@ class OffsetPages(Pages[T]):
             return missed(cursor)
         page = answer.beyond(self._behind(cursor, answer.rows))
         page.left, page.total = left, answer.total if answer.total is not None and answer.total >= reached else None
-        if answer.count and (answer.count >= min(answer.size or asked, asked) or (left and page.records)):
+        if cursor.is_scrolling and all(key in known for key in answer.rows.ids):
+            page.ends = None  # the end, where the server may send its last page again; nothing overlaps here
+        elif answer.count and (answer.count >= min(answer.size or asked, asked) or (left and page.records)):
             scroll = str(self._told(body, "scrollId") or "")
             page.next = Cursor(
                 offset=reached,
@@ -552,7 +554,7 @@ class SlotWindows(Pages[MeetingSlot]):
         start = self.start.astimezone(UTC)
         if cursor.since is not None and (start := EPOCH + timedelta(milliseconds=cursor.since)) >= self._end:
             raise foreign_cursor()
-        return start, min(self._end, start + LONGEST_RANGE)
+        return start, start + min(self._end - start, LONGEST_RANGE)
 
     def _from_last(self, cursor: Cursor, rows: Rows, last: datetime) -> Cursor:
         """Behind a full answer: from its last start on, or more of it where all start together."""

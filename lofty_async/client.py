@@ -9,7 +9,7 @@ from functools import cached_property
 from inspect import currentframe
 from ssl import SSLContext
 from types import FrameType, TracebackType
-from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Final, NoReturn, Self, TypedDict, TypeVar, Unpack
 
 import aiohttp
 from attrs import evolve
@@ -225,6 +225,12 @@ class LoftyClient:
         its end first, 35 seconds at most: its answer may be the only copy of a new refresh token.
         """
         await self._caller.dispatcher.close()
+
+    def __enter__(self) -> NoReturn:
+        raise TypeError("LoftyClient is an asynchronous context manager: write `async with LoftyClient(…) as lofty:`")
+
+    def __exit__(self, *_: object) -> None:
+        """Never reached: only there so that `with` gets to the message above."""
 
     async def __aenter__(self) -> Self:
         if self._caller.dispatcher.session.closed:

@@ -189,5 +189,5 @@ async def test_a_bomb_of_a_token_endpoint_is_no_token(server: RawServer) -> None
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, True, None])
 def test_a_bound_is_a_number_of_bytes(size: Any) -> None:
-    with pytest.raises(InvalidRequestError, match="max_response_size must be an integer"):
+    with pytest.raises(InvalidRequestError, match="max_response_size must be"):
         LoftyClient(KEY, max_response_size=size)

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from contextvars import ContextVar
+from typing import Protocol
 
 from attrs import define, field
 
@@ -30,6 +31,16 @@ class OpenBatch:
     waiting: int
 
 
+class Holder(Protocol):
+    """Keeps account of the deliveries that readers have in hand."""
+
+    def hold(self, delivery: "Delivery", reader: Reader) -> None: ...
+
+    def settle(self, delivery: "Delivery") -> None: ...
+
+    def give_back(self, delivery: "Delivery") -> None: ...
+
+
 @define(eq=False)
 class Delivery:
     """A notice on its way from the backlog to the consumer that handles it.
@@ -40,7 +51,7 @@ class Delivery:
 
     notice: WebhookNotice
     batch: OpenBatch
-    readers: "Readers"
+    readers: Holder
     reader: Reader | None = field(init=False, default=None)
 
     def hold(self, reader: Reader) -> None:
