@@ -21,7 +21,7 @@ class Reader:
     """A consumer of notices: the task that drove it last, and the deliveries that it has not handled yet."""
 
     task: asyncio.Task[object] | None = None
-    in_hand: "set[Delivery]" = field(factory=set["Delivery"])
+    in_hand: set[object] = field(factory=set[object])
 
 
 @define(eq=False)
