@@ -37,7 +37,7 @@ class Row:
     seconds: float
     against_best: float
     refused: int
-    longest_wait: float
+    max_delay: float
     shares: list[int]
     sent_at: list[float]
 
@@ -45,7 +45,7 @@ class Row:
         shares = "/".join(str(share) for share in self.shares)
         return (
             f"{self.way:<38} {self.seconds:7.1f} s  {self.against_best:6.3f} x  {self.refused:5} refused  "
-            f"longest wait {self.longest_wait:6.1f} s  {shares}"
+            f"longest wait {self.max_delay:6.1f} s  {shares}"
         )
 
 
@@ -161,7 +161,7 @@ async def worker(url: str, key: str, kind: str, calls: int) -> None:
                 done.append(time.monotonic())
 
         await together(*(work() for _ in range(25)))
-    print(json.dumps({"done": done, "longest_wait": max(waits)}))
+    print(json.dumps({"done": done, "max_delay": max(waits)}))
 
 
 @asynccontextmanager
@@ -209,7 +209,7 @@ async def over_sockets(way: str, kind: str, *, processes: int, window: float) ->
         told = [json.loads((await process.communicate())[0]) for process in started]
         seconds = time.perf_counter() - began
         best = (calls // limit - 1) * window
-        longest = max(one["longest_wait"] for one in told)
+        longest = max(one["max_delay"] for one in told)
         return Row(way, seconds, seconds / best, sandbox.rejected, longest, _shares_of_first_half(told), [])
 
 

@@ -34,7 +34,7 @@ class BulkProgress:
 
     done: int = 0
     failed: int = 0
-    alive: int = 0
+    in_progress: int = 0
     tasks: int = 0
 
 

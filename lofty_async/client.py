@@ -60,7 +60,7 @@ class LoftyClient:
     failed calls are repeated. `on_bad_record` says what lists do with a record that cannot be read: raise, skip, or
     call a function with the error. `max_response_size` bounds the unpacked body of a response, in bytes.
 
-    Clients that share a limiter share their connections, at most `max_burst` of the limiter in each event loop. A
+    Clients that share a limiter share their connections, at most `max_in_flight` of the limiter in each event loop. A
     create has a new connection, at the price of a handshake: over one that the server has closed meanwhile it would
     be lost, and nobody could say whether it was. Of a `session` handed in, the connector (pool, TLS, resolver) and the
     traces are used and nothing else, and it is never closed; calls wait for a place in its pool before their turn.
@@ -118,7 +118,7 @@ class LoftyClient:
                 max_response_size=checks.within("max_response_size", max_response_size, 1),
                 trace_configs=_traces(trace_configs),
             ),
-            dispatch.Connectors.of(limiter, limiter.max_burst),
+            dispatch.Connectors.of(limiter, limiter.max_in_flight),
         )
         dispatcher = dispatch.Dispatcher(auth, opened, limiter.for_server(opened.base_url.rstrip("/")))
         self._caller = endpoints.Caller(dispatcher, options, checks.bad_record_policy(on_bad_record), allow_http)

@@ -202,12 +202,12 @@ class TransportError(CallError):
     temporary: bool = field(default=True, kw_only=True)
 
 
-class ConnectionFailed(TransportError):  # noqa: N818 - the public name
+class ConnectionFailedError(TransportError):
     """The connection could not be made or broke."""
 
 
 @define(slots=False, eq=False, repr=False, str=False)
-class RequestTimeout(TransportError):  # noqa: N818 - the public name
+class RequestTimeoutError(TransportError):
     """No answer within `timeout` seconds of sending."""
 
     timeout: float | None = field(default=None, kw_only=True)
@@ -240,7 +240,7 @@ class DecodeError(CallError):
 
 
 @define(slots=False, eq=False, repr=False, str=False)
-class RateLimitWaitTooLong(CallError):  # noqa: N818 - the public name
+class RateLimitWaitError(CallError):
     """The call's turn would come later than `max_wait` seconds allow.
 
     `predicted` is the seconds still to wait when the error is raised, as far as known: a value for Retry-After.

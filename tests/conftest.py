@@ -21,7 +21,7 @@ settings.load_profile("thorough")
 
 OpenClient = Callable[..., LoftyClient]
 
-AT_ONCE = RetryPolicy(first_wait=0)
+AT_ONCE = RetryPolicy(base_delay=0)
 
 
 @define

@@ -17,7 +17,7 @@ from rich.traceback import Traceback
 from lofty_async import LoftyClient, RetryPolicy
 from lofty_async.auth import AccessToken, ApiKey, Auth, Secret
 from lofty_async.dispatch.token_post import token_post
-from lofty_async.errors import AuthenticationError, ConnectionFailed, InvalidRequestError, LoftyError
+from lofty_async.errors import AuthenticationError, ConnectionFailedError, InvalidRequestError, LoftyError
 from lofty_async.oauth import ClientCredentials, RefreshToken, Token
 from lofty_async.sandbox import Sandbox
 
@@ -127,7 +127,7 @@ class TestFramesOfAFailure:
     @CREDENTIALS
     async def test_nor_does_one_that_never_arrived(self, credential: Credential, nobody: str) -> None:
         async with LoftyClient(credential(nobody), base_url=nobody, retry=RetryPolicy(retries=0)) as lofty:
-            report = told(await failure(lofty.me(), ConnectionFailed))
+            report = told(await failure(lofty.me(), ConnectionFailedError))
         assert HIDDEN in report, "no frame that has it was shown"
         assert WORD not in report
 
@@ -135,7 +135,7 @@ class TestFramesOfAFailure:
     async def test_nor_does_what_is_sent_for_a_token(self, credential: Credential, nobody: str) -> None:
         async with aiohttp.ClientSession() as session:
             post = token_post(session, timeout=10, user_agent="tests/1")
-            report = told(await failure(credential(nobody).fetch(post), ConnectionFailed))
+            report = told(await failure(credential(nobody).fetch(post), ConnectionFailedError))
         assert HIDDEN in report, "no frame that has it was shown"
         assert WORD not in report
 

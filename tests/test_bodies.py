@@ -13,12 +13,12 @@ import pytest
 from lofty_async import (
     AmbiguousWriteError,
     ApiKey,
-    ConnectionFailed,
+    ConnectionFailedError,
     DecodeError,
     InvalidRequestError,
     LoftyClient,
     RefreshToken,
-    RequestTimeout,
+    RequestTimeoutError,
     ResponseTooLargeError,
     ServerError,
 )
@@ -82,7 +82,7 @@ async def test_packed_bodies_are_unpacked(server: RawServer, encoding: str, in_c
 async def test_broken_ones_are_a_broken_connection(server: RawServer, body: bytes) -> None:
     server.reply = packed(body)
     async with LoftyClient(KEY, base_url=server.url) as lofty:
-        with pytest.raises(ConnectionFailed, match="broke") as caught:
+        with pytest.raises(ConnectionFailedError, match="broke") as caught:
             await lofty.with_options(retries=0).me()
     assert caught.value.sent
 
@@ -132,7 +132,7 @@ async def test_a_bomb_is_noticed_before_it_is_unpacked_and_the_loop_goes_on(serv
 async def test_the_deadline_holds_while_a_body_is_unpacked(server: RawServer) -> None:
     server.reply = packed(bomb(1 << 28))
     async with LoftyClient(KEY, base_url=server.url, timeout=0.05, max_response_size=1 << 30) as lofty:
-        with pytest.raises(RequestTimeout, match=r"within 0\.05 s"):
+        with pytest.raises(RequestTimeoutError, match=r"within 0\.05 s"):
             await lofty.with_options(retries=0).me()
         assert lofty.rate_limit.in_flight == 0
 

@@ -17,7 +17,7 @@ from lofty_async.errors import (
     ClientClosedError,
     InvalidRequestError,
     NotFoundError,
-    RateLimitWaitTooLong,
+    RateLimitWaitError,
     ServerError,
 )
 from lofty_async.models import Task
@@ -252,7 +252,7 @@ class TestFailure:
             assert isinstance(error, ServerError)
             assert error.cursor == "2"
             assert (results[0].error, results[2].error) == (None, None)
-            assert leads.progress == BulkProgress(done=3, failed=1, alive=0, tasks=8)
+            assert leads.progress == BulkProgress(done=3, failed=1, in_progress=0, tasks=8)
 
         run(main())
 
@@ -274,7 +274,7 @@ class TestFailure:
             assert set(found) == set(pulled) - {14}
             assert len(pulled) <= 3 + 2 * concurrency
             assert [lead async for lead in leads] == []
-            assert leads.progress.alive == 0
+            assert leads.progress.in_progress == 0
             assert others() == set()
 
         run(main())
@@ -290,7 +290,7 @@ class TestFailure:
             assert error is failure
             assert set(found) == set(office.pulled) - {failing}
             assert not ordered or found == sorted(found)
-            assert leads.progress.alive == 0
+            assert leads.progress.in_progress == 0
 
         run(main())
 
@@ -360,7 +360,7 @@ async def close(office: Office, source: Any, *, ordered: bool) -> None:
     await asyncio.sleep(0.5)
     await leads.aclose()
     assert others() == set()
-    assert leads.progress.alive == 0
+    assert leads.progress.in_progress == 0
     await leads.aclose()
     assert [lead async for lead in leads] == []
 
@@ -573,7 +573,7 @@ class TestConsumers:
             seen = [leads.progress async for _ in leads]
             assert [progress.done for progress in seen] == [1, 2, 3, 4, 5, 6]
             assert [progress.tasks for progress in seen] == [1, 2, 3, 4, 5, 6]
-            assert all(0 <= progress.alive < 3 for progress in seen)
+            assert all(0 <= progress.in_progress < 3 for progress in seen)
             assert leads.progress == BulkProgress(done=6, tasks=6)
 
         run(main())
@@ -615,7 +615,7 @@ class TestOverSockets:
             failed = [lead.error for lead in results if lead.error]
             assert len(results) == 30
             assert len(failed) >= 18
-            assert {type(error) for error in failed} == {RateLimitWaitTooLong}
+            assert {type(error) for error in failed} == {RateLimitWaitError}
 
     @pytest.mark.parametrize("max_wait", [-1, "1", True, float("nan")])
     async def test_a_wait_that_is_no_number_of_seconds_is_refused_at_once(self, max_wait: Any) -> None:

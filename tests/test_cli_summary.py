@@ -28,7 +28,7 @@ def test_a_run_in_words() -> None:
     assert in_words(REPORT, DB) == [
         "1,200 leads, 5,000 tasks",
         "tasks.sqlite: 20 added, 3 changed, 1 removed",
-        "1,212 requests, 0 rejected, 494.5 s, 480.0 s of them waiting for the rate limit",
+        "1,212 requests, 0 rate limited, 494.5 s, 480.0 s of them waiting for the rate limit",
     ]
 
 
@@ -40,7 +40,7 @@ def test_a_run_that_was_cut_short_says_how_to_go_on() -> None:
     first, second, third = in_words(FAILED, DB)
     assert first == "Cut short: 2 leads, 1 task, 1 failed, 5 skipped as done before"
     assert second == "tasks.sqlite: 0 added, 0 changed, 0 removed; go on with --resume"
-    assert third == "0 requests, 0 rejected, 1.0 s"
+    assert third == "0 requests, 0 rate limited, 1.0 s"
 
 
 @pytest.mark.parametrize("report", [SyncReport(), SyncReport(leads=2, failed=LOST)])
@@ -86,7 +86,7 @@ def test_a_run_as_an_object() -> None:
     report = as_object(FAILED, string_ids=False)
     assert report["failed"] == 1
     assert report["failures"] == [{"lead_id": 2**53 + 1, "error": "gone"}]
-    assert {"leads", "tasks", "requests", "rejected", "waited_s", "seconds", "complete"} <= report.keys()
+    assert {"leads", "tasks", "requests", "rate_limited", "waited_s", "seconds", "complete"} <= report.keys()
 
 
 def test_ids_can_be_strings() -> None:

@@ -15,7 +15,7 @@ from lofty_async.sandbox.faults import DropBefore, Reply
 
 TASKS_OF_LEAD = "GET /v2.0/tasks"
 REFUSAL = Reply(403, {"code": 20017, "message": "no"})
-KEYS = {"leads", "tasks", "failed", "requests", "rejected", "waited_s", "seconds"}
+KEYS = {"leads", "tasks", "failed", "requests", "rate_limited", "waited_s", "seconds"}
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_nothing_new_is_nothing_written() -> None:
 def test_the_report_is_one_object(sandbox: Sandbox, db: Path) -> None:
     run = report()
     assert run.keys() >= KEYS
-    assert (run["leads"], run["failed"], run["failures"], run["rejected"]) == (12, 0, [], 0)
+    assert (run["leads"], run["failed"], run["failures"], run["rate_limited"]) == (12, 0, [], 0)
     assert run["tasks"] == len(held(db)) == run["added"]
     assert run["requests"] == len(sandbox.requests)
     assert run["complete"]
@@ -388,5 +388,5 @@ def test_a_database_that_breaks_in_the_middle_ends_in_one_line(sandbox: Sandbox,
 
 def test_a_sandbox_can_be_had_for_the_asking(db: Path) -> None:
     run = report("--sandbox")
-    assert (run["leads"], run["failed"], run["rejected"]) == (200, 0, 0)
+    assert (run["leads"], run["failed"], run["rate_limited"]) == (200, 0, 0)
     assert len(set(held(db).values())) == 200

@@ -39,7 +39,7 @@ Listen = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    with Sandbox.in_thread(leads=2, tasks_per_lead=2, allow_http_callbacks=True) as running:
+    with Sandbox.in_thread(leads=2, tasks_per_lead=2, allow_http=True) as running:
         for name in ("LOFTY_ACCESS_TOKEN", "LOFTY_WEBHOOK_SECRET"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("LOFTY_API_KEY", running.api_key)

@@ -25,7 +25,7 @@ from lofty_async import (
     LoftyClient,
     NotFoundError,
     RateLimiter,
-    RateLimitWaitTooLong,
+    RateLimitWaitError,
     RetryPolicy,
     ServerError,
     User,
@@ -337,7 +337,7 @@ class TestDroppedOpen:
         self, sandbox: Sandbox, fault: faults.Fault, raised: bool
     ) -> None:
         sandbox.faults.add("GET /v1.0/me", fault, times=2 if raised else 1)
-        retry = RetryPolicy(retries=0 if raised else 1, first_wait=0, refusals=0 if raised else 1)
+        retry = RetryPolicy(retries=0 if raised else 1, base_delay=0, refusals=0 if raised else 1)
         lofty = LoftyClient(sandbox.auth, base_url=sandbox.url, retry=retry, timeout=0.1)
         gc.collect()
         gc.disable()
@@ -452,7 +452,7 @@ class TestClosing:
         self, sandbox: Sandbox, open_client: "OpenClient", hold: "Hold"
     ) -> None:
         sandbox.faults.add(ME, hold, times=None)
-        lofty = open_client(limiter=RateLimiter(max_burst=1))
+        lofty = open_client(limiter=RateLimiter(max_in_flight=1))
         calls = [asyncio.create_task(lofty.me()) for _ in range(5)]
         await hold.reached()
         assert lofty.rate_limit.queued[Lane.INTERACTIVE] == 4
@@ -465,7 +465,7 @@ class TestClosing:
         self, sandbox: Sandbox, open_client: "OpenClient", hold: "Hold"
     ) -> None:
         sandbox.faults.add(ME, hold, times=2)
-        limiter = RateLimiter(max_burst=1)
+        limiter = RateLimiter(max_in_flight=1)
         one, other = open_client(limiter=limiter), open_client(limiter=limiter)
         closed, waiting = asyncio.create_task(one.me()), asyncio.create_task(other.me())
         await hold.reached()
@@ -508,7 +508,7 @@ class TestClosing:
 
 class TestWaiting:
     async def test_the_clock_of_a_call_starts_when_it_leaves(self, open_client: "OpenClient", until: Any) -> None:
-        limiter = RateLimiter(max_burst=1)
+        limiter = RateLimiter(max_in_flight=1)
         lofty = open_client(limiter=limiter, timeout=0.4)
         permit = await limiter.acquire()
         call = asyncio.create_task(lofty.me())
@@ -521,7 +521,7 @@ class TestWaiting:
         async with Sandbox(1, limit=2) as sandbox, LoftyClient(sandbox.auth, base_url=sandbox.url) as lofty:
             await lofty.me()
             await lofty.me()
-            with pytest.raises(RateLimitWaitTooLong) as caught:
+            with pytest.raises(RateLimitWaitError) as caught:
                 await lofty.with_options(max_wait=1).me()
             assert (caught.value.request, caught.value.attempts, caught.value.max_wait) == (ME, 0, 1)
             assert 1 < caught.value.predicted <= 62
@@ -540,7 +540,7 @@ class TestConcurrency:
     async def test_no_pool_holds_back_what_the_limiter_lets_through(
         self, sandbox: Sandbox, open_client: "OpenClient", hold: "Hold"
     ) -> None:
-        lofty = open_client(limiter=RateLimiter(max_burst=200))
+        lofty = open_client(limiter=RateLimiter(max_in_flight=200))
         await lofty.me()
         sandbox.faults.add(ME, hold, times=None)
         calls = [asyncio.create_task(lofty.me()) for _ in range(200)]
@@ -552,7 +552,7 @@ class TestConcurrency:
         self, sandbox: Sandbox, open_client: "OpenClient", hold: "Hold"
     ) -> None:
         sandbox.faults.add(ME, hold, times=None)
-        lofty = open_client(limiter=RateLimiter(max_burst=7))
+        lofty = open_client(limiter=RateLimiter(max_in_flight=7))
         calls = [asyncio.create_task(lofty.me()) for _ in range(60)]
         hold.gate.set()
         assert len(await asyncio.gather(*calls)) == 60

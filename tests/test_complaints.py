@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lofty_async.complaints import RecordKind, is_complaint, is_gone
-from lofty_async.errors import ConnectionFailed
+from lofty_async.errors import ConnectionFailedError
 from lofty_async.wire import Reply, read_error
 
 HIDDEN = "BaseApplicationException:errorCode=20006,errorMsg=Lead not exist"
@@ -79,6 +79,6 @@ def test_only_lofty_s_code_says_that_a_record_is_gone(status: int, body: bytes, 
     assert {kind for kind in RecordKind if is_gone(error, kind)} == kinds
 
 
-@pytest.mark.parametrize("error", [None, OSError("gone"), ConnectionFailed("gone")])
+@pytest.mark.parametrize("error", [None, OSError("gone"), ConnectionFailedError("gone")])
 def test_what_is_no_answer_says_nothing_of_a_record(error: BaseException | None) -> None:
     assert not any(is_gone(error, kind) for kind in RecordKind)

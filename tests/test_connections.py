@@ -11,12 +11,12 @@ from lofty_async import (
     AmbiguousWriteError,
     ApiKey,
     ClientClosedError,
-    ConnectionFailed,
+    ConnectionFailedError,
     InvalidRequestError,
     Lane,
     LoftyClient,
     RateLimiter,
-    RateLimitWaitTooLong,
+    RateLimitWaitError,
     RetryPolicy,
 )
 from lofty_async.sandbox import Sandbox
@@ -104,7 +104,7 @@ class TestSharing:
         self, call_fields: Any, until: Any
     ) -> None:
         async with raw_server() as one, raw_server() as other:
-            clients = await open_clients(RateLimiter(max_burst=4), one, other, one)
+            clients = await open_clients(RateLimiter(max_in_flight=4), one, other, one)
             for lofty in clients * 2:
                 await asyncio.gather(*(lofty.me() for _ in range(9)))
                 await until(lambda: one.open + other.open <= 4)
@@ -212,7 +212,7 @@ class TestSessionHandedIn:
         call = asyncio.create_task(lofty.me())
         await asked.wait()
         await session.close()
-        with pytest.raises(ConnectionFailed):
+        with pytest.raises(ConnectionFailedError):
             await call
         assert lofty.rate_limit.in_flight == 0
 
@@ -280,7 +280,7 @@ class TestSmallPool:
             lofty = open_client(session=session)
             held = [asyncio.create_task(lofty.me()) for _ in range(2)]
             await hold.reached(2)
-            with pytest.raises(RateLimitWaitTooLong, match="pool") as caught:
+            with pytest.raises(RateLimitWaitError, match="pool") as caught:
                 await lofty.with_options(max_wait=0.1).me()
             assert (caught.value.attempts, caught.value.max_wait, caught.value.request) == (0, 0.1, ROUTE)
             assert caught.value.waited >= 0.1
@@ -310,7 +310,7 @@ class TestSmallPool:
 async def test_an_unbounded_pool_holds_nobody_up(sandbox: Sandbox, open_client: "OpenClient", hold: "Hold") -> None:
     sandbox.faults.add(ROUTE, hold, times=None)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        lofty = open_client(session=session, limiter=RateLimiter(max_burst=150))
+        lofty = open_client(session=session, limiter=RateLimiter(max_in_flight=150))
         await lofty.webhooks.list().collect()  # from which the limit is known
         calls = [asyncio.create_task(lofty.me()) for _ in range(150)]
         await hold.reached(150)

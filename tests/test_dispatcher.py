@@ -18,7 +18,7 @@ from lofty_async import (
     AuthenticationError,
     CallError,
     ClientCredentials,
-    ConnectionFailed,
+    ConnectionFailedError,
     DecodeError,
     InvalidRequestError,
     LoftyClient,
@@ -27,8 +27,8 @@ from lofty_async import (
     Permit,
     RateLimitedError,
     RateLimiter,
-    RateLimitWaitTooLong,
-    RequestTimeout,
+    RateLimitWaitError,
+    RequestTimeoutError,
     RetryPolicy,
     ServerError,
 )
@@ -46,9 +46,9 @@ LIST = "GET /v2.0/tasks"
 DELETE = "DELETE /v2.0/tasks/{taskId}"
 
 LOST: dict[str, tuple[faults.Fault, type[CallError]]] = {
-    "dropped before": (faults.DropBefore(), ConnectionFailed),
-    "dropped after": (faults.DropAfter(), ConnectionFailed),
-    "truncated": (faults.TruncatedBody(), ConnectionFailed),
+    "dropped before": (faults.DropBefore(), ConnectionFailedError),
+    "dropped after": (faults.DropAfter(), ConnectionFailedError),
+    "truncated": (faults.TruncatedBody(), ConnectionFailedError),
     "not JSON": (faults.NotJson(), DecodeError),
     "half JSON": (faults.Reply(200, '{"taskId": 1', content_type="application/json"), DecodeError),
     "500": (faults.Reply(), ServerError),
@@ -259,7 +259,7 @@ class TestPatience:
     ) -> None:
         sandbox.faults.add(ME, faults.Reply(status, {}, headers={"Retry-After": wish}), times=None)
         with pytest.raises(kind) as caught:
-            await open_client(retry=RetryPolicy(first_wait=0, deadline=inf)).me()
+            await open_client(retry=RetryPolicy(base_delay=0, deadline=inf)).me()
         assert caught.value.attempts == 1
 
     async def test_a_wish_beyond_max_wait_ends_the_call_at_once(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
@@ -274,7 +274,7 @@ class TestPatience:
     async def test_waits_that_no_server_asked_for_are_not_bounded_by_max_wait(
         self, sandbox: Sandbox, open_client: "OpenClient"
     ) -> None:
-        lofty = open_client(retry=RetryPolicy(first_wait=0.01), max_wait=0)
+        lofty = open_client(retry=RetryPolicy(base_delay=0.01), max_wait=0)
         await lofty.me()
         sandbox.faults.add(ME, faults.Reply(503, {}), times=2)
         assert (await lofty.me()).id
@@ -282,7 +282,7 @@ class TestPatience:
     async def test_the_deadline_counts_what_attempts_have_taken(
         self, sandbox: Sandbox, open_client: "OpenClient"
     ) -> None:
-        lofty = open_client(retry=RetryPolicy(first_wait=0, retries=50, deadline=0.25))
+        lofty = open_client(retry=RetryPolicy(base_delay=0, retries=50, deadline=0.25))
         sandbox.faults.add(ME, faults.Latency(0.1), times=None)
         sandbox.faults.add(ME, times=None)
         with pytest.raises(ServerError):
@@ -364,7 +364,7 @@ class TestCreate:
         sandbox.faults.add(CREATE, hold)
         with pytest.raises(AmbiguousWriteError) as caught:
             await open_client(timeout=0.2).tasks.create(**call_fields)
-        assert isinstance(caught.value.__cause__, RequestTimeout)
+        assert isinstance(caught.value.__cause__, RequestTimeoutError)
         assert seen(sandbox, CREATE) == 1
 
     async def test_one_that_waits_for_a_name_server_has_not_left(
@@ -374,7 +374,7 @@ class TestCreate:
         async with ClientSession(connector=TCPConnector(resolver=resolver)) as session:
             url = sandbox.url.replace("127.0.0.1", "sandbox.example")
             lofty = open_client(timeout=0.05, session=session, base_url=url, allow_http=True)
-            with pytest.raises(RequestTimeout) as caught:
+            with pytest.raises(RequestTimeoutError) as caught:
                 await lofty.tasks.create(**call_fields)
             assert (caught.value.sent, caught.value.attempts) == (False, 4)
             resolver.answers.set()
@@ -453,7 +453,7 @@ class TestCreate:
         self, sandbox: Sandbox, open_client: "OpenClient", call_fields: Any, until: Any
     ) -> None:
         before = len(sandbox.state.entries)
-        lofty = open_client(retry=RetryPolicy(retries=90, first_wait=0.02, longest_wait=0.02))
+        lofty = open_client(retry=RetryPolicy(retries=90, base_delay=0.02, max_delay=0.02))
         await sandbox.close()
         creating = asyncio.create_task(lofty.tasks.create(**call_fields))
         await until(lambda: lofty.stats.requests > 1)
@@ -466,7 +466,7 @@ class TestCreate:
         self, sandbox: Sandbox, lofty: LoftyClient, call_fields: Any
     ) -> None:
         await sandbox.close()
-        with pytest.raises(ConnectionFailed, match="no connection") as caught:
+        with pytest.raises(ConnectionFailedError, match="no connection") as caught:
             await lofty.tasks.create(**call_fields)
         assert (caught.value.sent, caught.value.attempts, caught.value.request) == (False, 4, CREATE)
         assert lofty.rate_limit.in_flight == 0
@@ -558,7 +558,7 @@ class TestDelete:
     async def test_not_found_after_what_never_left_is_not_done(
         self, sandbox: Sandbox, open_client: "OpenClient", until: Any
     ) -> None:
-        lofty = open_client(retry=RetryPolicy(retries=90, first_wait=0.02, longest_wait=0.02))
+        lofty = open_client(retry=RetryPolicy(retries=90, base_delay=0.02, max_delay=0.02))
         await sandbox.close()
         deleting = asyncio.create_task(lofty.tasks.delete(5))
         await until(lambda: lofty.stats.requests > 1)
@@ -574,13 +574,13 @@ class TestRefusals:
     ) -> None:
         sandbox.faults.add(ME, faults.TooManyRequests(SOON), times=3)
         assert (await lofty.with_options(retries=0, lane=lane).me()).id
-        assert (lofty.stats.requests, lofty.stats.rejected) == (4, 3)
+        assert (lofty.stats.requests, lofty.stats.rate_limited) == (4, 3)
         assert sandbox.rejected == 3
         assert lofty.stats.waited >= 0.06
 
     async def test_a_call_turned_away_keeps_its_place(self, sandbox: Sandbox, open_client: "OpenClient") -> None:
         first, second, _ = leads = sandbox.state.leads.ids()
-        lofty = open_client(limiter=RateLimiter(max_burst=1))
+        lofty = open_client(limiter=RateLimiter(max_in_flight=1))
         sandbox.faults.add("GET /v2.0/tasks", faults.TooManyRequests(SOON))
         await asyncio.gather(*(lofty.tasks.list(lead_id).collect() for lead_id in leads))
         assert [int(request.query["leadId"]) for request in sandbox.requests][:3] == [first, first, second]
@@ -589,7 +589,7 @@ class TestRefusals:
         await lofty.me()
         sandbox.faults.add(ME, faults.Reply(400, "Too Many Requests", headers={"Retry-After": "0.02"}))
         assert (await lofty.me()).id
-        assert lofty.stats.rejected == 1
+        assert lofty.stats.rate_limited == 1
 
     async def test_a_call_goes_no_earlier_than_its_refusal_asked_for(
         self, sandbox: Sandbox, open_client: "OpenClient"
@@ -608,29 +608,29 @@ class TestRefusals:
         lofty = open_client(limiter=Hasty())
         sandbox.faults.add(ME, faults.TooManyRequests(SOON | {"Retry-After": "30"}))
         call = asyncio.create_task(lofty.me())
-        await until(lambda: lofty.stats.rejected and not lofty.rate_limit.in_flight and not queued(lofty))
+        await until(lambda: lofty.stats.rate_limited and not lofty.rate_limit.in_flight and not queued(lofty))
         call.cancel()
         await asyncio.wait({call})
         assert (call.cancelled(), lofty.rate_limit.in_flight) == (True, 0)
         assert (await lofty.me()).id
 
     async def test_for_ever_is_too_often(self, sandbox: Sandbox, open_client: "OpenClient") -> None:
-        lofty = open_client(retry=RetryPolicy(refusals=2, first_wait=0))
+        lofty = open_client(retry=RetryPolicy(refusals=2, base_delay=0))
         sandbox.faults.add(ME, faults.TooManyRequests(SOON), times=None)
         with pytest.raises(RateLimitedError) as caught:
             await lofty.me()
         assert (caught.value.attempts, caught.value.retry_after, caught.value.status) == (3, 0.02, 429)
         assert caught.value.waited >= 0.04
-        assert lofty.stats.rejected == 3
+        assert lofty.stats.rate_limited == 3
 
     async def test_a_wait_that_proves_too_long_is_told(
         self, sandbox: Sandbox, open_client: "OpenClient", hold: "Hold"
     ) -> None:
         sandbox.faults.add(ME, hold)
-        lofty = open_client(limiter=RateLimiter(max_burst=1))
+        lofty = open_client(limiter=RateLimiter(max_in_flight=1))
         first = asyncio.create_task(lofty.me())
         await hold.changed.wait()
-        with pytest.raises(RateLimitWaitTooLong) as caught:
+        with pytest.raises(RateLimitWaitError) as caught:
             await lofty.with_options(max_wait=0.02).me()
         assert caught.value.waited >= 0.02
         hold.gate.set()
@@ -639,13 +639,13 @@ class TestRefusals:
     async def test_being_turned_away_uses_up_the_wait(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
         await lofty.me()
         sandbox.faults.add(ME, faults.TooManyRequests({"Retry-After": "30"}))
-        with pytest.raises(RateLimitWaitTooLong) as caught:
+        with pytest.raises(RateLimitWaitError) as caught:
             await lofty.with_options(max_wait=2).me()
         assert (caught.value.request, caught.value.attempts) == (ME, 1)
         cause = caught.value.__cause__
         assert isinstance(cause, RateLimitedError)
         assert cause.request == ME
-        assert lofty.stats.rejected == 1
+        assert lofty.stats.rate_limited == 1
 
 
 class TestCredential:

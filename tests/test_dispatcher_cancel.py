@@ -133,7 +133,7 @@ async def test_while_it_waits_for_its_turn(
     sandbox: Sandbox, open_client: "OpenClient", hold: "Hold", until: Any, lane: Lane
 ) -> None:
     sandbox.faults.add(ME, hold)
-    lofty = open_client(limiter=RateLimiter(max_burst=1), lane=lane)
+    lofty = open_client(limiter=RateLimiter(max_in_flight=1), lane=lane)
     first = asyncio.create_task(lofty.me())
     await hold.reached()
     second, third = asyncio.create_task(lofty.me()), asyncio.create_task(lofty.me())
@@ -145,7 +145,7 @@ async def test_while_it_waits_for_its_turn(
 
 
 async def test_at_the_moment_in_which_its_turn_comes(open_client: "OpenClient", until: Any) -> None:
-    limiter = RateLimiter(max_burst=1)
+    limiter = RateLimiter(max_in_flight=1)
     lofty = open_client(limiter=limiter)
     permit = await limiter.acquire()
     call = asyncio.create_task(lofty.me())

@@ -7,7 +7,7 @@ import pytest
 
 from lofty_async import (
     AmbiguousWriteError,
-    ConnectionFailed,
+    ConnectionFailedError,
     EntryType,
     InvalidRequestError,
     LoftyClient,
@@ -214,7 +214,7 @@ class TestCreate:
         with pytest.raises(AmbiguousWriteError) as caught:
             await lofty.calendar.create(**fields)
         assert (caught.value.lead_id, caught.value.sent["type"]) == (lead_id, "TASK")
-        assert isinstance(caught.value.__cause__, ConnectionFailed)
+        assert isinstance(caught.value.__cause__, ConnectionFailedError)
         assert len(sandbox.requests) == 1
 
     @pytest.mark.parametrize("body", [{}, {"data": None}, {"data": {"id": 5}}, {"data": {"id": ""}}, {"data": [1]}])

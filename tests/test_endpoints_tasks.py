@@ -11,7 +11,7 @@ from lofty_async import (
     AmbiguousWriteError,
     APIError,
     AssignedRole,
-    ConnectionFailed,
+    ConnectionFailedError,
     DecodeError,
     InvalidRequestError,
     LoftyClient,
@@ -31,7 +31,7 @@ LIST = "GET /v2.0/tasks"
 CREATE = "POST /v2.0/tasks"
 NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001 - what the tests are about
 UNLANDED: dict[str, tuple[faults.Fault, type[Exception]]] = {
-    "dropped before": (faults.DropBefore(), ConnectionFailed),
+    "dropped before": (faults.DropBefore(), ConnectionFailedError),
     "500": (faults.Reply(), ServerError),
     "not JSON": (faults.NotJson(lost=True), DecodeError),
 }
@@ -368,7 +368,7 @@ class TestVerify:
         sandbox.faults.add(LIST, after=1, times=None)
         with pytest.raises(AmbiguousWriteError) as caught:
             await lofty.tasks.create(**fields)
-        assert isinstance(caught.value.__cause__, ConnectionFailed)
+        assert isinstance(caught.value.__cause__, ConnectionFailedError)
         assert caught.value.lead_id == fields["lead_id"]
         assert len(self.made(sandbox, before)) == 1
 

@@ -14,7 +14,7 @@ from lofty_async import (
     NotFoundError,
     PermissionDeniedError,
     PermissionMode,
-    RequestTimeout,
+    RequestTimeoutError,
     WebhookEvent,
     WebhookSubscription,
 )
@@ -105,7 +105,7 @@ async def test_delete_takes_an_id(sandbox: Sandbox, lofty: LoftyClient, id: Any)
 
 
 async def test_plain_addresses_are_for_sandboxes(open_client: "OpenClient") -> None:
-    async with Sandbox(1, allow_http_callbacks=True) as sandbox:
+    async with Sandbox(1, allow_http=True) as sandbox:
         lofty = open_client(base_url=sandbox.url, allow_http=True)
         made = await lofty.webhooks.create(10, "http://127.0.0.1:9/hook")
         assert made.callback_url == "http://127.0.0.1:9/hook"
@@ -279,7 +279,7 @@ class TestEnsureInDoubt:
             hasty = lofty.with_options(timeout=1, retries=0)
             ensures = hasty.webhooks.ensure(10, URL), lofty.webhooks.ensure(10, URL)
             failure, made = await asyncio.gather(*ensures, return_exceptions=True)
-            assert isinstance(failure, RequestTimeout)
+            assert isinstance(failure, RequestTimeoutError)
             assert isinstance(made, WebhookSubscription)
             assert subscribed(sandbox) == [(10, URL)]
 

@@ -15,15 +15,15 @@ from lofty_async.errors import (
     AuthenticationError,
     CallError,
     ClientClosedError,
-    ConnectionFailed,
+    ConnectionFailedError,
     DecodeError,
     InvalidRequestError,
     LoftyError,
     NotFoundError,
     PermissionDeniedError,
     RateLimitedError,
-    RateLimitWaitTooLong,
-    RequestTimeout,
+    RateLimitWaitError,
+    RequestTimeoutError,
     ResponseTooLargeError,
     ServerError,
     TransportError,
@@ -45,11 +45,11 @@ EVERY_ERROR = [
     RateLimitedError("m", **ANSWER, retry_after=4.0),
     ServerError("m", **ANSWER),
     TransportError("m", **CALL, **UNSENT),
-    ConnectionFailed("m", **CALL, **UNSENT),
-    RequestTimeout("m", **CALL, **UNSENT, timeout=30.0),
+    ConnectionFailedError("m", **CALL, **UNSENT),
+    RequestTimeoutError("m", **CALL, **UNSENT, timeout=30.0),
     ResponseTooLargeError("m", **CALL, sent=False, temporary=True, limit=9),
     DecodeError("m", **CALL, path="tasks[3].endAt", record_id=9, body="[]"),
-    RateLimitWaitTooLong("m", **CALL, predicted=50.0, max_wait=5.0),
+    RateLimitWaitError("m", **CALL, predicted=50.0, max_wait=5.0),
     AmbiguousWriteError("m", **CALL, lead_id=5, sent={"content": "call"}),
     ClientClosedError("m", **CALL),
     WrongEventLoopError("m", cursor="7"),
@@ -90,11 +90,11 @@ def test_the_list_of_errors_is_complete() -> None:
         (RateLimitedError, APIError),
         (ServerError, APIError),
         (TransportError, CallError),
-        (ConnectionFailed, TransportError),
-        (RequestTimeout, TransportError),
+        (ConnectionFailedError, TransportError),
+        (RequestTimeoutError, TransportError),
         (ResponseTooLargeError, TransportError),
         (DecodeError, CallError),
-        (RateLimitWaitTooLong, CallError),
+        (RateLimitWaitError, CallError),
         (AmbiguousWriteError, CallError),
         (ClientClosedError, CallError),
     ],
@@ -196,9 +196,9 @@ def test_an_error_reads_well(error: LoftyError, text: str) -> None:
 
 
 def test_a_repr_has_what_differs_from_the_usual() -> None:
-    error = ConnectionFailed("refused", request="GET /x", attempts=2, sent=False)
-    assert repr(error) == "ConnectionFailed(message='refused', request='GET /x', attempts=2, sent=False)"
-    assert repr(ConnectionFailed("refused", sent=True)) == "ConnectionFailed(message='refused')"
+    error = ConnectionFailedError("refused", request="GET /x", attempts=2, sent=False)
+    assert repr(error) == "ConnectionFailedError(message='refused', request='GET /x', attempts=2, sent=False)"
+    assert repr(ConnectionFailedError("refused", sent=True)) == "ConnectionFailedError(message='refused')"
 
 
 def test_words_may_be_added_in_the_way_of_old() -> None:

@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimitWaitTooLong
-from lofty_async.ratelimit import Lane, Permit, RateLimit, RateLimiter, Waited
+from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimitWaitError
+from lofty_async.ratelimit import Lane, Permit, RateLimit, RateLimiter, WaitEvent
 from lofty_async.ratelimit.window import Window
 from lofty_async.wire import RateState
 from tests.virtual import Caller, LoftyWindow, VirtualLoop, exhausted, limiter, now, run
@@ -51,7 +51,7 @@ class Calls:
         ("reserve", -0.1),
         ("reserve", 1.1),
         ("floor", -1),
-        ("max_burst", 0),
+        ("max_in_flight", 0),
         ("wait_threshold", -1),
     ],
 )
@@ -234,7 +234,7 @@ def test_when_all_that_was_carried_over_ended_without_an_answer_the_next_call_wa
 
 def test_no_more_than_max_burst_are_in_flight() -> None:
     async def main() -> int:
-        calls = Calls(exhausted(max_burst=7))
+        calls = Calls(exhausted(max_in_flight=7))
         await asyncio.sleep(60)
         for _ in range(20):
             await calls.ask("a")
@@ -247,7 +247,7 @@ def test_a_wait_known_to_be_too_long_is_refused_at_once() -> None:
     async def main() -> None:
         shared = exhausted()
         began = now()
-        with pytest.raises(RateLimitWaitTooLong) as caught:
+        with pytest.raises(RateLimitWaitError) as caught:
             await shared.acquire(max_wait=20)
         assert (caught.value.predicted, caught.value.max_wait) == (60.0, 20)
         assert now() == began
@@ -294,7 +294,7 @@ def test_calls_that_wait_for_the_same_endpoint_are_ahead() -> None:
     async def main() -> None:
         calls = await with_a_slow_route(waiting=3 * LIMIT)
         assert calls.shared.predict(route="slow") == pytest.approx(60 + 2 * 60)
-        with pytest.raises(RateLimitWaitTooLong):
+        with pytest.raises(RateLimitWaitError):
             await calls.shared.acquire("slow", max_wait=120)
 
     run(main())
@@ -352,7 +352,7 @@ def test_a_wait_that_turns_out_too_long_ends_when_it_does() -> None:
         await shared.acquire()
         await shared.acquire()  # a second later, since nothing was answered
         began = now()
-        with pytest.raises(RateLimitWaitTooLong) as caught:
+        with pytest.raises(RateLimitWaitError) as caught:
             await shared.acquire(max_wait=0.5)
         assert now() - began == pytest.approx(caught.value.predicted) == pytest.approx(0.5)
         assert shared.snapshot.queued[Lane.INTERACTIVE] == 0
@@ -371,7 +371,7 @@ def test_a_call_that_has_waited_tells_the_wait_still_to_come(ahead: int) -> None
         behind = [asyncio.ensure_future(shared.acquire()) for _ in range(300)]
         await asyncio.sleep(0.25)
         first.settle(told(0))  # somebody else has spent the window, which ends in 60 s
-        with pytest.raises(RateLimitWaitTooLong, match=r"would wait .* more, longer than max_wait=0\.5 s") as caught:
+        with pytest.raises(RateLimitWaitError, match=r"would wait .* more, longer than max_wait=0\.5 s") as caught:
             await waiting
         assert now() == pytest.approx(0.5)
         assert caught.value.predicted == pytest.approx(59.75 + 60 * (ahead // 100), abs=1)
@@ -387,7 +387,7 @@ def test_the_pace_counts_in_the_wait_to_come() -> None:
         shared = exhausted()
         await asyncio.sleep(60)
         (await shared.acquire("a")).settle(told(50), refused=True)  # a limit per second: nothing more for a second
-        with pytest.raises(RateLimitWaitTooLong) as caught:
+        with pytest.raises(RateLimitWaitError) as caught:
             await shared.acquire("b", max_wait=0.5)
         assert caught.value.predicted == pytest.approx(1.1)
 
@@ -421,7 +421,7 @@ def test_who_returns_is_not_refused_for_those_behind() -> None:
         calls.permits[0].settle(told(0), refused=True)
         await calls.ask("back", max_wait=61, returning=calls.permits[0])
         assert not calls.tasks[-1].done()
-        with pytest.raises(RateLimitWaitTooLong):
+        with pytest.raises(RateLimitWaitError):
             await shared.acquire(max_wait=61)
 
     run(main())
@@ -466,7 +466,7 @@ def test_leaving_the_limiter_ends_who_waits() -> None:
 
 
 def test_long_waits_are_told() -> None:
-    heard: list[Waited] = []
+    heard: list[WaitEvent] = []
 
     async def main() -> None:
         calls = Calls(exhausted(on_wait=heard.append, wait_threshold=30))
@@ -476,11 +476,11 @@ def test_long_waits_are_told() -> None:
         await asyncio.sleep(40)
 
     run(main())
-    assert heard == [Waited("GET /tasks", Lane.BULK, 60.0)]
+    assert heard == [WaitEvent("GET /tasks", Lane.BULK, 60.0)]
 
 
 def test_a_listener_that_fails_costs_nobody_a_turn(caplog: pytest.LogCaptureFixture) -> None:
-    def fail(_: Waited) -> None:
+    def fail(_: WaitEvent) -> None:
         raise ZeroDivisionError
 
     async def main() -> list[str]:
@@ -542,7 +542,7 @@ def test_a_wait_that_the_server_named_is_predicted() -> None:
     async def main() -> None:
         shared = limiter()
         (await shared.acquire("a")).settle(RateState(retry_after=30.0), refused=True)
-        with pytest.raises(RateLimitWaitTooLong):
+        with pytest.raises(RateLimitWaitError):
             await shared.acquire("a", max_wait=20)
 
     run(main())

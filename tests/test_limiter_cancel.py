@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lofty_async.errors import RateLimitWaitTooLong
+from lofty_async.errors import RateLimitWaitError
 from lofty_async.ratelimit import Lane, RateLimiter
 from lofty_async.ratelimit.lanes import Queue
 from lofty_async.wire import RateState
@@ -100,7 +100,7 @@ def test_cancelled_as_it_gives_up_a_call_ends_as_one_or_the_other() -> None:
         victim = asyncio.ensure_future(shared.acquire(max_wait=0.5))
         await asyncio.sleep(0.5)
         victim.cancel()
-        with pytest.raises((asyncio.CancelledError, RateLimitWaitTooLong)):
+        with pytest.raises((asyncio.CancelledError, RateLimitWaitError)):
             await victim
         permit.release()
         assert_is_as_new(shared)

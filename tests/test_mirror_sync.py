@@ -62,7 +62,7 @@ async def test_a_run_on_the_client_of_a_web_app_waits_as_long_as_it_has_to(store
         LoftyClient(sandbox.auth, base_url=sandbox.url, max_wait=0) as lofty,
     ):
         report = await sync_tasks(lofty, store)
-        assert (report.leads, report.failed, report.rejected) == (250, (), 0)
+        assert (report.leads, report.failed, report.rate_limited) == (250, (), 0)
 
 
 async def test_the_store_becomes_equal_to_what_the_api_has(
@@ -76,7 +76,7 @@ async def test_the_store_becomes_equal_to_what_the_api_has(
         len(truth(sandbox)),
         (),
     )
-    assert (report.requests, report.rejected, report.total) == (len(sandbox.requests), 0, 10)
+    assert (report.requests, report.rate_limited, report.total) == (len(sandbox.requests), 0, 10)
     assert report.complete
 
 
@@ -606,6 +606,6 @@ async def test_two_and_a_half_windows_of_leads_take_three_windows_and_no_refusal
     ):
         report = await sync_tasks(lofty, store)
         moments = [request.at for request in sandbox.requests]
-    assert (report.leads, report.requests, report.rejected, report.failed) == (250, 253, 0, ())
+    assert (report.leads, report.requests, report.rate_limited, report.failed) == (250, 253, 0, ())
     # Two windows' ends lie between the first request and the last, and no third.
     assert 2 * window - 1 < moments[-1] - moments[0] < 3 * window

@@ -15,7 +15,7 @@ from lofty_async import (
     UNSET,
     ApiKey,
     ClientCredentials,
-    ConnectionFailed,
+    ConnectionFailedError,
     InvalidRequestError,
     LoftyClient,
     RetryPolicy,
@@ -33,7 +33,7 @@ from tests.raw_server import (
 )
 
 KEY = ApiKey("key")
-AT_ONCE = RetryPolicy(first_wait=0)
+AT_ONCE = RetryPolicy(base_delay=0)
 VARIABLES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 
 
@@ -122,7 +122,7 @@ class TestProxy:
         environment.setenv(name, proxy.url)
         environment.setenv("HTTP_PROXY", "http://127.0.0.1:9")
         async with LoftyClient(KEY, base_url="https://lofty.test", retry=AT_ONCE) as lofty:
-            with pytest.raises(ConnectionFailed, match="the proxy answers HTTP 502") as caught:
+            with pytest.raises(ConnectionFailedError, match="the proxy answers HTTP 502") as caught:
                 await lofty.me()
         assert (caught.value.attempts, caught.value.sent) == (4, False)
         assert proxy.heads[0].splitlines()[0] == "CONNECT lofty.test:443 HTTP/1.1"
@@ -132,13 +132,13 @@ class TestProxy:
     async def test_one_that_refuses_is_asked_once(self, proxy: RawServer, status: int) -> None:
         proxy.reply = lambda _: answer(b"", status=status)
         async with LoftyClient(KEY, base_url="https://lofty.test", proxy=proxy.url) as lofty:
-            with pytest.raises(ConnectionFailed, match=f"HTTP {status}") as caught:
+            with pytest.raises(ConnectionFailedError, match=f"HTTP {status}") as caught:
                 await lofty.me()
         assert (caught.value.attempts, caught.value.temporary) == (1, False)
 
     async def test_a_create_that_no_tunnel_carried_is_not_ambiguous(self, proxy: RawServer, call_fields: Any) -> None:
         async with LoftyClient(KEY, base_url="https://lofty.test", proxy=proxy.url, retry=AT_ONCE) as lofty:
-            with pytest.raises(ConnectionFailed) as caught:
+            with pytest.raises(ConnectionFailedError) as caught:
                 await lofty.tasks.create(**call_fields)
         assert (caught.value.sent, len(proxy.heads)) == (False, 4)
 
@@ -149,7 +149,7 @@ class TestProxy:
         environment.setenv("HTTP_PROXY", proxy.url)
         environment.setenv("NO_PROXY", excepted)
         async with LoftyClient(KEY, base_url="http://lofty.test", allow_http=True) as lofty:
-            with pytest.raises(ConnectionFailed):
+            with pytest.raises(ConnectionFailedError):
                 await lofty.with_options(retries=0).me()
         assert proxy.heads == []
 
@@ -174,7 +174,7 @@ class TestProxy:
     async def test_none_is_none(self, environment: pytest.MonkeyPatch, proxy: RawServer) -> None:
         environment.setenv("HTTP_PROXY", proxy.url)
         async with LoftyClient(KEY, base_url="http://lofty.test", allow_http=True, proxy=None) as lofty:
-            with pytest.raises(ConnectionFailed):
+            with pytest.raises(ConnectionFailedError):
                 await lofty.with_options(retries=0).me()
         assert proxy.heads == []
 
@@ -200,7 +200,7 @@ class TestProxy:
                 if scheme == "http":
                     await lofty.me()
                 else:
-                    with pytest.raises(ConnectionFailed) as caught:
+                    with pytest.raises(ConnectionFailedError) as caught:
                         await lofty.me()
                     assert "s3cr" not in f"{caught.value}{caught.value!r}"
         for at in range(2):
@@ -224,7 +224,7 @@ class TestProxy:
         environment.setenv("HTTPS_PROXY", proxy.url)
         auth = ClientCredentials("id", "secret", "customer", token_url="https://lofty.test/token")
         async with raw_server() as server, LoftyClient(auth, base_url=server.url) as lofty:
-            with pytest.raises(ConnectionFailed, match="proxy") as caught:
+            with pytest.raises(ConnectionFailedError, match="proxy") as caught:
                 await lofty.with_options(retries=0).me()
         assert not caught.value.sent
         assert proxy.heads[0].splitlines()[0] == "CONNECT lofty.test:443 HTTP/1.1"
@@ -270,7 +270,7 @@ class TestCertificates:
     async def test_one_that_is_not_trusted_is_told_once(self, pem: Path, call_fields: Any) -> None:
         async with raw_server(tls=server_tls(pem)) as server, LoftyClient(KEY, base_url=server.url) as lofty:
             for call in (lofty.me(), lofty.tasks.create(**call_fields)):
-                with pytest.raises(ConnectionFailed, match="certificate") as caught:
+                with pytest.raises(ConnectionFailedError, match="certificate") as caught:
                     await call
                 assert (caught.value.attempts, caught.value.sent, caught.value.temporary) == (1, False, False)
             assert server.heads == []
@@ -292,7 +292,7 @@ class TestCertificates:
             trusting = LoftyClient(KEY, base_url=server.url, ssl=client_tls(pem))
             other = LoftyClient(KEY, base_url=server.url, limiter=trusting._caller.dispatcher.limiter)
             assert (await trusting.me()).id == 7
-            with pytest.raises(ConnectionFailed, match="certificate"):
+            with pytest.raises(ConnectionFailedError, match="certificate"):
                 await other.me()
             await trusting.close()
             await other.close()
@@ -316,7 +316,7 @@ class TestCertificates:
                 assert (await lofty.me()).id == 7
             auth = ClientCredentials("id", "secret", "customer", token_url=f"{server.url}/token")
             async with LoftyClient(auth, base_url=server.url) as lofty:
-                with pytest.raises(ConnectionFailed, match="certificate") as caught:
+                with pytest.raises(ConnectionFailedError, match="certificate") as caught:
                     await lofty.me()
                 assert not caught.value.temporary
 
@@ -333,7 +333,7 @@ class TestCertificates:
                 KEY, base_url=f"https://lofty.test:{server.port}", ssl=client_tls(pem), session=session
             ) as lofty,
         ):
-            with pytest.raises(ConnectionFailed, match=r"lofty\.test") as caught:
+            with pytest.raises(ConnectionFailedError, match=r"lofty\.test") as caught:
                 await lofty.me()
             assert caught.value.attempts == 1
 
@@ -357,6 +357,6 @@ async def test_a_handshake_that_fails_otherwise_is_tried_again() -> None:
         url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
         context = ssl.create_default_context()
         async with LoftyClient(KEY, base_url=url, retry=AT_ONCE, ssl=context) as lofty:
-            with pytest.raises(ConnectionFailed) as caught:
+            with pytest.raises(ConnectionFailedError) as caught:
                 await lofty.me()
     assert (caught.value.attempts, hands) == (4, 4)

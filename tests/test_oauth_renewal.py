@@ -20,7 +20,7 @@ from lofty_async.dispatch.token_post import token_post
 from lofty_async.errors import (
     AuthenticationError,
     ClientClosedError,
-    ConnectionFailed,
+    ConnectionFailedError,
     InvalidRequestError,
     LoftyError,
     ServerError,
@@ -303,7 +303,9 @@ class TestWhen:
         assert auth.ready() is None
         assert await auth.fetch(post) == "Bearer access-1"
 
-    @pytest.mark.parametrize("failure", [ConnectionFailed("gone"), ClientClosedError("closed"), ServerError("down")])
+    @pytest.mark.parametrize(
+        "failure", [ConnectionFailedError("gone"), ClientClosedError("closed"), ServerError("down")]
+    )
     async def test_what_says_nothing_about_the_grant_leaves_a_valid_token_in_use(
         self, login: Login, clock: Clock, failure: LoftyError
     ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from lofty_async.dispatch.token_post import MAX_BODY, decoded, token_post
-from lofty_async.errors import ClientClosedError, ConnectionFailed, RequestTimeout, TransportError
+from lofty_async.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError, TransportError
 
 FORM = {"grant_type": "refresh_token", "refresh_token": "r3fresh+/= &"}
 BASIC = ("id", "s3cret")
@@ -121,7 +121,7 @@ async def test_an_answer_that_never_comes_is_a_timeout(serve: Serve, session: ai
         return web.Response()
 
     post = token_post(session, timeout=0.2, user_agent="tests/1")
-    with pytest.raises(RequestTimeout, match=r"within 0\.2 s") as caught:
+    with pytest.raises(RequestTimeoutError, match=r"within 0\.2 s") as caught:
         await post(await serve(silent), FORM, BASIC)
     over.set()
     assert asked.is_set()
@@ -136,7 +136,7 @@ async def test_a_server_that_hangs_up_may_have_had_the_form(serve: Serve, sessio
         return web.Response()
 
     post = token_post(session, timeout=5.0, user_agent="tests/1")
-    with pytest.raises(ConnectionFailed) as caught:
+    with pytest.raises(ConnectionFailedError) as caught:
         await post(await serve(hang_up), FORM, BASIC)
     assert caught.value.sent
     assert clean(caught.value)
@@ -146,7 +146,7 @@ async def test_a_server_that_is_not_there_never_had_the_form(session: aiohttp.Cl
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/oauth/token"
-        with pytest.raises(ConnectionFailed) as caught:
+        with pytest.raises(ConnectionFailedError) as caught:
             await token_post(session, timeout=5.0, user_agent="tests/1")(url, FORM, BASIC)
     assert not caught.value.sent
     assert clean(caught.value)

@@ -14,7 +14,7 @@ from lofty_async.dispatch.retry import BUDGET, EARNED, Failure, RetryBudget, Ret
 from lofty_async.errors import InvalidRequestError
 
 SOURCES = Path(lofty_async.__file__).parent
-POLICY = RetryPolicy(retries=3, first_wait=0.5, longest_wait=20.0, deadline=120.0)
+POLICY = RetryPolicy(retries=3, base_delay=0.5, max_delay=20.0, deadline=120.0)
 
 NEVER_LEFT = Failure(arrived=False, passing=True)
 LOST = Failure(arrived=True, passing=True)
@@ -74,7 +74,7 @@ def test_a_server_that_asks_for_too_long_a_wait_is_not_asked_again(
 
 
 def test_the_jitter_chooses_below_a_ceiling_that_doubles_up_to_the_longest_wait() -> None:
-    patient = RetryPolicy(retries=10_000, first_wait=0.5, longest_wait=20.0)
+    patient = RetryPolicy(retries=10_000, base_delay=0.5, max_delay=20.0)
     ceilings = [decide(patient, LOST, repeatable=True, attempt=n, elapsed=0, jitter=longest) for n in range(1, 9)]
     assert ceilings == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0]
     assert decide(patient, LOST, repeatable=True, attempt=10_000, elapsed=0, jitter=longest) == 20.0
@@ -82,7 +82,7 @@ def test_the_jitter_chooses_below_a_ceiling_that_doubles_up_to_the_longest_wait(
 
 
 def test_waits_of_nothing_stay_nothing_however_often() -> None:
-    eager = RetryPolicy(retries=10_000, first_wait=0.0)
+    eager = RetryPolicy(retries=10_000, base_delay=0.0)
     assert decide(eager, LOST, repeatable=True, attempt=10_000, elapsed=0) == 0.0
 
 
@@ -92,7 +92,7 @@ def test_no_retry_comes_before_the_server_s_wish_or_after_the_deadline(
 ) -> None:
     failure = Failure(arrived=arrived, passing=True, retry_after=wish)
     wait = decide(POLICY, failure, repeatable=True, attempt=attempt, elapsed=elapsed)
-    ceiling = POLICY.first_wait * 2 ** (attempt - 1)
+    ceiling = POLICY.base_delay * 2 ** (attempt - 1)
     if wait is None:
         assert elapsed + max(wish, ceiling) > POLICY.deadline
     else:
@@ -124,7 +124,7 @@ def test_retries_are_replaced_and_the_rest_kept() -> None:
         *[(name, value) for name in ("retries", "refusals") for value in (-1, 1.5, inf, nan, True, "3", None)],
         *[
             (name, value)
-            for name in ("first_wait", "longest_wait", "deadline")
+            for name in ("base_delay", "max_delay", "deadline")
             for value in (-0.1, nan, -inf, True, "3", None)
         ],
     ],
@@ -136,7 +136,7 @@ def test_a_policy_that_makes_no_sense_is_refused(name: str, value: Any) -> None:
 
 
 def test_a_policy_may_have_no_deadline_and_no_retries() -> None:
-    assert RetryPolicy(retries=0, deadline=inf, first_wait=0, longest_wait=0, refusals=0).deadline == inf
+    assert RetryPolicy(retries=0, deadline=inf, base_delay=0, max_delay=0, refusals=0).deadline == inf
 
 
 def test_an_outage_drains_the_budget() -> None:

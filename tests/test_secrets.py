@@ -273,7 +273,7 @@ async def subscribed(sandbox: Sandbox, fault: faults.Fault | None, *, ensure: bo
     if fault:
         sandbox.faults.add("POST /v1.0/webhook", fault)
     address = f"https://example.com/{SECRET}" if fault else f"http://example.com/{SECRET}"
-    async with LoftyClient(sandbox.auth, base_url=sandbox.url, retry=RetryPolicy(first_wait=0)) as lofty:
+    async with LoftyClient(sandbox.auth, base_url=sandbox.url, retry=RetryPolicy(base_delay=0)) as lofty:
         await (lofty.webhooks.ensure if ensure else lofty.webhooks.create)(10, address)
 
 

@@ -14,7 +14,7 @@ from yarl import URL
 
 from lofty_async.dispatch import Session
 from lofty_async.dispatch.session import MOST_URLS
-from lofty_async.errors import ClientClosedError, ConnectionFailed, RequestTimeout
+from lofty_async.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
 from lofty_async.sandbox import Sandbox, faults
 from lofty_async.wire import Request, Route
 
@@ -134,7 +134,7 @@ async def test_a_broken_connection_may_have_carried_the_request_which_is_sent_on
     sandbox.faults.add("*tasks/*", fault, times=None)
     body = b"{}" if method == "PUT" else None
     request = Request(Route(method, "/v2.0/tasks/{taskId}"), "/v2.0/tasks/5", body=body)
-    with pytest.raises(ConnectionFailed, match="broke") as caught:
+    with pytest.raises(ConnectionFailedError, match="broke") as caught:
         await session.send(request, authorization, 5)
     assert caught.value.sent
     assert caught.value.request == f"{method} /v2.0/tasks/5"
@@ -143,7 +143,7 @@ async def test_a_broken_connection_may_have_carried_the_request_which_is_sent_on
 
 async def test_a_refused_connection_carried_nothing(sandbox: Sandbox, session: Session, authorization: str) -> None:
     await sandbox.close()
-    with pytest.raises(ConnectionFailed, match="no connection") as caught:
+    with pytest.raises(ConnectionFailedError, match="no connection") as caught:
         await session.send(ME, authorization, 5)
     assert not caught.value.sent
 
@@ -157,7 +157,7 @@ async def test_no_connection_in_time_carried_nothing(authorization: str) -> None
             caller.setblocking(False)
             caller.connect_ex(deaf.getsockname())
         session = Session(f"http://127.0.0.1:{deaf.getsockname()[1]}", "tests/1", None)
-        with pytest.raises(RequestTimeout, match="no connection in time") as caught:
+        with pytest.raises(RequestTimeoutError, match="no connection in time") as caught:
             await session.send(ME, authorization, 0.2)
         await session.close()
     assert (caught.value.sent, caught.value.timeout) == (False, 0.2)
@@ -173,7 +173,7 @@ async def test_what_is_no_http_holds_no_credential(authorization: str, line: byt
 
     async with serving(babble) as url:
         session = Session(url, "tests/1", None)
-        with pytest.raises(ConnectionFailed) as caught:
+        with pytest.raises(ConnectionFailedError) as caught:
             await session.send(ME, authorization, 5)
         await session.close()
     assert caught.value.sent
@@ -268,7 +268,7 @@ async def test_half_a_body_is_none(authorization: str, broken: bytes) -> None:
 
     async with serving(break_off) as url:
         session = Session(url, "tests/1", None)
-        with pytest.raises(ConnectionFailed, match="broke") as caught:
+        with pytest.raises(ConnectionFailedError, match="broke") as caught:
             await session.send(ME, authorization, 5)
         await session.close()
     assert caught.value.sent
@@ -298,7 +298,7 @@ async def test_a_session_that_its_owner_closes_under_a_request(
     sending = asyncio.create_task(Session(sandbox.url, "tests/1", given).send(ME, authorization, 5))
     await hold.reached()
     await given.close()
-    with pytest.raises(ConnectionFailed) as caught:
+    with pytest.raises(ConnectionFailedError) as caught:
         await sending
     assert caught.value.sent
 

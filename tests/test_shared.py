@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lofty_async.errors import RateLimitWaitTooLong
+from lofty_async.errors import RateLimitWaitError
 from lofty_async.ratelimit import Lane, MemoryStore, Permit, RateLimiter
 from lofty_async.ratelimit.shared import MOST_OUTCOMES, REJOIN
 from lofty_async.ratelimit.stores import StoreFailed
@@ -208,10 +208,10 @@ def test_who_may_not_wait_gives_up_when_the_store_says_that_nothing_is_free() ->
         asking = [asyncio.ensure_future(shared.acquire(max_wait=0)) for _ in range(free + 5)]
         began = now()
         ended = await asyncio.gather(*asking, return_exceptions=True)
-        assert [type(one) for one in ended[free:]] == [RateLimitWaitTooLong] * 5
+        assert [type(one) for one in ended[free:]] == [RateLimitWaitError] * 5
         assert all(isinstance(one, Permit) for one in ended[:free])
         assert now() - began <= 4 * company.store.delay
-        with pytest.raises(RateLimitWaitTooLong):
+        with pytest.raises(RateLimitWaitError):
             await shared.acquire(max_wait=0)
         await company.close()
 
@@ -221,14 +221,14 @@ def test_who_may_not_wait_gives_up_when_the_store_says_that_nothing_is_free() ->
 @pytest.mark.parametrize("way", ["paused", "full"])
 def test_who_waits_for_what_the_store_knows_nothing_of_gives_up_in_time(way: str) -> None:
     async def main() -> None:
-        company, shared = await ready(max_burst=1)
+        company, shared = await ready(max_in_flight=1)
         if way == "full":
             await shared.acquire()
         else:
             (await shared.acquire("slow")).settle(RateState(), refused=True)
             await asyncio.sleep(0.5)
         began = now()
-        with pytest.raises(RateLimitWaitTooLong):
+        with pytest.raises(RateLimitWaitError):
             await shared.acquire("slow", max_wait=0)
         assert now() == began
         await company.close()
@@ -273,7 +273,7 @@ def test_a_call_that_waited_for_what_others_have_taken_tells_the_wait_still_to_c
         company, shared = await ready()
         other = company.join()
         await other.calls(97, at_once=50)  # the window is spent, and the process that now asks has not been told
-        with pytest.raises(RateLimitWaitTooLong) as caught:
+        with pytest.raises(RateLimitWaitError) as caught:
             await shared.acquire(max_wait=1.0)
         assert caught.value.predicted == pytest.approx(59 - now(), abs=1.5)
         await company.close()

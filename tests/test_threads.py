@@ -137,7 +137,7 @@ async def test_figures_may_be_read_from_any_thread(sandbox: Sandbox, hold: "Hold
 
 
 async def test_a_permit_that_ends_in_another_thread_wakes_who_waits_here() -> None:
-    limiter = RateLimiter(max_burst=1)
+    limiter = RateLimiter(max_in_flight=1)
     for end in ("release", "settle"):
         permit = await limiter.acquire()
         waiting = asyncio.create_task(limiter.acquire())
@@ -149,7 +149,7 @@ async def test_a_permit_that_ends_in_another_thread_wakes_who_waits_here() -> No
 
 
 def test_a_loop_that_stopped_is_replaced_and_its_waiters_fail(box: Sandbox) -> None:
-    limiter = RateLimiter(max_burst=1)
+    limiter = RateLimiter(max_in_flight=1)
     lofty = LoftyClient(box.auth, base_url=box.url, limiter=limiter)
     with asyncio.Runner() as stopped, asyncio.Runner() as later:
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from lofty_async import ClientClosedError, LoftyClient, RequestTimeout
+from lofty_async import ClientClosedError, LoftyClient, RequestTimeoutError
 from lofty_async.sandbox import Sandbox
 from tests.conftest import Hold
 from tests.leaks import others
@@ -25,7 +25,7 @@ async def list_tasks(lofty: LoftyClient, sandbox: Sandbox, hold: Hold) -> None: 
 
 async def run_into_a_deadline(lofty: LoftyClient, sandbox: Sandbox, hold: Hold) -> None:
     sandbox.faults.add("GET /v1.0/me", hold)
-    with pytest.raises(RequestTimeout, match=r"0\.2 s"):
+    with pytest.raises(RequestTimeoutError, match=r"0\.2 s"):
         await lofty.with_options(timeout=0.2, retries=0).me()
     hold.gate.set()
 

@@ -68,7 +68,7 @@ def run_with_sandbox(scenario: Callable[[Sandbox, LoftyClient], Awaitable[T]]) -
     async def main() -> T:
         async with (
             Sandbox(3, 13, limit=10_000, appointments_per_lead=2) as sandbox,
-            LoftyClient(sandbox.auth, base_url=sandbox.url, retry=RetryPolicy(first_wait=0)) as lofty,
+            LoftyClient(sandbox.auth, base_url=sandbox.url, retry=RetryPolicy(base_delay=0)) as lofty,
         ):
             return await scenario(sandbox, lofty)
 

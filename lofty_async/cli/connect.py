@@ -92,7 +92,7 @@ async def _sandboxed() -> AsyncGenerator[LoftyClient, None]:
     from lofty_async.sandbox import Sandbox  # noqa: PLC0415 - the server is for those who ask for it
 
     async with (
-        Sandbox(leads=SANDBOX_LEADS, allow_http_callbacks=True) as sandbox,
+        Sandbox(leads=SANDBOX_LEADS, allow_http=True) as sandbox,
         LoftyClient(sandbox.auth, base_url=sandbox.url, allow_http=True) as client,
     ):
         yield client

@@ -80,4 +80,6 @@ def _count(number: int, noun: str) -> str:
 def _spent(report: SyncReport) -> str:
     # Calls wait side by side, so their waits add up to more than the run took.
     waited = f", {report.waited_s:,.1f} s of them waiting for the rate limit" if report.waited_s else ""
-    return f"{_count(report.requests, 'request')}, {report.rejected:,} rejected, {report.seconds:,.1f} s{waited}"
+    return (
+        f"{_count(report.requests, 'request')}, {report.rate_limited:,} rate limited, {report.seconds:,.1f} s{waited}"
+    )

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from attrs import define, field, frozen
 
-from lofty_async.errors import RateLimitWaitTooLong
+from lofty_async.errors import RateLimitWaitError
 from lofty_async.ratelimit import Lane, Permit, RateLimiter
 from lofty_async.ratelimit.permits import Issuer
 from lofty_async.wire import RateState
@@ -192,7 +192,7 @@ class Gate:
     ) -> Permit:
         """As a limiter's; `max_wait` bounds the waiting for both.
 
-        Raises: what the limiter raises; RateLimitWaitTooLong where no place is free in time.
+        Raises: what the limiter raises; RateLimitWaitError where no place is free in time.
         """
         now = asyncio.get_running_loop().time
         began = now()
@@ -215,7 +215,7 @@ class Gate:
             async with asyncio.timeout(left):
                 await self.places.take(self.host, lane)
         except TimeoutError:
-            raise RateLimitWaitTooLong(
+            raise RateLimitWaitError(
                 f"no connection of the session's pool was free within max_wait={max_wait:g} s",
                 predicted=self.limiter.predict(lane, route),
                 max_wait=max_wait or 0.0,

@@ -33,7 +33,7 @@ class Stats:
     """What a client has done: requests sent, those refused, and seconds in which calls waited for turns."""
 
     requests: int = 0
-    rejected: int = 0
+    rate_limited: int = 0
     waited: float = 0.0
 
 
@@ -292,9 +292,9 @@ def _closed_during(journey: Journey) -> errors.ClientClosedError:
     )
 
 
-def _too_long(wanted: float, journey: Journey) -> errors.RateLimitWaitTooLong:
+def _too_long(wanted: float, journey: Journey) -> errors.RateLimitWaitError:
     max_wait = journey.options.max_wait or 0.0
-    return errors.RateLimitWaitTooLong(
+    return errors.RateLimitWaitError(
         f"rate limit: the server asks for a wait of {wanted:g} s, longer than max_wait={max_wait:g} s allows",
         predicted=wanted,
         max_wait=max_wait,
@@ -316,6 +316,6 @@ def _unanswered(
         permit.release()
     if isinstance(failure, asyncio.CancelledError) and journey.was_ended_by(DeadlinePassed):
         seconds = journey.options.timeout
-        return errors.RequestTimeout(f"no answer within {seconds:g} s", timeout=seconds, sent=may_have_left)
+        return errors.RequestTimeoutError(f"no answer within {seconds:g} s", timeout=seconds, sent=may_have_left)
     # Without its traceback, which holds the frame that it is returned to.
     return failure.with_traceback(None) if isinstance(failure, errors.TransportError) else None

@@ -47,8 +47,8 @@ def _seconds(_: object, attribute: "Attribute[float]", value: object) -> None:
 class RetryPolicy:
     """How often and how patiently a call is sent again.
 
-    `retries` follow the first attempt. The n-th waits a random time up to `first_wait` * 2**n seconds, at most
-    `longest_wait`, and never less than the server asks for: a call ends where that is more than its `max_wait` or an
+    `retries` follow the first attempt. The n-th waits a random time up to `base_delay` * 2**n seconds, at most
+    `max_delay`, and never less than the server asks for: a call ends where that is more than its `max_wait` or an
     hour. None begins later than `deadline` seconds after the
     call's first attempt, time spent waiting for its turn not counted. `refusals` bounds how often one call is turned
     away for want of budget before it gives up; those cost no retry.
@@ -57,8 +57,8 @@ class RetryPolicy:
     """
 
     retries: int = field(default=3, validator=_count)
-    first_wait: float = field(default=0.5, validator=_seconds)
-    longest_wait: float = field(default=20.0, validator=_seconds)
+    base_delay: float = field(default=0.5, validator=_seconds)
+    max_delay: float = field(default=20.0, validator=_seconds)
     deadline: float = field(default=120.0, validator=_seconds)
     refusals: int = field(default=12, validator=_count)
 
@@ -90,7 +90,7 @@ def decide(
 
 
 def _ceiling(policy: RetryPolicy, attempt: int) -> float:
-    waits = backoff.expo(base=2, factor=policy.first_wait, max_value=policy.longest_wait)
+    waits = backoff.expo(base=2, factor=policy.base_delay, max_value=policy.max_delay)
     # The generator's first value is None, made for `send`, so that the first wait has the index 1.
     return float(next(islice(waits, min(attempt, DOUBLINGS), None)))
 

@@ -13,9 +13,9 @@ from yarl import URL
 from lofty_async.errors import (
     CallError,
     ClientClosedError,
-    ConnectionFailed,
+    ConnectionFailedError,
     InvalidRequestError,
-    RequestTimeout,
+    RequestTimeoutError,
     ResponseTooLargeError,
 )
 from lofty_async.ratelimit import RateLimiter
@@ -140,7 +140,7 @@ class Session:
         A request with a `departure` has a connection that no request has used before; in a session handed in, one
         that is open as far as is known.
 
-        Raises: ConnectionFailed or RequestTimeout, each saying whether the request may have reached the server;
+        Raises: ConnectionFailedError or RequestTimeoutError, each saying whether the request may have reached the server;
         ResponseTooLargeError; ClientClosedError where the session was closed under it.
         """
         session = self._ready() or await self._session()
@@ -248,11 +248,11 @@ class Session:
             text = f"the body of the response has more than max_response_size={limit} bytes"
             return ResponseTooLargeError(text, request=label, limit=limit)
         if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return RequestTimeout("no connection in time", request=label, timeout=timeout, sent=False)
+            return RequestTimeoutError("no connection in time", request=label, timeout=timeout, sent=False)
         if not self._is_of_connection(error, session):
             return None
         text = f"{'the connection broke' if sent else 'no connection'}: {explained(error)}"
-        return ConnectionFailed(text, request=label, sent=sent, temporary=is_temporary(error))
+        return ConnectionFailedError(text, request=label, sent=sent, temporary=is_temporary(error))
 
     def _is_of_connection(self, error: BaseException, session: aiohttp.ClientSession) -> bool:
         """Whether the error is of a connection, rather than a mistake in a trace."""

@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from lofty_async.auth import TokenPost, TokenReply
-from lofty_async.errors import ClientClosedError, ConnectionFailed, RequestTimeout, TransportError
+from lofty_async.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError, TransportError
 from lofty_async.wire import read_rate
 
 from .bodies import ACCEPT_ENCODING, BodyBroken, BodyTooLarge, read_body
@@ -25,7 +25,7 @@ def token_post(
 ) -> TokenPost:
     """Posts through `session`, once each; `timeout` in seconds covers connecting, sending and the answer.
 
-    What it returns raises: RequestTimeout, ConnectionFailed where no answer arrives, `sent` telling whether
+    What it returns raises: RequestTimeoutError, ConnectionFailedError where no answer arrives, `sent` telling whether
     the form may have; ClientClosedError where the session is closed. Redirects are not followed: the form
     holds secrets.
     """
@@ -88,9 +88,9 @@ def _failure(error: Exception, request: str, timeout: float) -> TransportError:
     if isinstance(error, TimeoutError):
         unsent = isinstance(error, aiohttp.ConnectionTimeoutError)
         message = f"no answer from the token endpoint within {timeout:g} s"
-        return RequestTimeout(message, request=request, attempts=1, timeout=timeout, sent=not unsent)
+        return RequestTimeoutError(message, request=request, attempts=1, timeout=timeout, sent=not unsent)
     unsent, temporary = is_unsent(error), is_temporary(error)
     # Others hold what was sent.
     reason = explained(error) if unsent else type(error).__name__
     message = f"no answer from the token endpoint ({reason})"
-    return ConnectionFailed(message, request=request, attempts=1, sent=not unsent, temporary=temporary)
+    return ConnectionFailedError(message, request=request, attempts=1, sent=not unsent, temporary=temporary)

@@ -102,7 +102,7 @@ class TaskSync:
             skipped=self._wanted.skipped,
             total=self._source.total,
             requests=now.requests - before.requests,
-            rejected=now.rejected - before.rejected,
+            rate_limited=now.rate_limited - before.rate_limited,
             waited_s=round(now.waited - before.waited, 3),
             seconds=round(self._clock() - self._began, 3),
         )

@@ -7,7 +7,7 @@ from lofty_async._lazy import lazily
 if TYPE_CHECKING:
     from .lanes import Lane
     from .limiter import RateLimiter
-    from .permits import Permit, RateLimit, Waited
+    from .permits import Permit, RateLimit, WaitEvent
     from .redis import RedisStore
     from .stores import FileStore, MemoryStore, Store
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         "RateLimiter",
         "RedisStore",
         "Store",
-        "Waited",
+        "WaitEvent",
     ]
 else:
     __getattr__, __dir__ = lazily(
@@ -28,7 +28,7 @@ else:
         {
             ".lanes": ("Lane",),
             ".limiter": ("RateLimiter",),
-            ".permits": ("Permit", "RateLimit", "Waited"),
+            ".permits": ("Permit", "RateLimit", "WaitEvent"),
             ".redis": ("RedisStore",),
             ".stores": ("FileStore", "MemoryStore", "Store"),
         },

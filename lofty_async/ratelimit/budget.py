@@ -27,12 +27,12 @@ class Budget:
     """Every `take` ends in one `settle` or one `release`.
 
     `reserve` is the share of each window that bulk work leaves, `floor` the number of requests of each window that
-    is never spent, `max_burst` the most requests in flight at once. One of each window goes, whatever is to be left.
+    is never spent, `max_in_flight` the most requests in flight at once. One of each window goes, whatever is to be left.
     """
 
     reserve: float = 0.1
     floor: int = 0
-    max_burst: int = 100
+    max_in_flight: int = 100
     window: Window = field(factory=Window)
     routes: Routes = field(factory=Routes)
     pace: Pace = field(factory=Pace)
@@ -46,7 +46,7 @@ class Budget:
         Where it `is_due`, a bulk one need not leave the reserve.
         """
         window, pace = self.window, self.pace
-        if window.in_flight >= self.max_burst or not window.lets_one_go(now):
+        if window.in_flight >= self.max_in_flight or not window.lets_one_go(now):
             return False
         if pace.per_second is not None and pace.ready_at(now) > now:
             return False

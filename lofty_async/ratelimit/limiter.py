@@ -35,13 +35,13 @@ from typing import Self
 from weakref import WeakValueDictionary
 
 from lofty_async._loops import LoopOwner
-from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimitWaitTooLong, WrongEventLoopError
+from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimitWaitError, WrongEventLoopError
 from lofty_async.wire import RateState
 
 from .budget import Budget
 from .lanes import INTERACTIVE, Lane, Waiter, fail_all
 from .order import BOTH, Order
-from .permits import Permit, RateLimit, Waited
+from .permits import Permit, RateLimit, WaitEvent
 from .shared import SharedBudget
 from .stores import Store
 
@@ -55,7 +55,7 @@ class RateLimiter:
     event loop at a time; limiters of several threads or processes share one budget through a `store`.
 
     `reserve` is the share of each window that bulk work leaves to interactive calls (0 to 1), `floor` the number of
-    requests of each window that is never spent, `max_burst` the most requests in flight at once. One request of each
+    requests of each window that is never spent, `max_in_flight` the most requests in flight at once. One request of each
     window goes whatever is to be left of it. `on_wait` hears of each wait above `wait_threshold` seconds. `clock`
     counts monotonic seconds, `wall` epoch seconds.
 
@@ -68,20 +68,20 @@ class RateLimiter:
         store: Store | None = None,
         reserve: float = 0.1,
         floor: int = 0,
-        max_burst: int = 100,
-        on_wait: Callable[[Waited], None] | None = None,
+        max_in_flight: int = 100,
+        on_wait: Callable[[WaitEvent], None] | None = None,
         wait_threshold: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         _check_range("reserve", reserve, 0, 1)
         _check_range("floor", floor, 0, inf)
-        _check_range("max_burst", max_burst, 1, inf)
+        _check_range("max_in_flight", max_in_flight, 1, inf)
         _check_range("wait_threshold", wait_threshold, 0, inf)
-        self.max_burst = max_burst
+        self.max_in_flight = max_in_flight
         self._on_wait, self._wait_threshold = on_wait, wait_threshold
         self._clock, self._wall = clock, wall
-        self._rules = reserve, floor, max_burst
+        self._rules = reserve, floor, max_in_flight
         self._server: str | None = None
         self._others: WeakValueDictionary[str, RateLimiter] = WeakValueDictionary()
         self._begin(store)
@@ -128,7 +128,7 @@ class RateLimiter:
 
         A `returning` permit, refused by the server, has its old place in the order back.
 
-        Raises: RateLimitWaitTooLong at once where the wait is going to be longer than `max_wait` seconds, and after
+        Raises: RateLimitWaitError at once where the wait is going to be longer than `max_wait` seconds, and after
             `max_wait` where it proves to be. ClientClosedError where the limiter is closed meanwhile.
             WrongEventLoopError at once while another loop uses the limiter, and where one takes it over meanwhile.
         """
@@ -241,10 +241,10 @@ class RateLimiter:
         waited = now - waiter.since
         waiter.future.set_result(self._grant(waiter.number, waiter.lane, waiter.route, waited, now))
         if self._on_wait and waited > self._wait_threshold:
-            self._tell(self._on_wait, Waited(waiter.route, waiter.lane, waited))
+            self._tell(self._on_wait, WaitEvent(waiter.route, waiter.lane, waited))
 
     @staticmethod
-    def _tell(on_wait: Callable[[Waited], None], event: Waited) -> None:
+    def _tell(on_wait: Callable[[WaitEvent], None], event: WaitEvent) -> None:
         try:
             on_wait(event)
         except Exception:  # the listener is the user's: its mistake must not cost the others their turn
@@ -356,8 +356,8 @@ class RateLimiter:
         return other
 
 
-def _too_long(predicted: float, max_wait: float, lane: Lane) -> RateLimitWaitTooLong:
-    return RateLimitWaitTooLong(
+def _too_long(predicted: float, max_wait: float, lane: Lane) -> RateLimitWaitError:
+    return RateLimitWaitError(
         f"rate limit: this {lane} call would wait {predicted:.1f} s more, longer than max_wait={max_wait:g} s",
         predicted=predicted,
         max_wait=max_wait,

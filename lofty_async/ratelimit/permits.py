@@ -27,7 +27,7 @@ class RateLimit:
 
 
 @frozen
-class Waited:
+class WaitEvent:
     """A call got its turn after waiting for longer than the threshold; `seconds` from asking to getting."""
 
     route: str

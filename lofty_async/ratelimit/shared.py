@@ -74,7 +74,7 @@ class SharedBudget(Budget):
     def is_free(self, now: float, lane: Lane, *, is_due: bool = False) -> bool:
         if self.is_away:
             return super().is_free(now, lane, is_due=is_due)
-        in_hand = bool(self._tickets[lane]) and self.window.in_flight < self.max_burst
+        in_hand = bool(self._tickets[lane]) and self.window.in_flight < self.max_in_flight
         return in_hand and self.pace.ready_at(now) <= now
 
     def take(self, permit: Permit) -> None:
@@ -122,7 +122,7 @@ class SharedBudget(Budget):
         """How many calls wait, per lane, that could go now."""
         self._is_closed = self._is_closed and not (interactive or bulk)
         now = self.clock()
-        most = max(0, self.max_burst - self.window.in_flight) if self.pace.ready_at(now) <= now else 0
+        most = max(0, self.max_in_flight - self.window.in_flight) if self.pace.ready_at(now) <= now else 0
         self._wants[Lane.INTERACTIVE] = min(interactive, most)
         self._wants[Lane.BULK] = min(bulk, most - self._wants[Lane.INTERACTIVE])
         if any(self._shortage(lane) and lane not in self._denied for lane in Lane) and not self.is_away:

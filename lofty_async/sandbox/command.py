@@ -33,9 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=ResetStyle.EPOCH_SECONDS.value,
         help="how X-RateLimit-Reset is written",
     )
-    parser.add_argument(
-        "--allow-http-callbacks", action="store_true", help="let webhooks be posted to http:// addresses"
-    )
+    parser.add_argument("--allow-http", action="store_true", help="let webhooks be posted to http:// addresses")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before every answer")
     _add_list_arguments(parser)
 

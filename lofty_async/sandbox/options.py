@@ -45,7 +45,7 @@ class SandboxOptions(TypedDict, total=False):
     read_lag: float
     time_zone: str
     clock: Callable[[], float]
-    allow_http_callbacks: bool
+    allow_http: bool
     most_webhooks: int
     token_lifetime: float
     rotate_refresh_tokens: bool

@@ -82,7 +82,7 @@ class Sandbox:
         read_lag: Seconds for which a new entry is missing from lists.
         time_zone: The caller's own.
         clock: The server's clock, in epoch seconds; it dates answers, turns windows and makes tasks overdue.
-        allow_http_callbacks: Whether webhooks may be posted to `http://` addresses, which Lofty refuses.
+        allow_http: Whether webhooks may be posted to `http://` addresses, which Lofty refuses.
         most_webhooks: How many webhook subscriptions there may be.
         token_lifetime: Seconds for which an OAuth access token is accepted.
         rotate_refresh_tokens: Whether a refresh gives a new refresh token and ends the old one.
@@ -115,7 +115,7 @@ class Sandbox:
     read_lag: float = field(default=0.0, kw_only=True, validator=SECONDS)
     time_zone: str = field(default="America/Los_Angeles", kw_only=True)
     clock: Callable[[], float] = field(default=time.time, kw_only=True)
-    allow_http_callbacks: bool = field(default=False, kw_only=True)
+    allow_http: bool = field(default=False, kw_only=True)
     most_webhooks: int = field(default=50, kw_only=True, validator=NOT_NEGATIVE)
     token_lifetime: float = field(default=3600.0, kw_only=True, validator=SECONDS)
     rotate_refresh_tokens: bool = field(default=False, kw_only=True)
@@ -261,7 +261,7 @@ class Sandbox:
         return grants
 
     def _postman(self) -> Postman:
-        subscriptions = Subscriptions(self.allow_http_callbacks, self.most_webhooks)
+        subscriptions = Subscriptions(self.allow_http, self.most_webhooks)
         postman = Postman(subscriptions, self._now, self.state.permission_modes, random.Random(self.seed))
         self.state.watchers.append(postman.collect)
         return postman

@@ -47,7 +47,7 @@ async def subscriber() -> AsyncIterator[Subscriber]:
 
 @pytest.fixture
 async def sandbox(clock: "Clock") -> Sandbox:
-    return Sandbox(2, 2, clock=clock, allow_http_callbacks=True, most_webhooks=3)
+    return Sandbox(2, 2, clock=clock, allow_http=True, most_webhooks=3)
 
 
 async def test_subscribes_lists_and_deletes(api: "Api") -> None:
