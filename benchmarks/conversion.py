@@ -22,7 +22,7 @@ from typing import Any
 import attrs
 from cattrs import Converter
 
-from lofty_async import convert
+from lofty_async import _convert as convert
 from lofty_async.models import CalendarEntry, Task
 
 Decode = Callable[[bytes], Any]

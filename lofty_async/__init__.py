@@ -13,7 +13,7 @@ else:
         {
             ".auth": ("AccessToken", "ApiKey", "Auth"),
             ".bulk": ("BulkProgress", "BulkRun", "LeadTasks"),
-            ".checks": ("UNSET", "Unset"),
+            "._checks": ("UNSET", "Unset"),
             ".client": ("LoftyClient",),
             ".dispatch": ("RetryPolicy", "Stats"),
             ".endpoints": ("LeadFilters",),

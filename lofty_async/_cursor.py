@@ -14,9 +14,9 @@ from zlib import error as ZlibError  # noqa: N812 - it is a class
 
 from attrs import asdict, define, fields, frozen
 
-from .checks import refuse
+from ._checks import refuse
+from ._times import epoch_ms
 from .errors import InvalidRequestError
-from .times import epoch_ms
 
 Key = int | str
 

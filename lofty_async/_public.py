@@ -1,8 +1,8 @@
 """Every public name, as type checkers see them; a program never imports this, but each name when it is first used."""
 
+from ._checks import UNSET, Unset
 from .auth import AccessToken, ApiKey, Auth
 from .bulk import BulkProgress, BulkRun, LeadTasks
-from .checks import UNSET, Unset
 from .client import LoftyClient
 from .dispatch import RetryPolicy, Stats
 from .endpoints import LeadFilters

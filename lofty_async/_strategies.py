@@ -13,12 +13,12 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from attrs import define, evolve, field
 
+from ._convert import BadRecord, structure_list
 from ._cursor import TAIL, Cursor, Key, Rows, Trail, foreign_cursor
-from .convert import BadRecord, structure_list
+from ._times import epoch_ms, format_time
+from ._wire import NO_PARAMS, Params
 from .errors import APIError, DecodeError, LoftyError, shown
 from .models import MeetingSlot
-from .times import epoch_ms, format_time
-from .wire import NO_PARAMS, Params
 
 T = TypeVar("T")
 

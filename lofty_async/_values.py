@@ -16,9 +16,9 @@ from typing import Any, get_args, get_origin
 
 from attrs import frozen, has
 
+from ._times import USUAL_TIME, parse_time
 from .errors import DecodeError, shown
 from .models.enums import as_code
-from .times import USUAL_TIME, parse_time
 
 Read = Callable[[Any], Any]
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from attrs import define, field, frozen
 
-from .checks import refuse, within
+from ._checks import refuse, within
 from .errors import ClientClosedError, LoftyError
 from .models import Task
 

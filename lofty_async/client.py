@@ -15,13 +15,13 @@ import aiohttp
 from attrs import evolve
 from yarl import URL
 
-from . import checks, dispatch, endpoints, oauth, ratelimit
+from . import _checks, dispatch, endpoints, oauth, ratelimit
 from .__about__ import __version__
+from ._checks import UNSET, OnBadRecord, Unset
+from ._wire import BASE_URL, Route
 from .auth import Auth, hidden
-from .checks import UNSET, OnBadRecord, Unset
 from .errors import ClientClosedError
 from .ratelimit import Lane
-from .wire import BASE_URL, Route
 
 T = TypeVar("T")
 
@@ -97,31 +97,31 @@ class LoftyClient:
     ) -> None:
         auth = hidden(auth)  # a key that was not wrapped would show in this frame
         if not isinstance(auth, Auth):
-            raise checks.refuse("auth", f"must be a credential such as ApiKey(…), not {_kind(auth)}")
+            raise _checks.refuse("auth", f"must be a credential such as ApiKey(…), not {_kind(auth)}")
         options = dispatch.Options(
-            timeout=checks.seconds("timeout", timeout, above=True),
-            max_wait=checks.seconds("max_wait", max_wait),
+            timeout=_checks.seconds("timeout", timeout, above=True),
+            max_wait=_checks.seconds("max_wait", max_wait),
             retry=_of_kind("retry", retry, dispatch.RetryPolicy) or dispatch.RetryPolicy(),
-            lane=checks.lane("lane", lane),
+            lane=_checks.lane("lane", lane),
         )
         limiter = _of_kind("limiter", limiter, ratelimit.RateLimiter) or ratelimit.RateLimiter()
         opened = dispatch.Session(
             str(base_url),
-            checks.header("user_agent", user_agent),
+            _checks.header("user_agent", user_agent),
             _of_kind("session", session, aiohttp.ClientSession),
             dispatch.SessionOptions(
-                allow_http=checks.flag("allow_http", allow_http),
+                allow_http=_checks.flag("allow_http", allow_http),
                 network=dispatch.Network(
                     proxy if proxy is None or isinstance(proxy, Unset) else dispatch.proxy_url("proxy", proxy),
                     _of_kind("ssl", ssl, SSLContext),
                 ),
-                max_response_size=checks.within("max_response_size", max_response_size, 1),
+                max_response_size=_checks.within("max_response_size", max_response_size, 1),
                 trace_configs=_traces(trace_configs),
             ),
             dispatch.Connectors.of(limiter, limiter.max_in_flight),
         )
         dispatcher = dispatch.Dispatcher(auth, opened, limiter.for_server(opened.base_url.rstrip("/")))
-        self._caller = endpoints.Caller(dispatcher, options, checks.bad_record_policy(on_bad_record), allow_http)
+        self._caller = endpoints.Caller(dispatcher, options, _checks.bad_record_policy(on_bad_record), allow_http)
         self._guard = _Guard(dispatcher.session, *_place_outside(currentframe()))
 
     @classmethod
@@ -164,18 +164,18 @@ class LoftyClient:
         options = self._caller.options
         changes: dict[str, Any] = {}
         if not isinstance(timeout, Unset):
-            changes["timeout"] = checks.seconds("timeout", timeout, above=True)
+            changes["timeout"] = _checks.seconds("timeout", timeout, above=True)
         if not isinstance(max_wait, Unset):
-            changes["max_wait"] = checks.seconds("max_wait", max_wait)
+            changes["max_wait"] = _checks.seconds("max_wait", max_wait)
         if not isinstance(retries, Unset):
-            changes["retry"] = options.retry.with_retries(checks.within("retries", retries, 0))
+            changes["retry"] = options.retry.with_retries(_checks.within("retries", retries, 0))
         if not isinstance(lane, Unset):
-            changes["lane"] = checks.lane("lane", lane)
+            changes["lane"] = _checks.lane("lane", lane)
         policy = self._caller.on_bad_record if isinstance(on_bad_record, Unset) else on_bad_record
         copy = object.__new__(type(self))
         copy._guard = self._guard
         copy._caller = evolve(
-            self._caller, options=evolve(options, **changes), on_bad_record=checks.bad_record_policy(policy)
+            self._caller, options=evolve(options, **changes), on_bad_record=_checks.bad_record_policy(policy)
         )
         return copy
 
@@ -274,11 +274,11 @@ def _kind(value: object) -> str:
 
 def _of_kind(argument: str, value: T | None, kind: type[T]) -> T | None:
     if value is not None and not isinstance(value, kind):
-        raise checks.refuse(argument, f"must be of type {kind.__name__}, not {type(value).__name__}")
+        raise _checks.refuse(argument, f"must be of type {kind.__name__}, not {type(value).__name__}")
     return value
 
 
 def _traces(value: Sequence[aiohttp.TraceConfig]) -> tuple[aiohttp.TraceConfig, ...]:
     if not isinstance(value, Sequence) or not all(isinstance(one, aiohttp.TraceConfig) for one in value):
-        raise checks.refuse("trace_configs", "must be a list of aiohttp.TraceConfig")
+        raise _checks.refuse("trace_configs", "must be a list of aiohttp.TraceConfig")
     return tuple(value)

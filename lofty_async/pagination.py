@@ -11,12 +11,12 @@ from weakref import WeakSet
 
 from attrs import define, evolve, field, frozen
 
+from ._checks import OnBadRecord, within
+from ._convert import BadRecord
 from ._cursor import END, START, Cursor
 from ._strategies import PageRead, Strategy
-from .checks import OnBadRecord, within
-from .convert import BadRecord
+from ._wire import Params
 from .errors import DecodeError, LoftyError, cut
-from .wire import Params
 
 __all__ = ["Page", "PageIterator", "Pager", "RecordIterator"]
 

@@ -10,9 +10,9 @@ from typing import Any
 from attrs import define, evolve, field
 
 from lofty_async import ApiKey, LoftyClient
+from lofty_async._wire import Params
 from lofty_async.errors import InvalidRequestError, ServerError
 from lofty_async.pagination import Pager
-from lofty_async.wire import Params
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 LENGTH = timedelta(days=3650)

@@ -10,10 +10,10 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lofty_async._wire import RateState
 from lofty_async.ratelimit import Permit
 from lofty_async.ratelimit.budget import Budget
 from lofty_async.ratelimit.window import ROUNDING
-from lofty_async.wire import RateState
 from tests.virtual import EPOCH, LoftyWindow
 
 ROUTES = ["GET /a", "GET /b"]

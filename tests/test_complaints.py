@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from lofty_async._wire import Reply, read_error
 from lofty_async.complaints import RecordKind, is_complaint, is_gone
 from lofty_async.errors import ConnectionFailedError
-from lofty_async.wire import Reply, read_error
 
 HIDDEN = "BaseApplicationException:errorCode=20006,errorMsg=Lead not exist"
 

@@ -32,10 +32,10 @@ from lofty_async import (
     RetryPolicy,
     ServerError,
 )
+from lofty_async._wire import RateState, Request, Route
 from lofty_async.auth import Auth, TokenPost
 from lofty_async.dispatch import Dispatcher, Options, Session
 from lofty_async.sandbox import Sandbox, faults
-from lofty_async.wire import RateState, Request, Route
 
 if TYPE_CHECKING:
     from tests.conftest import Hold, OpenClient

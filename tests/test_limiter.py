@@ -8,10 +8,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from lofty_async._wire import RateState
 from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimitWaitError
 from lofty_async.ratelimit import Lane, Permit, RateLimit, RateLimiter, WaitEvent
 from lofty_async.ratelimit.window import Window
-from lofty_async.wire import RateState
 from tests.virtual import Caller, LoftyWindow, VirtualLoop, exhausted, limiter, now, run
 
 LIMIT = 100

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from lofty_async._wire import RateState
 from lofty_async.errors import RateLimitWaitError
 from lofty_async.ratelimit import Lane, RateLimiter
 from lofty_async.ratelimit.lanes import Queue
-from lofty_async.wire import RateState
 from tests.virtual import at_turn, exhausted, limiter, now, run
 
 MANY = 10_000

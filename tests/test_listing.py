@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
+from lofty_async.listing import part
 
 from lofty_async.errors import DecodeError
-from lofty_async.listing import part
 
 
 class TestPart:

@@ -3,8 +3,6 @@
 from typing import Any
 
 import pytest
-
-from lofty_async.errors import DecodeError, InvalidRequestError
 from lofty_async.listings import (
     AfterIdListing,
     NumberedListing,
@@ -12,6 +10,8 @@ from lofty_async.listings import (
     Place,
     SingleListing,
 )
+
+from lofty_async.errors import DecodeError, InvalidRequestError
 from lofty_async.models import CalendarEntry, Lead, Task, TaskV1
 
 

@@ -12,9 +12,14 @@ import pytest
 from attrs import define, evolve, field
 from hypothesis import given
 from hypothesis import strategies as st
+from lofty_async.listing import Listing
+from lofty_async.listings import AfterIdListing, NumberedListing, OffsetListing, SingleListing
+from lofty_async.paging import END, Page, Pager
+from lofty_async.reading import MEMORY, Pass
 
 from lofty_async import LoftyClient
-from lofty_async.checks import OnBadRecord
+from lofty_async._checks import OnBadRecord
+from lofty_async._wire import Params
 from lofty_async.errors import (
     ClientClosedError,
     DecodeError,
@@ -23,13 +28,8 @@ from lofty_async.errors import (
     NotFoundError,
     ServerError,
 )
-from lofty_async.listing import Listing
-from lofty_async.listings import AfterIdListing, NumberedListing, OffsetListing, SingleListing
 from lofty_async.models import CalendarEntry, Lead, Task
-from lofty_async.paging import END, Page, Pager
-from lofty_async.reading import MEMORY, Pass
 from lofty_async.sandbox import Sandbox
-from lofty_async.wire import Params
 from tests.leaks import others, settled
 from tests.virtual import now, run
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
-
-from lofty_async import LoftyClient
 from lofty_async.listing import Listing
 from lofty_async.paging import Pager
+
+from lofty_async import LoftyClient
 from lofty_async.sandbox import Sandbox
 from tests.leaks import others, settled
 from tests.test_paging import Server, after_id, ids, numbered, offset

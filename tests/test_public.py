@@ -133,7 +133,7 @@ def loaded_by(program: str) -> set[str]:
         (
             "from lofty_async import LoftyClient",
             {
-                *("lofty_async.convert", "lofty_async.reading", "lofty_async.paging", "lofty_async.bulk"),
+                *("lofty_async._convert", "lofty_async.reading", "lofty_async.paging", "lofty_async.bulk"),
                 *("lofty_async.dispatch.retry", "lofty_async.endpoints.caller", "lofty_async.models", "backoff"),
                 *("lofty_async.oauth.credentials", "lofty_async.ratelimit.redis", "lofty_async.webhooks"),
             },
@@ -142,7 +142,7 @@ def loaded_by(program: str) -> set[str]:
             "from lofty_async import ApiKey, LoftyClient\nLoftyClient(ApiKey('key')).tasks",
             {"lofty_async.endpoints.v1", "lofty_async.oauth.tokens", "lofty_async.webhooks"},
         ),
-        ("from lofty_async import parse_webhook", {"aiohttp", "lofty_async.convert", "lofty_async.webhooks.receiver"}),
+        ("from lofty_async import parse_webhook", {"aiohttp", "lofty_async._convert", "lofty_async.webhooks.receiver"}),
         ("from lofty_async import Sandbox", {"click", "rich", "pytest", "lofty_async.cli"}),
     ],
 )

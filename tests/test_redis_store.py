@@ -11,13 +11,13 @@ import pytest
 import redis.asyncio
 from attrs import define, field
 
+from lofty_async._wire import BASE_URL, RateState
 from lofty_async.errors import InvalidRequestError
 from lofty_async.ratelimit import RateLimiter, RedisStore
 from lofty_async.ratelimit.messages import Ask, Grant
 from lofty_async.ratelimit.redis import TRIES, ClientPerLoop
 from lofty_async.ratelimit.shared import SharedBudget
 from lofty_async.ratelimit.stores import StoreFailed, application_key
-from lofty_async.wire import BASE_URL, RateState
 from tests.redis_server import RedisServer, free_port, needs_redis, running_redis
 
 pytestmark = needs_redis

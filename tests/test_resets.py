@@ -1,7 +1,7 @@
 import pytest
 
+from lofty_async._wire import RateState
 from lofty_async.ratelimit.resets import CLAMP_GUARD, WINDOW, ResetReader, ServerClock
-from lofty_async.wire import RateState
 
 SERVER = 1_780_000_000.0
 NOW = 1000.0

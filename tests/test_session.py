@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from lofty_async._wire import Request, Route
 from lofty_async.dispatch import Session
 from lofty_async.dispatch.session import MOST_URLS
 from lofty_async.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
 from lofty_async.sandbox import Sandbox, faults
-from lofty_async.wire import Request, Route
 
 if TYPE_CHECKING:
     from tests.conftest import Hold

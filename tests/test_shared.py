@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from lofty_async._wire import RateState
 from lofty_async.errors import RateLimitWaitError
 from lofty_async.ratelimit import Lane, MemoryStore, Permit, RateLimiter
 from lofty_async.ratelimit.shared import MOST_OUTCOMES, REJOIN
 from lofty_async.ratelimit.stores import StoreFailed
-from lofty_async.wire import RateState
 from tests.company import Company, Nearby, budget, spend_beside
 from tests.virtual import LoftyWindow, best_possible, now, run, together
 

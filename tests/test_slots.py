@@ -9,19 +9,19 @@ import pytest
 from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
-
-from lofty_async import LoftyClient
-from lofty_async.errors import DecodeError, InvalidRequestError
-from lofty_async.models import MeetingSlot
 from lofty_async.paging import Pager
-from lofty_async.sandbox import Sandbox
 from lofty_async.slots import (
     LEAD_TIME,
     LONGEST_RANGE,
     SlotListing,
 )
-from lofty_async.times import epoch_ms
-from lofty_async.wire import Params
+
+from lofty_async import LoftyClient
+from lofty_async._times import epoch_ms
+from lofty_async._wire import Params
+from lofty_async.errors import DecodeError, InvalidRequestError
+from lofty_async.models import MeetingSlot
+from lofty_async.sandbox import Sandbox
 from tests.virtual import run
 
 LOS_ANGELES = ZoneInfo("America/Los_Angeles")

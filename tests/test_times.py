@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lofty_async.times import epoch_ms, format_time, parse_time
+from lofty_async._times import epoch_ms, format_time, parse_time
 
 OFFSETS = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 AWARE = st.datetimes(timezones=OFFSETS)

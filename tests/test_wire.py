@@ -7,6 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lofty_async import errors
+from lofty_async._wire import (
+    RateState,
+    Reply,
+    Request,
+    Route,
+    is_refusal,
+    read_error,
+    read_rate,
+    read_result,
+)
 from lofty_async.errors import (
     APIError,
     AuthenticationError,
@@ -16,16 +26,6 @@ from lofty_async.errors import (
     PermissionDeniedError,
     RateLimitedError,
     ServerError,
-)
-from lofty_async.wire import (
-    RateState,
-    Reply,
-    Request,
-    Route,
-    is_refusal,
-    read_error,
-    read_rate,
-    read_result,
 )
 
 NOON = "Sun, 01 Mar 2026 12:00:00 GMT"

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from attrs import define, field
 
 from lofty_async import LoftyClient, RetryPolicy
+from lofty_async._wire import RateState, read_rate
 from lofty_async.ratelimit import Lane, RateLimiter
 from lofty_async.ratelimit.window import Window
 from lofty_async.sandbox import Sandbox, faults
-from lofty_async.wire import RateState, read_rate
 
 T = TypeVar("T")
 

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 from yarl import URL
 
 from lofty_async import dispatch
-from lofty_async.checks import UNSET, Unset, is_loopback
+from lofty_async._checks import UNSET, Unset, is_loopback
+from lofty_async._wire import BASE_URL
 from lofty_async.client import LoftyClient
 from lofty_async.errors import LoftyError
-from lofty_async.wire import BASE_URL
 
 from .kept_login import credential
 from .options import Network, Target

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import click
 
-from lofty_async.convert import unstructure
+from lofty_async._convert import unstructure
 
 from .options import Form
 from .tables import Layout, print_table

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import click
 from attrs import evolve
 
-from lofty_async import checks
+from lofty_async import _checks
 from lofty_async.models import PermissionMode, WebhookEvent, WebhookSubscription
 
 from .connect import allows_http, connected
@@ -50,7 +50,7 @@ def ensure(event: str, callback_url: str, target: Target, form: Form, *, limit: 
 
     async def subscribe() -> tuple[WebhookSubscription, bool]:
         # Before anything is sent: looking at what existed comes before the client's own check.
-        checks.https_url("callback_url", callback_url, plain=allows_http(target))
+        _checks.https_url("callback_url", callback_url, plain=allows_http(target))
         async with connected(target) as lofty:
             before = {one.id for one in await lofty.webhooks.list().collect()}
             one = await lofty.webhooks.ensure(wanted, callback_url, limit=limit, permission_mode=mode)

@@ -13,10 +13,10 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from attrs import define, field, frozen
 
+from lofty_async._wire import RateState
 from lofty_async.errors import RateLimitWaitError
 from lofty_async.ratelimit import Lane, Permit, RateLimiter
 from lofty_async.ratelimit.permits import Issuer
-from lofty_async.wire import RateState
 
 BULK_SHARE: Final = 9  # interactive calls in a row that are given a place before a bulk call has its turn
 

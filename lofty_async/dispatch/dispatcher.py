@@ -11,10 +11,10 @@ from attrs import frozen
 
 from lofty_async import _json, errors
 from lofty_async._loops import LoopOwner
+from lofty_async._wire import Reply, Request, is_refusal, may_have_succeeded, read_error, read_rate, read_result
 from lofty_async.auth import Auth
 from lofty_async.complaints import is_complaint, is_gone
 from lofty_async.ratelimit import Permit, RateLimiter
-from lofty_async.wire import Reply, Request, is_refusal, may_have_succeeded, read_error, read_rate, read_result
 
 from .journey import Journey, Options
 from .retry import MAX_SERVER_WAIT, Failure, RetryBudget, decide

@@ -6,8 +6,8 @@ from typing import Final, TypeVar
 from attrs import evolve, field, frozen
 
 from lofty_async import errors
+from lofty_async._wire import Request
 from lofty_async.ratelimit import Lane, Permit
-from lofty_async.wire import Request
 
 from .retry import RetryPolicy
 from .watch import Watched

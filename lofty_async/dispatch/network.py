@@ -10,8 +10,8 @@ import aiohttp
 from attrs import Factory, frozen
 from yarl import URL
 
+from lofty_async._checks import UNSET, Unset, is_loopback
 from lofty_async.auth import Secret
-from lofty_async.checks import UNSET, Unset, is_loopback
 from lofty_async.errors import InvalidRequestError, cut
 
 PATH_CHARACTERS: Final = "/%:@!$&'()*+,;=~"  # sent as given; all others are percent-encoded

@@ -10,6 +10,7 @@ import aiohttp
 from attrs import define, field, frozen
 from yarl import URL
 
+from lofty_async._wire import Reply, Request
 from lofty_async.errors import (
     CallError,
     ClientClosedError,
@@ -19,7 +20,6 @@ from lofty_async.errors import (
     ResponseTooLargeError,
 )
 from lofty_async.ratelimit import RateLimiter
-from lofty_async.wire import Reply, Request
 
 from .bodies import ACCEPT_ENCODING, CONTENT_ENCODING, BodyBroken, BodyTooLarge, read_body
 from .connections import Connectors, Gate, Places, Pool
@@ -140,8 +140,8 @@ class Session:
         A request with a `departure` has a connection that no request has used before; in a session handed in, one
         that is open as far as is known.
 
-        Raises: ConnectionFailedError or RequestTimeoutError, each saying whether the request may have reached the server;
-        ResponseTooLargeError; ClientClosedError where the session was closed under it.
+        Raises: ConnectionFailedError or RequestTimeoutError, each saying whether the request may have reached the
+        server; ResponseTooLargeError; ClientClosedError where the session was closed under it.
         """
         session = self._ready() or await self._session()
         if departure is not None:

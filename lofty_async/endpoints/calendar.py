@@ -6,14 +6,14 @@ from typing import Final
 
 from attrs import frozen
 
-from lofty_async import checks
+from lofty_async import _checks
+from lofty_async._checks import UNSET, OnBadRecord, Unset
 from lofty_async._strategies import SlotWindows, TimePages
-from lofty_async.checks import UNSET, OnBadRecord, Unset
+from lofty_async._times import format_time
+from lofty_async._wire import Route
 from lofty_async.complaints import RecordKind
 from lofty_async.models import AssignedRole, CalendarEntry, EntryType, MeetingSlot, TaskType
 from lofty_async.pagination import Pager
-from lofty_async.times import format_time
-from lofty_async.wire import Route
 
 from . import optional
 from .caller import Caller, utc_now
@@ -77,19 +77,19 @@ class Calendar:
         Raises: InvalidRequestError where both ends are open, one is naive, or an argument is out of its range.
         """
         if start is None and end is None:
-            raise checks.refuse("start", "or end is required")
+            raise _checks.refuse("start", "or end is required")
         asked: dict[str, str | tuple[str, ...]] = {
-            "includeFinished": str(checks.flag("include_finished", include_finished)).lower(),
-            "sort": checks.text("sort", sort),
-            "desc": str(checks.flag("newest_first", newest_first)).lower(),
+            "includeFinished": str(_checks.flag("include_finished", include_finished)).lower(),
+            "sort": _checks.text("sort", sort),
+            "desc": str(_checks.flag("newest_first", newest_first)).lower(),
         }
-        asked |= {} if start is None else {"startTime": format_time(checks.moment("start", start))}
-        asked |= {} if end is None else {"endTime": format_time(checks.moment("end", end))}
+        asked |= {} if start is None else {"startTime": format_time(_checks.moment("start", start))}
+        asked |= {} if end is None else {"endTime": format_time(_checks.moment("end", end))}
         if start is not None and end is not None:
-            checks.ordered(start, end)
-        asked |= {} if lead_id is None else {"leadId": str(checks.number_id("lead_id", lead_id))}
-        asked |= {} if time_zone is None else {"timeZoneCode": checks.text("time_zone", time_zone)}
-        types = checks.codes("source_types", source_types)
+            _checks.ordered(start, end)
+        asked |= {} if lead_id is None else {"leadId": str(_checks.number_id("lead_id", lead_id))}
+        asked |= {} if time_zone is None else {"timeZoneCode": _checks.text("time_zone", time_zone)}
+        types = _checks.codes("source_types", source_types)
         asked |= {"sourceType": types} if types else {}
         strategy = TimePages(
             model=CalendarEntry,
@@ -100,9 +100,11 @@ class Calendar:
             side_by_side=prefetch > 1,
             request=LIST.label,
             at=("data", "items"),
-            page_size=checks.within("page_size", page_size, 1, 500),
+            page_size=_checks.within("page_size", page_size, 1, 500),
         )
-        return self._caller.pager(LIST, strategy, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
+        return self._caller.pager(
+            LIST, strategy, asked, on_bad_record, prefetch=_checks.within("prefetch", prefetch, 0)
+        )
 
     def slots(
         self,
@@ -122,19 +124,19 @@ class Calendar:
 
         Raises: InvalidRequestError if a time is naive, or if `end` is not after `start` or too far from it.
         """
-        start, end = checks.moment("start", start), checks.moment("end", end)
-        checks.ordered(start, end)
-        checks.at_most(LONGEST_SLOT_RANGE, start, end)
-        asked = {} if time_zone is None else {"timeZoneCode": checks.text("time_zone", time_zone)}
+        start, end = _checks.moment("start", start), _checks.moment("end", end)
+        _checks.ordered(start, end)
+        _checks.at_most(LONGEST_SLOT_RANGE, start, end)
+        asked = {} if time_zone is None else {"timeZoneCode": _checks.text("time_zone", time_zone)}
         strategy = SlotWindows(
             request=SLOTS.label,
             start=start,
             end=end,
-            page_size=checks.within("limit", limit, 1),
+            page_size=_checks.within("limit", limit, 1),
             now=self._now,
         )
         return self._caller.pager(
-            SLOTS, strategy, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0)
+            SLOTS, strategy, asked, on_bad_record, prefetch=_checks.within("prefetch", prefetch, 0)
         )
 
     async def create(
@@ -158,23 +160,23 @@ class Calendar:
 
         Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost.
         """
-        is_task = checks.text("type", type).upper() == EntryType.TASK
+        is_task = _checks.text("type", type).upper() == EntryType.TASK
         if is_task and task_way is UNSET:
-            raise checks.refuse("task_way", "is required for a task")
+            raise _checks.refuse("task_way", "is required for a task")
         role = AssignedRole.AGENT if is_task and assigned_role is UNSET else assigned_role
-        body = checks.given(
-            type=checks.member("type", type, EntryType),
-            content=checks.text("content", content),
-            lead_id=checks.number_id("lead_id", lead_id),
-            time_zone=checks.text("time_zone", time_zone),
-            start_at=checks.moment("start_at", start_at),
-            end_at=checks.moment("end_at", end_at),
+        body = _checks.given(
+            type=_checks.member("type", type, EntryType),
+            content=_checks.text("content", content),
+            lead_id=_checks.number_id("lead_id", lead_id),
+            time_zone=_checks.text("time_zone", time_zone),
+            start_at=_checks.moment("start_at", start_at),
+            end_at=_checks.moment("end_at", end_at),
             task_way=optional.member("task_way", task_way, TaskType),
             assigned_role=optional.member("assigned_role", role, AssignedRole),
             address=optional.text("address", address),
         )
-        checks.not_reversed(start_at, end_at)
-        return await created(self._caller, CREATE, checks.wire_names(body), ("data", "id"), str)
+        _checks.not_reversed(start_at, end_at)
+        return await created(self._caller, CREATE, _checks.wire_names(body), ("data", "id"), str)
 
     async def update(
         self,
@@ -196,7 +198,7 @@ class Calendar:
 
         Raises: InvalidRequestError.
         """
-        body = checks.given(
+        body = _checks.given(
             content=optional.text("content", content),
             start_at=optional.moment("start_at", start_at),
             end_at=optional.moment("end_at", end_at),
@@ -206,18 +208,18 @@ class Calendar:
             reminder_time=optional.code("reminder_time", reminder_time),
             time_zone=optional.text("time_zone", time_zone),
         )
-        checks.some(body, CHANGEABLE)
-        checks.not_reversed(start_at, end_at)
-        await self._caller.send(UPDATE, checks.composite_id("id", id), body=checks.wire_names(body))
+        _checks.some(body, CHANGEABLE)
+        _checks.not_reversed(start_at, end_at)
+        await self._caller.send(UPDATE, _checks.composite_id("id", id), body=_checks.wire_names(body))
 
     async def delete(self, id: str) -> None:
         """Delete an entry."""
-        await self._caller.send(DELETE, checks.composite_id("id", id))
+        await self._caller.send(DELETE, _checks.composite_id("id", id))
 
     async def finish(self, id: str) -> None:
         """Mark an entry as finished."""
-        await self._caller.send(FINISH, checks.composite_id("id", id))
+        await self._caller.send(FINISH, _checks.composite_id("id", id))
 
     async def unfinish(self, id: str) -> None:
         """Mark an entry as open again."""
-        await self._caller.send(UNFINISH, checks.composite_id("id", id))
+        await self._caller.send(UNFINISH, _checks.composite_id("id", id))

@@ -8,14 +8,14 @@ from urllib.parse import quote
 
 from attrs import evolve, frozen
 
-from lofty_async import _json, checks
+from lofty_async import _checks, _json
+from lofty_async._checks import OnBadRecord
+from lofty_async._convert import structure
 from lofty_async._strategies import Strategy, part
-from lofty_async.checks import OnBadRecord
-from lofty_async.convert import structure
+from lofty_async._wire import NO_PARAMS, Params, Request, Route
 from lofty_async.dispatch import Dispatcher, Options
 from lofty_async.pagination import Pager
 from lofty_async.ratelimit import Lane
-from lofty_async.wire import NO_PARAMS, Params, Request, Route
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class Caller:
         prefetch: int = 1,
     ) -> Pager[T]:
         """A list of what is `asked` for, the same on every page."""
-        policy = self.on_bad_record if on_bad_record is None else checks.bad_record_policy(on_bad_record)
+        policy = self.on_bad_record if on_bad_record is None else _checks.bad_record_policy(on_bad_record)
         return Pager(strategy, partial(_fetch, self, route, asked), policy, prefetch)
 
 

@@ -11,10 +11,10 @@ from weakref import WeakValueDictionary
 from attrs import define, field
 
 from lofty_async._strategies import part
+from lofty_async._times import parse_time
+from lofty_async._wire import Route
 from lofty_async.errors import AmbiguousWriteError, ClientClosedError, DecodeError, LoftyError, cut
 from lofty_async.models import Task
-from lofty_async.times import parse_time
-from lofty_async.wire import Route
 
 from .caller import Caller
 

@@ -5,12 +5,12 @@ from typing import Any, Final, TypedDict, Unpack
 
 from attrs import frozen
 
-from lofty_async import checks
+from lofty_async import _checks
+from lofty_async._checks import OnBadRecord
 from lofty_async._strategies import OffsetPages
-from lofty_async.checks import OnBadRecord
+from lofty_async._wire import Route
 from lofty_async.models import Lead
 from lofty_async.pagination import Pager
-from lofty_async.wire import Route
 
 from .caller import Caller
 
@@ -65,22 +65,24 @@ class Leads:
 
         Raises: InvalidRequestError where an argument is out of its range or a filter is unknown.
         """
-        asked = checks.wire_names({name: _filter(name, value) for name, value in filters.items()})
+        asked = _checks.wire_names({name: _filter(name, value) for name, value in filters.items()})
         strategy = OffsetPages(
             model=Lead,
             request=LIST.label,
             at=("leads",),
-            page_size=checks.within("page_size", page_size, 1, 100),
-            start=checks.within("offset", offset, 0, checks.LARGEST_ID),
-            scroll=checks.flag("scroll", scroll),
+            page_size=_checks.within("page_size", page_size, 1, 100),
+            start=_checks.within("offset", offset, 0, _checks.LARGEST_ID),
+            scroll=_checks.flag("scroll", scroll),
         )
-        return self._caller.pager(LIST, strategy, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
+        return self._caller.pager(
+            LIST, strategy, asked, on_bad_record, prefetch=_checks.within("prefetch", prefetch, 0)
+        )
 
 
 _CHECKS: Final[dict[type, Callable[[str, object], str]]] = {
-    bool: lambda name, value: str(checks.flag(name, value)).lower(),
-    int: lambda name, value: str(checks.number_id(name, value)),
-    str: checks.text,
+    bool: lambda name, value: str(_checks.flag(name, value)).lower(),
+    int: lambda name, value: str(_checks.number_id(name, value)),
+    str: _checks.text,
 }
 
 
@@ -88,5 +90,5 @@ def _filter(name: str, value: Any) -> str:
     kind = LeadFilters.__annotations__.get(name)
     if kind is None:
         known = ", ".join(LeadFilters.__annotations__)
-        raise checks.refuse(name, f"is not a filter of leads: use {known}")
+        raise _checks.refuse(name, f"is not a filter of leads: use {known}")
     return _CHECKS[kind](name, value)

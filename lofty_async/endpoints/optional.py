@@ -5,34 +5,34 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
 
-from lofty_async import checks
-from lofty_async.checks import UNSET, Unset
+from lofty_async import _checks
+from lofty_async._checks import UNSET, Unset
 
 T = TypeVar("T")
 
 
 def moment(argument: str, value: object) -> datetime | Unset:
-    return _checked(checks.moment, argument, value)
+    return _checked(_checks.moment, argument, value)
 
 
 def text(argument: str, value: object) -> str | Unset:
-    return _checked(checks.text, argument, value)
+    return _checked(_checks.text, argument, value)
 
 
 def number_id(argument: str, value: object) -> int | Unset:
-    return _checked(checks.number_id, argument, value)
+    return _checked(_checks.number_id, argument, value)
 
 
 def flag(argument: str, value: object) -> bool | Unset:
-    return _checked(checks.flag, argument, value)
+    return _checked(_checks.flag, argument, value)
 
 
 def code(argument: str, value: object) -> str | Unset:
-    return _checked(checks.code, argument, value)
+    return _checked(_checks.code, argument, value)
 
 
 def member(argument: str, value: object, kind: type[StrEnum]) -> str | Unset:
-    return UNSET if value is UNSET else checks.member(argument, value, kind)
+    return UNSET if value is UNSET else _checks.member(argument, value, kind)
 
 
 def _checked(check: Callable[[str, object], T], argument: str, value: object) -> T | Unset:

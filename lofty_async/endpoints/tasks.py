@@ -6,14 +6,14 @@ from typing import Final
 
 from attrs import frozen
 
-from lofty_async import checks
+from lofty_async import _checks
+from lofty_async._checks import UNSET, OnBadRecord, Unset
 from lofty_async._strategies import CursorPages, SinglePage
+from lofty_async._wire import Route
 from lofty_async.bulk import BulkRun, LeadIds, as_value
-from lofty_async.checks import UNSET, OnBadRecord, Unset
 from lofty_async.complaints import RecordKind
 from lofty_async.models import AssignedRole, Task, TaskType
 from lofty_async.pagination import Pager
-from lofty_async.wire import Route
 
 from . import optional
 from .caller import Caller
@@ -42,7 +42,7 @@ class Tasks:
 
         Raises: InvalidRequestError where `lead_id` is no id.
         """
-        asked = {"leadId": str(checks.number_id("lead_id", lead_id))}
+        asked = {"leadId": str(_checks.number_id("lead_id", lead_id))}
         return self._caller.pager(LIST, TASKS_OF_LEAD, asked, on_bad_record)
 
     def mine(
@@ -61,18 +61,20 @@ class Tasks:
 
         Raises: InvalidRequestError where an argument is out of its range.
         """
-        asked = {} if user_id is None else {"userId": str(checks.number_id("user_id", user_id))}
-        asked |= {} if time_zone is None else {"timeZoneCode": checks.text("time_zone", time_zone)}
-        size = checks.within("page_size", page_size, 1, 100)
+        asked = {} if user_id is None else {"userId": str(_checks.number_id("user_id", user_id))}
+        asked |= {} if time_zone is None else {"timeZoneCode": _checks.text("time_zone", time_zone)}
+        size = _checks.within("page_size", page_size, 1, 100)
         strategy = CursorPages(model=Task, request=MINE.label, at=("tasks",), page_size=size)
-        return self._caller.pager(MINE, strategy, asked, on_bad_record, prefetch=checks.within("prefetch", prefetch, 0))
+        return self._caller.pager(
+            MINE, strategy, asked, on_bad_record, prefetch=_checks.within("prefetch", prefetch, 0)
+        )
 
     async def get(self, id: int) -> Task:
         """One task or appointment, by the id that both share.
 
         Raises: NotFoundError.
         """
-        return await self._caller.read(Task, ("task",), GET, checks.number_id("id", id))
+        return await self._caller.read(Task, ("task",), GET, _checks.number_id("id", id))
 
     async def create(
         self,
@@ -96,18 +98,18 @@ class Tasks:
 
         Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost and the task was not seen.
         """
-        body = checks.given(
-            type=checks.member("type", type, TaskType),
-            content=checks.text("content", content),
-            assigned_role=checks.member("assigned_role", assigned_role, AssignedRole),
-            lead_id=checks.number_id("lead_id", lead_id),
-            end_at=checks.moment("end_at", end_at),
+        body = _checks.given(
+            type=_checks.member("type", type, TaskType),
+            content=_checks.text("content", content),
+            assigned_role=_checks.member("assigned_role", assigned_role, AssignedRole),
+            lead_id=_checks.number_id("lead_id", lead_id),
+            end_at=_checks.moment("end_at", end_at),
             start_at=optional.moment("start_at", start_at),
             time_zone=optional.text("time_zone", time_zone),
             address=optional.text("address", address),
         )
-        checks.not_reversed(start_at, end_at)
-        wire = checks.wire_names(body)
+        _checks.not_reversed(start_at, end_at)
+        wire = _checks.wire_names(body)
         if verify:
             look = self.list(lead_id, on_bad_record="skip").collect
             return await settled(lambda: self._create(wire), look, body, self._caller)
@@ -127,31 +129,31 @@ class Tasks:
 
         Raises: InvalidRequestError, also where nothing but `time_zone` is given, which the API takes for nothing.
         """
-        body = checks.given(
+        body = _checks.given(
             content=optional.text("content", content),
             start_at=optional.moment("start_at", start_at),
             end_at=optional.moment("end_at", end_at),
             address=optional.text("address", address),
             time_zone=optional.text("time_zone", time_zone),
         )
-        checks.some(body, ("content", "start_at", "end_at", "address"))
-        checks.not_reversed(start_at, end_at)
-        await self._caller.send(UPDATE, checks.number_id("id", id), body=checks.wire_names(body))
+        _checks.some(body, ("content", "start_at", "end_at", "address"))
+        _checks.not_reversed(start_at, end_at)
+        await self._caller.send(UPDATE, _checks.number_id("id", id), body=_checks.wire_names(body))
 
     async def delete(self, id: int) -> None:
         """Delete a task or appointment."""
-        await self._caller.send(DELETE, checks.number_id("id", id))
+        await self._caller.send(DELETE, _checks.number_id("id", id))
 
     async def finish(self, id: int) -> None:
         """Mark a task as finished.
 
         Raises: InvalidRequestError named TASK_IS_SMARTPLAN for a task of a smart plan, which cannot be finished.
         """
-        await self._caller.send(FINISH, checks.number_id("id", id))
+        await self._caller.send(FINISH, _checks.number_id("id", id))
 
     async def unfinish(self, id: int) -> None:
         """Mark a task as open again."""
-        await self._caller.send(UNFINISH, checks.number_id("id", id))
+        await self._caller.send(UNFINISH, _checks.number_id("id", id))
 
     def for_leads(
         self,
@@ -169,7 +171,7 @@ class Tasks:
 
         Raises: InvalidRequestError where an argument is out of its range.
         """
-        bulk = Tasks(self._caller.in_bulk(checks.seconds("max_wait", max_wait)))
+        bulk = Tasks(self._caller.in_bulk(_checks.seconds("max_wait", max_wait)))
         return BulkRun(lead_ids, as_value(bulk._pages), concurrency=concurrency, ordered=ordered)
 
     async def _pages(self, lead_id: int) -> AsyncIterator[Sequence[Task]]:

@@ -5,14 +5,14 @@ from typing import Final
 
 from attrs import frozen
 
-from lofty_async import checks
+from lofty_async import _checks
+from lofty_async._checks import UNSET, OnBadRecord, Unset
 from lofty_async._strategies import SinglePage
-from lofty_async.checks import UNSET, OnBadRecord, Unset
+from lofty_async._times import epoch_ms
+from lofty_async._wire import Route
 from lofty_async.complaints import RecordKind
 from lofty_async.models import AppointmentV1, AssignedRole, TaskType, TaskV1
 from lofty_async.pagination import Pager
-from lofty_async.times import epoch_ms
-from lofty_async.wire import Route
 
 from . import optional
 from .caller import Caller
@@ -37,7 +37,7 @@ class TasksV1:
 
     def list(self, lead_id: int, *, on_bad_record: OnBadRecord | None = None) -> Pager[TaskV1]:
         """All tasks of a lead. Prefer `client.tasks.list`, which also has appointments and starts."""
-        asked = {"leadId": str(checks.number_id("lead_id", lead_id))}
+        asked = {"leadId": str(_checks.number_id("lead_id", lead_id))}
         return self._caller.pager(LIST, TASKS_OF_LEAD, asked, on_bad_record)
 
     async def get(self, id: int) -> TaskV1:
@@ -45,7 +45,7 @@ class TasksV1:
 
         Raises: NotFoundError.
         """
-        return await self._caller.read(TaskV1, ("task",), GET, checks.number_id("id", id))
+        return await self._caller.read(TaskV1, ("task",), GET, _checks.number_id("id", id))
 
     async def create(
         self,
@@ -61,11 +61,11 @@ class TasksV1:
         Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost.
         """
         wire = {
-            "content": checks.text("content", content),
-            "leadId": checks.number_id("lead_id", lead_id),
-            "deadline": epoch_ms(checks.moment("end_at", end_at)),
-            "type": checks.member("type", type, TaskType),
-            "assignedRole": checks.member("assigned_role", assigned_role, AssignedRole),
+            "content": _checks.text("content", content),
+            "leadId": _checks.number_id("lead_id", lead_id),
+            "deadline": epoch_ms(_checks.moment("end_at", end_at)),
+            "type": _checks.member("type", type, TaskType),
+            "assignedRole": _checks.member("assigned_role", assigned_role, AssignedRole),
         }
         return await created(self._caller, CREATE, wire, ("taskId",), int)
 
@@ -89,20 +89,20 @@ class TasksV1:
         Raises: InvalidRequestError, with the name INVALID_UPDATE_OPERATION_LEADID for the id of another lead.
         """
         moment = optional.moment("end_at", end_at)
-        changes = checks.given(
+        changes = _checks.given(
             content=optional.text("content", content),
             end_at=epoch_ms(moment) if isinstance(moment, datetime) else moment,
             type=optional.member("type", type, TaskType),
             assigned_role=optional.member("assigned_role", assigned_role, AssignedRole),
         )
-        changes |= checks.given(finished=optional.flag("finished", finished))
-        checks.some(changes, ("content", "end_at", "type", "assigned_role", "finished"))
+        changes |= _checks.given(finished=optional.flag("finished", finished))
+        _checks.some(changes, ("content", "end_at", "type", "assigned_role", "finished"))
         if finished is True and len(changes) > 1:
-            raise checks.refuse("finished", "must be updated alone: with finished=True the API ignores other fields")
-        fields = changes | checks.given(lead_id=optional.number_id("lead_id", lead_id))
+            raise _checks.refuse("finished", "must be updated alone: with finished=True the API ignores other fields")
+        fields = changes | _checks.given(lead_id=optional.number_id("lead_id", lead_id))
         names = {"endAt": "deadline", "finished": "finishFlag"}
-        wire = {names.get(name, name): value for name, value in checks.wire_names(fields).items()}
-        await self._caller.send(UPDATE, checks.number_id("id", id), body=wire)
+        wire = {names.get(name, name): value for name, value in _checks.wire_names(fields).items()}
+        await self._caller.send(UPDATE, _checks.number_id("id", id), body=wire)
 
     async def finish(self, id: int) -> None:
         """Mark a task as finished. Prefer `client.tasks.finish`, which can be undone."""
@@ -110,7 +110,7 @@ class TasksV1:
 
     async def delete(self, id: int) -> None:
         """Delete a task. Prefer `client.tasks.delete`."""
-        await self._caller.send(DELETE, checks.number_id("id", id))
+        await self._caller.send(DELETE, _checks.number_id("id", id))
 
 
 @frozen(eq=False)
@@ -121,7 +121,7 @@ class AppointmentsV1:
 
     def list(self, lead_id: int, *, on_bad_record: OnBadRecord | None = None) -> Pager[AppointmentV1]:
         """All appointments of a lead. Prefer `client.tasks.list` or `client.calendar.list(lead_id=…)`."""
-        asked = {"leadId": str(checks.number_id("lead_id", lead_id))}
+        asked = {"leadId": str(_checks.number_id("lead_id", lead_id))}
         return self._caller.pager(APPOINTMENTS, APPOINTMENTS_OF_LEAD, asked, on_bad_record)
 
 

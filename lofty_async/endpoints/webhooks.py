@@ -7,15 +7,15 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from lofty_async import checks
+from lofty_async import _checks
+from lofty_async._checks import OnBadRecord
+from lofty_async._convert import structure
 from lofty_async._strategies import SinglePage
+from lofty_async._wire import NO_PARAMS, Route
 from lofty_async.auth import hidden
-from lofty_async.checks import OnBadRecord
 from lofty_async.complaints import RecordKind
-from lofty_async.convert import structure
 from lofty_async.models import PermissionMode, WebhookEvent, WebhookSubscription
 from lofty_async.pagination import Pager
-from lofty_async.wire import NO_PARAMS, Route
 
 from .caller import Caller
 from .creation import create_and_read, create_or_find, shared
@@ -94,7 +94,7 @@ class Webhooks:
 
     async def delete(self, id: int) -> None:
         """End a subscription."""
-        await self._caller.send(DELETE, checks.number_id("id", id))
+        await self._caller.send(DELETE, _checks.number_id("id", id))
 
     async def _find(self, wire: dict[str, Any]) -> WebhookSubscription | None:
         subscriptions = await self.list().collect()
@@ -109,11 +109,11 @@ class Webhooks:
         permission_mode: PermissionMode | int | str,
     ) -> dict[str, Any]:
         return {
-            "listId": int(checks.within("event", _member("event", event, WebhookEvent), 1, 12)),
-            "callbackUrl": checks.https_url("callback_url", callback_url, plain=self._caller.allow_http),
-            "limit": checks.within("limit", limit, 1, 5000),
+            "listId": int(_checks.within("event", _member("event", event, WebhookEvent), 1, 12)),
+            "callbackUrl": _checks.https_url("callback_url", callback_url, plain=self._caller.allow_http),
+            "limit": _checks.within("limit", limit, 1, 5000),
             "permissionMode": int(
-                checks.within("permission_mode", _member("permission_mode", permission_mode, PermissionMode), 0, 1)
+                _checks.within("permission_mode", _member("permission_mode", permission_mode, PermissionMode), 0, 1)
             ),
         }
 
@@ -125,7 +125,7 @@ def _member(argument: str, value: object, kind: type[IntEnum]) -> object:
     words = {word: member for member in kind for word in (member.name, str(int(member)))}
     member = words.get(value.upper().replace("-", "_"))
     if member is None:
-        raise checks.refuse(argument, f"must be one of {', '.join(kind.__members__)} or its number, not {value!r}")
+        raise _checks.refuse(argument, f"must be one of {', '.join(kind.__members__)} or its number, not {value!r}")
     return member
 
 

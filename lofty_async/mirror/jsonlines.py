@@ -12,8 +12,8 @@ from typing import Any, Self, TypeVar
 
 from attrs import define, field
 
+from lofty_async._convert import unstructure
 from lofty_async._values import is_id
-from lofty_async.convert import unstructure
 from lofty_async.models import Task
 
 from .diff import Changes

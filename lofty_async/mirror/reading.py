@@ -5,8 +5,8 @@ from typing import Final
 
 from attrs import define, evolve, field, frozen
 
+from lofty_async._checks import LARGEST_ID
 from lofty_async.bulk import LeadTasks
-from lofty_async.checks import LARGEST_ID
 from lofty_async.client import LoftyClient
 from lofty_async.errors import ClientClosedError, DecodeError, LoftyError
 from lofty_async.models import Task

@@ -6,8 +6,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from attrs import Attribute
 
+from lofty_async._checks import is_loopback
 from lofty_async.auth import PASTED, header_safe
-from lofty_async.checks import is_loopback
 from lofty_async.errors import InvalidRequestError
 
 END_OF_TIME = 1e15

@@ -9,7 +9,7 @@ from math import inf
 
 from attrs import define, field
 
-from lofty_async.wire import RateState
+from lofty_async._wire import RateState
 
 from .lanes import BULK, Lane
 from .pace import Pace
@@ -27,7 +27,7 @@ class Budget:
     """Every `take` ends in one `settle` or one `release`.
 
     `reserve` is the share of each window that bulk work leaves, `floor` the number of requests of each window that
-    is never spent, `max_in_flight` the most requests in flight at once. One of each window goes, whatever is to be left.
+    is never spent, `max_in_flight` the most requests in flight at once. One of each window goes, whatever is left.
     """
 
     reserve: float = 0.1

@@ -35,8 +35,8 @@ from typing import Self
 from weakref import WeakValueDictionary
 
 from lofty_async._loops import LoopOwner
+from lofty_async._wire import RateState
 from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimitWaitError, WrongEventLoopError
-from lofty_async.wire import RateState
 
 from .budget import Budget
 from .lanes import INTERACTIVE, Lane, Waiter, fail_all
@@ -55,8 +55,8 @@ class RateLimiter:
     event loop at a time; limiters of several threads or processes share one budget through a `store`.
 
     `reserve` is the share of each window that bulk work leaves to interactive calls (0 to 1), `floor` the number of
-    requests of each window that is never spent, `max_in_flight` the most requests in flight at once. One request of each
-    window goes whatever is to be left of it. `on_wait` hears of each wait above `wait_threshold` seconds. `clock`
+    requests of each window that is never spent, `max_in_flight` the most requests in flight at once. One request
+    of each window goes whatever is to be left of it. `on_wait` hears of each wait above `wait_threshold` seconds. `clock`
     counts monotonic seconds, `wall` epoch seconds.
 
     Raises: InvalidRequestError where a number is out of its range.

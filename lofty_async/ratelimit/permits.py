@@ -5,7 +5,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from lofty_async.wire import RateState
+from lofty_async._wire import RateState
 
 from .lanes import Lane
 from .routes import OwnSpend

@@ -11,8 +11,8 @@ from typing import Any, Final, Protocol, Self, TypeVar
 
 from attrs import define, field, frozen
 
+from lofty_async._wire import BASE_URL
 from lofty_async.errors import InvalidRequestError
-from lofty_async.wire import BASE_URL
 
 from .ledger import Ledger
 from .stores import STALE, Store, StoreFailed, application_key, read_ledger, write_ledger

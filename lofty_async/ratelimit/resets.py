@@ -8,7 +8,7 @@ from math import inf
 
 from attrs import define, field
 
-from lofty_async.wire import RateState
+from lofty_async._wire import RateState
 
 WINDOW = 60.0  # contract: fixed windows of 60 s
 CLAMP_GUARD = 1.0  # a whole-second header may round a full window up by this much

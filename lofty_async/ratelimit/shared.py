@@ -17,7 +17,7 @@ from typing import Final
 from attrs import define, field, frozen
 
 from lofty_async._loops import LoopOwner
-from lofty_async.wire import RateState
+from lofty_async._wire import RateState
 
 from .budget import Budget
 from .lanes import Lane

@@ -18,8 +18,8 @@ from threading import Lock
 from typing import Any, Final, Self, TypeVar
 
 from lofty_async._locks import try_lock, unlock
+from lofty_async._wire import BASE_URL
 from lofty_async.errors import InvalidRequestError
-from lofty_async.wire import BASE_URL
 
 from .ledger import Ledger
 from .messages import Ask, Grant, Outcome

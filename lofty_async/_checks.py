@@ -11,10 +11,10 @@ from operator import index
 from typing import Any, Final, Literal, SupportsIndex, cast
 from urllib.parse import urlsplit
 
+from ._times import format_time, instant
 from .auth import hidden
 from .errors import DecodeError, InvalidRequestError, shown
 from .ratelimit import Lane
-from .times import format_time, instant
 
 
 class Unset(Enum):

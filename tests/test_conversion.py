@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lofty_async import convert, models
+from lofty_async import _convert as convert
+from lofty_async import models
+from lofty_async._convert import BadRecord, structure, structure_list, to_wire, unstructure, warm
 from lofty_async._json import dumps, loads
-from lofty_async.convert import BadRecord, structure, structure_list, to_wire, unstructure, warm
 from lofty_async.errors import DecodeError
 from lofty_async.models import (
     AgentInfo,

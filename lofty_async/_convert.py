@@ -17,10 +17,10 @@ from attrs import frozen
 from cattrs import Converter
 
 from . import models
-from ._filling import Part, compile_fill
+from ._codegen import Part, compile_fill
+from ._times import epoch_ms, format_time
 from ._values import TIME, MisfitError, as_list, is_id, reading_of
 from .errors import DecodeError
-from .times import epoch_ms, format_time
 
 T = TypeVar("T")
 

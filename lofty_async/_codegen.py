@@ -12,8 +12,8 @@ from typing import Any
 from attrs import frozen
 
 from ._json import dumps, loads
+from ._times import USUAL_TIME_NAMES
 from ._values import MisfitError, Reading, read_at
-from .times import USUAL_TIME_NAMES
 
 # A task that was never changed was updated when it was created, one that was not changed since, when it was finished.
 _OFTEN_ALIKE = {"end_at": ("start_at",), "updated_at": ("created_at", "finished_at")}
