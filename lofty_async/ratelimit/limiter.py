@@ -56,8 +56,8 @@ class RateLimiter:
 
     `reserve` is the share of each window that bulk work leaves to interactive calls (0 to 1), `floor` the number of
     requests of each window that is never spent, `max_in_flight` the most requests in flight at once. One request
-    of each window goes whatever is to be left of it. `on_wait` hears of each wait above `wait_threshold` seconds. `clock`
-    counts monotonic seconds, `wall` epoch seconds.
+    of each window is always allowed. `on_wait` is called with each wait above `wait_threshold` seconds. `clock` counts
+    monotonic seconds, `wall` epoch seconds.
 
     Raises: InvalidRequestError where a number is out of its range.
     """
