@@ -125,7 +125,7 @@ class Crew:
         async with self._pulling:
             if self._is_dry:
                 return None
-            self._source = self._source or _each(self.lead_ids)
+            self._source = self._source or each_id(self.lead_ids)
             lead_id = await anext(self._source, NO_MORE)
             # Meanwhile a worker may have failed, or the source may have ignored that it was cancelled.
             self._is_dry |= lead_id is NO_MORE or self._is_cancelled
@@ -227,7 +227,7 @@ def as_value(pages: Callable[[int], AsyncIterator[Sequence[Task]]]) -> ReadLead:
     return read
 
 
-def _each(lead_ids: LeadIds) -> AsyncIterator[int]:
+def each_id(lead_ids: LeadIds) -> AsyncIterator[int]:
     return aiter(lead_ids) if isinstance(lead_ids, AsyncIterable) else PlainIds(iter(lead_ids))
 
 

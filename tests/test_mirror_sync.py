@@ -9,10 +9,10 @@ from typing import Any, Literal
 import pytest
 from aiohttp import web
 
+from lofty_async.bulk import LeadIds
 from lofty_async.client import LoftyClient
-from lofty_async.errors import AuthenticationError, PermissionDeniedError
+from lofty_async.errors import AuthenticationError, ClientClosedError, PermissionDeniedError
 from lofty_async.mirror import JsonLines, SyncReport, TaskStore, TaskSync, Tee, sync_tasks
-from lofty_async.mirror.leads import LeadIds
 from lofty_async.models import Task
 from lofty_async.ratelimit import Lane
 from lofty_async.sandbox import Sandbox
@@ -422,16 +422,38 @@ async def test_a_task_that_cannot_be_read_keeps_its_row_and_no_other_from_changi
     assert lead_id not in await store.start(resume=True)
 
 
+@pytest.mark.parametrize("id", [None, "?", "\u00b2", "1.5"])
 async def test_an_unread_task_without_an_id_keeps_all_rows_of_its_lead(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, id: str | None
 ) -> None:
     await sync_tasks(lofty, store)
     before = await homes(store)
     bad, gone, *_ = sandbox.state.entries.of(next(iter(sandbox.state.leads)))
-    sandbox.state.change(bad.id, quirks={"id": None})
+    sandbox.state.change(bad.id, quirks={"id": id})
     sandbox.state.remove(gone.id)
     assert (await sync_tasks(lofty, store)).removed == 0
     assert await homes(store) == before
+
+
+async def test_of_several_tasks_that_cannot_be_read_the_first_is_told(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+) -> None:
+    await sync_tasks(lofty, store)
+    bad, other, gone, *_ = (entry.id for entry in sandbox.state.entries.of(next(iter(sandbox.state.leads))))
+    sandbox.state.change(bad, quirks={"createTime": "rubbish"})
+    sandbox.state.change(other, quirks={"id": str(other), "createTime": "rubbish"})
+    sandbox.state.remove(gone)
+    report = await sync_tasks(lofty, store)
+    assert report.removed == 1
+    assert f"(record {bad}), and 1 more" in report.failed[0].error
+    assert await homes(store) == truth(sandbox)
+
+
+@pytest.mark.parametrize("leads", [None, [7]])
+async def test_a_closed_client_ends_the_run(lofty: LoftyClient, store: TaskStore, leads: list[int] | None) -> None:
+    await lofty.close()
+    with pytest.raises(ClientClosedError):
+        await sync_tasks(lofty, store, leads)
 
 
 async def test_a_number_beyond_64_bits_ends_no_run(sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:

@@ -1,11 +1,9 @@
-"""Keeps a local copy of the tasks true: what to read, what changed, where it is kept."""
+"""Keeps a local copy of the tasks: `TaskSync` reads leads and writes to a sink, an SQLite file or JSON lines."""
 
-from .diff import Changes, diff
-from .jsonlines import JsonLines, JsonLinesOutput
-from .report import LeadFailure, SyncReport
-from .sinks import Doubt, Merged, TaskSink, Tee
-from .store import TaskStore
-from .sync import TaskSync, sync_tasks
+from .jsonl import JsonLines, JsonLinesOutput
+from .sinks import Changes, Doubt, Merged, TaskSink, Tee, diff
+from .sqlite import TaskStore
+from .sync import LeadFailure, SyncReport, TaskSync, sync_tasks
 
 __all__ = [
     "Changes",

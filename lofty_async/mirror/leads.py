@@ -1,95 +1,115 @@
-"""Which leads a run reads."""
+"""Reading for a sync: which leads, and all that can be read of each."""
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable
-from contextlib import aclosing
-from typing import Protocol
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing, nullcontext
+from typing import Any, Final
 
 from attrs import define, evolve, field
 
-from lofty_async.errors import DecodeError
-from lofty_async.models import Lead
+from lofty_async._checks import LARGEST_ID
+from lofty_async.bulk import LeadIds, LeadTasks, ReadLead, as_value, each_id
+from lofty_async.client import LoftyClient
+from lofty_async.errors import DecodeError, LoftyError
+from lofty_async.models import Lead, Task
 from lofty_async.pagination import Pager
 
 log = logging.getLogger("lofty_async.mirror")
 
-LeadIds = Iterable[int] | AsyncIterable[int]
+TOO_LARGE: Final = "the id has more than 63 bits, which no store can hold"
 
 
-class LeadSource(Protocol):
-    """Where ids of leads come from.
+@define(slots=False, eq=False, repr=False, str=False)
+class UnreadTasksError(LoftyError):
+    """Some of a lead's tasks cannot be read: those with these `ids`, which are `None` if one has no id."""
 
-    `total` is how many there are, as far as known; `has_all` whether every lead that exists has been met, so that one
-    that was not met does not exist.
+    ids: frozenset[int] | None = field(default=None, kw_only=True)
+
+    @classmethod
+    def of(cls, errors: Sequence[DecodeError]) -> "UnreadTasksError":
+        others = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+        return cls(f"{errors[0]}{others}", ids=_ids(errors))
+
+
+def _ids(errors: Iterable[DecodeError]) -> frozenset[int] | None:
+    known = [str(error.record_id) for error in errors]
+    return frozenset(map(int, known)) if all(id.isascii() and id.isdecimal() for id in known) else None
+
+
+def reader(client: LoftyClient) -> ReadLead:
+    """Reads the tasks of one lead; whatever is wrong with it is part of the result.
+
+    With an `UnreadTasksError`, `tasks` holds all that can be read.
     """
 
-    @property
-    def total(self) -> int | None: ...
+    async def read(lead_id: int) -> LeadTasks:
+        bad: list[DecodeError] = []
+        lead = await as_value(_pages(client, bad.append))(lead_id)
+        bad += [DecodeError(TOO_LARGE, record_id=task.id) for task in lead.tasks if task.id > LARGEST_ID]
+        tasks = tuple(_under(lead_id, task) for task in lead.tasks if task.id <= LARGEST_ID)
+        return LeadTasks(lead_id, tasks, lead.error or (UnreadTasksError.of(bad) if bad else None))
 
-    @property
-    def has_all(self) -> bool: ...
-
-    def ids(self) -> AsyncGenerator[int, None]: ...
+    return read
 
 
-@define
-class GivenLeads:
-    """Leads that the caller names."""
+def _pages(
+    client: LoftyClient, on_bad_record: Callable[[DecodeError], object]
+) -> Callable[[int], AsyncGenerator[Sequence[Task], None]]:
+    async def pages(lead_id: int) -> AsyncGenerator[Sequence[Task], None]:
+        async for page in client.tasks.list(lead_id, on_bad_record=on_bad_record).pages():
+            yield page.items
 
-    given: LeadIds
-    has_all: bool = field(default=False, init=False)
+    return pages
 
-    @property
-    def total(self) -> int | None:
-        return len(self.given) if isinstance(self.given, Collection) else None
 
-    async def ids(self) -> AsyncGenerator[int, None]:
-        if isinstance(self.given, AsyncIterable):
-            async for lead_id in self.given:
-                yield lead_id
-        else:
-            for lead_id in self.given:
-                yield lead_id
+def _under(lead_id: int, task: Task) -> Task:
+    # A store replaces by lead, so the lead that was asked for counts, whatever the record says.
+    return task if task.lead_id == lead_id else evolve(task, lead_id=lead_id)
 
 
 @define
-class ListedLeads:
-    """All leads that the API lists; of a record that cannot be read, the id will do."""
+class LeadListing:
+    """All leads that the API lists; of a record that cannot be read, the id is enough.
+
+    `total` is the number of leads, as far as known. `is_complete` says that every lead that exists was yielded, so
+    that one that was not does not exist.
+    """
 
     pager: Pager[Lead]
     total: int | None = field(default=None, init=False)
-    has_all: bool = field(default=False, init=False)
-    _unread: list[DecodeError] = field(factory=list[DecodeError], init=False)
+    is_complete: bool = field(default=False, init=False)
 
-    async def ids(self) -> AsyncGenerator[int, None]:
-        count = 0
-        async with evolve(self.pager, on_bad_record=self._unread.append) as pager:
+    async def __aiter__(self) -> AsyncGenerator[int, None]:
+        count, unread = 0, list[DecodeError]()
+        async with evolve(self.pager, on_bad_record=unread.append) as pager:
             async for page in pager.pages():
                 self.total = page.total
                 count += len(page.items)
                 for lead in page.items:
                     yield lead.id
-        for error in self._unread:
+        for error in unread:
             log.warning("a lead cannot be read: %s", error)
             if isinstance(error.record_id, int):
                 count += 1
                 yield error.record_id
-        has_ids = all(isinstance(error.record_id, int) for error in self._unread)
-        self.has_all = has_ids and count >= (self.total or 0)
+        has_ids = all(isinstance(error.record_id, int) for error in unread)
+        self.is_complete = has_ids and count >= (self.total or 0)
 
 
 @define
-class WantedLeads:
+class LeadsToRead:
     """The ids of a source, each once and without those `done` before, which are counted as `skipped`."""
 
-    source: LeadSource
+    source: LeadIds
     done: frozenset[int] = frozenset()
     seen: set[int] = field(factory=set[int], init=False)
     skipped: int = field(default=0, init=False)
 
     async def ids(self) -> AsyncGenerator[int, None]:
-        async with aclosing(self.source.ids()) as source:
-            async for lead_id in source:
+        ids: Any = each_id(self.source)
+        # The caller's own iterator is the caller's to close.
+        async with aclosing(ids) if isinstance(self.source, LeadListing) else nullcontext():
+            async for lead_id in ids:
                 if self._is_wanted(lead_id):
                     yield lead_id
 

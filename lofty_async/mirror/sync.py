@@ -1,45 +1,77 @@
+"""One run of a sync: reads the tasks of leads, writes them to a sink, and resolves what the two disagree on."""
+
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
-from attrs import evolve
+from attrs import define, evolve, field, frozen
 
-from lofty_async.bulk import BulkRun, LeadTasks
+from lofty_async.bulk import BulkRun, LeadIds, LeadTasks
 from lofty_async.client import LoftyClient
-from lofty_async.errors import APIError, AuthenticationError, LoftyError
+from lofty_async.complaints import RecordKind, is_gone
+from lofty_async.errors import AuthenticationError, ClientClosedError, LoftyError, NotFoundError, PermissionDeniedError
+from lofty_async.models import Task
 from lofty_async.ratelimit import Lane
 
-from .behind import WriteBehind
-from .diff import Changes
-from .doubts import Doubts
-from .leads import GivenLeads, LeadIds, LeadSource, ListedLeads, WantedLeads
-from .reading import LeadReader, UnreadTasksError
-from .report import LeadFailure, SyncReport
-from .sinks import RESUME_WITHIN, Doubt, TaskSink
+from .leads import LeadListing, LeadsToRead, UnreadTasksError, reader
+from .sinks import RESUME_WITHIN, BatchWriter, Changes, Doubt, TaskSink
 
 CONCURRENCY: Final = 32
 """Leads that are read at the same time, unless told otherwise."""
 
-LEAD_NOT_EXIST: Final = 20006
-"""Lofty's code for a lead that does not exist, or to which the caller has no access."""
+
+@frozen
+class LeadFailure:
+    """A lead whose tasks could not all be read, and the reason."""
+
+    lead_id: int
+    error: str
+
+
+@frozen(kw_only=True)
+class SyncReport:
+    """What a run did, or has done so far.
+
+    `leads` counts the leads that were asked for, but for those that proved to be gone; `failed` names those of
+    them that could not be read, or not wholly. `tasks` counts what was read. `skipped` counts the leads that
+    the run resumed had done already. `added`, `changed` and `removed` count rows of the store. `rate_limited`
+    counts the requests that were answered 429, `waited_s` is the seconds in which calls waited for
+    their turns; `seconds` what the run took. `complete` unless cut short. `total` leads are to be read, as far
+    as known.
+    """
+
+    leads: int = 0
+    tasks: int = 0
+    failed: tuple[LeadFailure, ...] = ()
+    skipped: int = 0
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    requests: int = 0
+    rate_limited: int = 0
+    waited_s: float = 0.0
+    seconds: float = 0.0
+    complete: bool = False
+    total: int | None = None
+
 
 Listener = Callable[[SyncReport], object]
-Take = Callable[[LeadTasks, WriteBehind[LeadTasks]], Awaitable[None]]
+Take = Callable[[LeadTasks, BatchWriter[LeadTasks]], Awaitable[None]]
 
 
 class TaskSync:
     """One run: reads the tasks of leads, many at a time, and makes a store equal to them.
 
     Without `lead_ids` it reads all leads that the API lists, and then each lead that the store has besides. A lead's
-    tasks go where the API answers that the lead does not exist (20006) and a complete list lacks it too; any other
+    tasks go if the API answers that the lead does not exist (20006) and a complete list lacks it too; any other
     404 is a failure of that lead. Tasks of leads that were not asked for stay.
 
     A task that its lead no longer has is asked for by its id, one request each: it may have moved to another lead
-    during the run. So is a task that two leads list. It goes where the API knows no such task.
+    during the run. So is a task that two leads list. It goes if the API knows no such task.
 
-    A lead that cannot be read is reported and keeps what the store has of it. Where single tasks cannot be read,
+    A lead that cannot be read is reported and keeps what the store has of it. If single tasks cannot be read,
     the others are kept and the lead is reported, whatever the client does with bad records.
 
     With `resume`, leads that an unfinished run has done are skipped, unless that is more than `resume_within` seconds
@@ -63,9 +95,9 @@ class TaskSync:
         on_progress: Listener | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        # Nobody waits for a single answer: a lead's turn may come as late as it has to.
+        # Nobody waits for a single answer, so a call may wait for the rate limit as long as it has to.
         self._client = client.with_options(lane=Lane.BULK, max_wait=None)
-        self._reader = LeadReader(self._client)
+        self._read_lead = reader(self._client)
         self._store = store
         self._concurrency = concurrency
         self._resume = resume
@@ -74,21 +106,21 @@ class TaskSync:
         self._clock = clock
         self._began = clock()
         self._stats_before = client.stats
-        self._source = self._source_of(lead_ids)
-        self._is_list = lead_ids is None
-        self._wanted = WantedLeads(self._source)
+        source = LeadListing(self._client.leads.list()) if lead_ids is None else lead_ids
+        self._listing = source if isinstance(source, LeadListing) else None
+        self._leads = LeadsToRead(source)
         self._doubts = Doubts()
         self._counts = SyncReport()
 
     async def run(self) -> SyncReport:
         done = await self._store.start(resume=self._resume, resume_within=self._resume_within)
-        self._wanted = WantedLeads(self._source, done)
-        async with aclosing(self._wanted.ids()) as ids:
+        self._leads = LeadsToRead(self._leads.source, done)
+        async with aclosing(self._leads.ids()) as ids:
             await self._read(ids, self._take)
-        if self._is_list:
+        if self._listing:
             # Rows of a list shift while it is read, so that alone does not show that a lead is gone.
-            await self._read(sorted(await self._store.leads() - self._wanted.seen), self._take_unlisted)
-        if self._doubts.cases:
+            await self._read(sorted(await self._store.leads() - self._leads.seen), self._take_unlisted)
+        if self._doubts.tasks:
             await self._settle()
         await self._store.finish(all_done=not self._counts.failed)
         self._counts = evolve(self._counts, complete=True)
@@ -99,44 +131,46 @@ class TaskSync:
         now, before = self._client.stats, self._stats_before
         return evolve(
             self._counts,
-            skipped=self._wanted.skipped,
-            total=self._source.total,
+            skipped=self._leads.skipped,
+            total=self._total,
             requests=now.requests - before.requests,
             rate_limited=now.rate_limited - before.rate_limited,
             waited_s=round(now.waited - before.waited, 3),
             seconds=round(self._clock() - self._began, 3),
         )
 
-    def _source_of(self, lead_ids: LeadIds | None) -> LeadSource:
-        if lead_ids is not None:
-            return GivenLeads(lead_ids)
-        return ListedLeads(self._client.leads.list())
+    @property
+    def _total(self) -> int | None:
+        if self._listing:
+            return self._listing.total
+        return len(self._leads.source) if isinstance(self._leads.source, Collection) else None
 
     async def _read(self, lead_ids: LeadIds, take: Take) -> None:
-        behind = WriteBehind(self._write)
+        writer = BatchWriter(self._write)
         try:
-            async with BulkRun(lead_ids, self._reader.read, concurrency=self._concurrency, ordered=False) as leads:
+            async with BulkRun(lead_ids, self._read_lead, concurrency=self._concurrency, ordered=False) as leads:
                 async for lead in leads:
-                    await take(lead, behind)
+                    await take(lead, writer)
         finally:
-            await behind.flush()
+            await writer.flush()
 
-    async def _take(self, lead: LeadTasks, behind: WriteBehind[LeadTasks]) -> None:
+    async def _take(self, lead: LeadTasks, writer: BatchWriter[LeadTasks]) -> None:
         if isinstance(lead.error, AuthenticationError):
             raise lead.error
         self._counts = _counted(self._counts, lead)
-        await behind.add(lead)
+        await writer.add(lead)
         if self._on_progress is not None:
             self._on_progress(self.report)
 
-    async def _take_unlisted(self, lead: LeadTasks, behind: WriteBehind[LeadTasks]) -> None:
-        if self._source.has_all and isinstance(lead.error, APIError) and lead.error.code == LEAD_NOT_EXIST:
-            await behind.add(LeadTasks(lead.lead_id))
+    async def _take_unlisted(self, lead: LeadTasks, writer: BatchWriter[LeadTasks]) -> None:
+        is_listing_complete = self._listing is not None and self._listing.is_complete
+        if is_listing_complete and is_gone(lead.error, RecordKind.LEAD):
+            await writer.add(LeadTasks(lead.lead_id))
         elif lead.error is None and not lead.tasks:
-            await behind.add(lead)
+            await writer.add(lead)
         else:
-            self._wanted.seen.add(lead.lead_id)
-            await self._take(lead, behind)
+            self._leads.seen.add(lead.lead_id)
+            await self._take(lead, writer)
 
     async def _write(self, leads: Sequence[LeadTasks]) -> None:
         known = [lead for lead in leads if lead.tasks or lead.error is None or isinstance(lead.error, UnreadTasksError)]
@@ -148,21 +182,33 @@ class TaskSync:
         self._doubts.add(doubts, [task for lead in known for task in lead.tasks])
 
     async def _settle(self) -> None:
-        """Asks for each task in doubt, some at a time, and keeps what is found out."""
-        cases, leads = self._doubts.cases, self._wanted.seen | await self._store.leads()
-        ids = list(cases)
+        """Asks for each task in doubt, some at a time, and writes where it belongs."""
+        tasks, leads = self._doubts.tasks, self._leads.seen | await self._store.leads()
+        ids = list(tasks)
         for start in range(0, len(ids), self._concurrency):
             some = ids[start : start + self._concurrency]
-            answers = await asyncio.gather(*map(self._reader.find, some))
+            answers = await asyncio.gather(*map(self._find, some))
             for answer in answers:
                 if isinstance(answer, AuthenticationError):
                     raise answer
-            verdict = self._doubts.judge(zip(some, answers, strict=True), leads)
-            self._count_changes(await self._store.settle(moved=verdict.moved, gone=verdict.gone))
-            self._count_failures(verdict.failed)
+            resolution = self._doubts.resolve(zip(some, answers, strict=True), leads)
+            self._count_changes(await self._store.settle(moved=resolution.moved, gone=resolution.gone))
+            self._count_failures(resolution.failed)
         failed = {failure.lead_id for failure in self._counts.failed}
-        settled = {lead_id for case in cases.values() for lead_id in case.leads}
-        await self._store.settle(done=settled - failed)
+        resolved = {lead_id for task in tasks.values() for lead_id in task.leads}
+        await self._store.settle(done=resolved - failed)
+
+    async def _find(self, task_id: int) -> Task | LoftyError:
+        """The task wherever it is, or the error of reading it.
+
+        Raises: ClientClosedError.
+        """
+        try:
+            return await self._client.tasks.get(task_id)
+        except ClientClosedError:
+            raise
+        except LoftyError as error:
+            return error
 
     def _count_failures(self, failed: Mapping[int, LoftyError]) -> None:
         known = {failure.lead_id for failure in self._counts.failed}
@@ -191,6 +237,71 @@ def _is_unread(doubt: Doubt, error: LoftyError | None) -> bool:
     if error is None or doubt.is_listed:
         return False
     return not isinstance(error, UnreadTasksError) or error.ids is None or doubt.id in error.ids
+
+
+@define
+class DoubtfulTask:
+    """A task in doubt: the leads that list it, each with its record, and those under which the store alone has it."""
+
+    listed: dict[int, Task] = field(factory=dict[int, Task])
+    missing: set[int] = field(factory=set[int])
+
+    @property
+    def leads(self) -> set[int]:
+        return self.missing.union(self.listed)
+
+
+@define
+class Resolution:
+    """The tasks to write and to remove, and the leads whose doubts stay open."""
+
+    moved: list[Task] = field(factory=list[Task])
+    gone: list[int] = field(factory=list[int])
+    failed: dict[int, LoftyError] = field(factory=dict[int, LoftyError])
+
+
+@define
+class Doubts:
+    """The tasks in doubt of a run, by id."""
+
+    tasks: dict[int, DoubtfulTask] = field(factory=dict[int, DoubtfulTask], init=False)
+
+    def add(self, doubts: Iterable[Doubt], tasks: Sequence[Task]) -> None:
+        """Notes doubts; `tasks` are what the leads list."""
+        listed = {(task.lead_id, task.id): task for task in tasks}
+        for doubt in doubts:
+            task = self.tasks.setdefault(doubt.id, DoubtfulTask())
+            if doubt.is_listed:
+                task.listed[doubt.lead_id] = listed[doubt.lead_id, doubt.id]
+            else:
+                task.missing.add(doubt.lead_id)
+
+    def resolve(self, answers: Iterable[tuple[int, Task | LoftyError]], leads: Collection[int]) -> Resolution:
+        """Resolves doubts by what the API says of each task; `leads` are those that the store may have tasks of.
+
+        A lead that was read whole proves that a task is not there; the answer only tells to which other lead it went.
+        """
+        resolution = Resolution()
+        for id, answer in answers:
+            task = self.tasks[id]
+            if isinstance(answer, LoftyError) and not isinstance(answer, NotFoundError | PermissionDeniedError):
+                resolution.failed.update(dict.fromkeys(task.leads, answer))
+            else:
+                found = answer if isinstance(answer, Task) and answer.lead_id in leads else None
+                _resolve(id, task, found, resolution)
+        return resolution
+
+
+def _resolve(id: int, task: DoubtfulTask, found: Task | None, resolution: Resolution) -> None:
+    if found is not None and found.lead_id in task.listed:
+        resolution.moved.append(task.listed[found.lead_id])
+    elif found is not None and task.missing:
+        resolution.moved.append(found)
+    elif task.missing and task.listed:
+        resolution.moved.append(next(iter(task.listed.values())))
+    elif task.missing:
+        resolution.gone.append(id)
+    # Otherwise it is where the store has it, and the lead that lists it besides changes nothing.
 
 
 async def sync_tasks(

@@ -1,4 +1,6 @@
 import asyncio
+import errno
+import fcntl
 import json
 import os
 import stat
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lofty_async.mirror import Doubt, JsonLines, JsonLinesOutput, TaskSink, TaskStore, Tee
+from lofty_async.mirror import Doubt, JsonLines, JsonLinesOutput
 from lofty_async.models import Task
 
 TASK = Task(id=2**53 + 1, lead_id=1, content="李先生 🏡 \ud83c")
@@ -62,32 +64,6 @@ async def test_a_finished_run_leaves_one_file(path: Path) -> None:
         await sink.write({1: []})
         await sink.finish(all_done=False)
     assert list(path.parent.iterdir()) == [path]
-
-
-async def test_a_closed_file_says_how_to_open_one(path: Path) -> None:
-    with pytest.raises(RuntimeError, match="async with"):
-        await JsonLines(path).write({1: [TASK]})
-
-
-async def test_a_tee_writes_to_all_and_resumes_what_all_have(path: Path) -> None:
-    async with TaskStore(path.with_suffix(".sqlite")) as store, JsonLines(path) as text:
-        sinks: tuple[TaskSink, ...] = (store, text)
-        tee = Tee(sinks)
-        merged = await tee.merge({1: [Task(id=2, lead_id=1), Task(id=3, lead_id=1)]}, done=[1])
-        assert (merged.changes.added, merged.doubts) == ((2, 3), ())
-        assert await tee.start(resume=True) == frozenset()
-        again = await tee.merge({1: [Task(id=2, lead_id=1), Task(id=4, lead_id=1)]}, done=[1])
-        assert (again.changes.added, again.doubts) == ((4,), (Doubt(3, 1, is_listed=False),))
-        assert await tee.leads() == {1}
-        assert (await tee.settle(moved=[Task(id=2, lead_id=5)], gone=[3])).removed == (3,)
-        await tee.finish(all_done=True)
-    assert ids_of(path) == [(1, 4), (5, 2)]
-
-
-async def test_a_tee_of_one_store_resumes(path: Path) -> None:
-    async with TaskStore(path) as store:
-        await store.merge({1: []}, done=[1])
-        assert await Tee((store,)).start(resume=True) == {1}
 
 
 def ids_of(path: Path) -> list[tuple[object, object]]:
@@ -334,3 +310,103 @@ async def test_a_reader_that_stands_still_does_not_stop_the_loop(monkeypatch: py
         received = await asyncio.to_thread(lambda: [json.loads(reader.readline())["id"] for _ in many])
         await printing
         assert received == [task.id for task in many]
+
+
+async def test_what_an_interrupted_run_left_is_written_anew(path: Path) -> None:
+    JsonLines(path).partial.write_text('{"id": 9, "lead_id": 9}\n', encoding="ascii")
+    await written(path, TASK)
+    assert ids_of(path) == [(1, TASK.id)]
+
+
+async def test_only_one_writes(path: Path) -> None:
+    async with JsonLines(path) as first:
+        await first.write({1: [TASK]})
+        with pytest.raises(BlockingIOError, match="another sync"):
+            await JsonLines(path).__aenter__()
+        await first.finish(all_done=True)
+    async with JsonLines(path) as second:
+        assert await second.leads() == {1}
+
+
+async def test_a_file_published_between_opening_and_locking_it_is_left_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, flock = asyncio.get_running_loop(), fcntl.flock
+    async with JsonLines(path) as other:
+        await other.write({1: [TASK]})
+        publishing = [other.finish(all_done=True)]
+
+        def late(file: int, operation: int) -> None:
+            while publishing:
+                asyncio.run_coroutine_threadsafe(publishing.pop(), loop).result(timeout=30)
+            flock(file, operation)
+
+        monkeypatch.setattr(fcntl, "flock", late)
+        async with JsonLines(path) as sink:
+            await sink.write({2: [Task(id=2, lead_id=2)]})
+            assert ids_of(path) == [(1, TASK.id)]
+
+
+async def test_a_file_system_without_locks_keeps_nobody_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    await written(path, TASK)
+    assert ids_of(path) == [(1, TASK.id)]
+
+
+@pytest.mark.parametrize(("new", "left"), [([Task(id=2, lead_id=1)], [(1, 2)]), ([], [(1, TASK.id)])])
+async def test_without_locks_and_with_files_that_must_be_closed_first_it_ends_as_well(
+    path: Path, monkeypatch: pytest.MonkeyPatch, new: list[Task], left: list[tuple[int, int]]
+) -> None:
+    await written(path, TASK)
+    monkeypatch.setattr("lofty_async._locks.fcntl", None)
+    monkeypatch.setattr("lofty_async.mirror.jsonl.CLOSES_FIRST", True)
+    async with JsonLines(path) as sink:
+        if new:
+            await sink.write({1: new})
+        await sink.finish(all_done=False)
+    assert ids_of(path) == left
+    assert list(path.parent.iterdir()) == [path]
+
+
+def occupy_with_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def occupy_with_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def occupy_with_circle(path: Path) -> None:
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("name", ["tasks.jsonl", "tasks.jsonl.partial"])
+@pytest.mark.parametrize("occupy", [occupy_with_pipe, occupy_with_folder, occupy_with_circle])
+async def test_what_is_no_regular_file_is_never_replaced(path: Path, name: str, occupy: Callable[[Path], None]) -> None:
+    occupy(path.with_name(name))
+    with pytest.raises(OSError, match="no regular file"):
+        await JsonLines(path).__aenter__()
+    assert [path.name for path in path.parent.iterdir()] == [name]
+
+
+async def test_a_device_is_never_replaced(path: Path) -> None:
+    path.symlink_to(os.devnull)
+    for device in (os.devnull, path):
+        with pytest.raises(OSError, match=f"'{device}' is no regular file"):
+            await JsonLines(device).__aenter__()
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_is_written_beside_the_file_it_names(path: Path, *, exists: bool) -> None:
+    real = path.with_name("real")
+    if exists:
+        real.touch()
+    path.symlink_to(real)
+    assert JsonLines(path).partial == real.with_name("real.partial")
+
+
+def test_a_plain_path_is_written_beside_it() -> None:
+    assert JsonLines("tasks.jsonl").partial == Path("tasks.jsonl.partial")
