@@ -162,10 +162,8 @@ class BulkRun:
     """
 
     def __init__(self, lead_ids: LeadIds, read: ReadLead, *, concurrency: int, ordered: bool) -> None:
-        most = within("concurrency", concurrency, 1)
-        if not isinstance(lead_ids, Iterable | AsyncIterable) or isinstance(lead_ids, str | bytes):
-            raise refuse("lead_ids", "must be an iterable of lead ids, plain or async")
-        self._crew = Crew(lead_ids, read, most, ordered)
+        check_bulk(lead_ids, concurrency)
+        self._crew = Crew(lead_ids, read, within("concurrency", concurrency, 1), ordered)
         self._progress = BulkProgress()
         self._is_closed = False
 
@@ -225,6 +223,13 @@ def as_value(pages: Callable[[int], AsyncIterator[Sequence[Task]]]) -> ReadLead:
         return LeadTasks(lead_id, tuple(tasks))
 
     return read
+
+
+def check_bulk(lead_ids: LeadIds, concurrency: int) -> None:
+    """Raises: InvalidRequestError if one of the arguments of a run is wrong."""
+    within("concurrency", concurrency, 1)
+    if not isinstance(lead_ids, Iterable | AsyncIterable) or isinstance(lead_ids, str | bytes):
+        raise refuse("lead_ids", "must be an iterable of lead ids, plain or async")
 
 
 def each_id(lead_ids: LeadIds) -> AsyncIterator[int]:

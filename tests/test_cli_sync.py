@@ -204,12 +204,18 @@ def test_tasks_can_go_to_standard_output(sandbox: Sandbox, db: Path, name: str, 
     assert list(db.parent.iterdir()) == [db]
 
 
-def test_a_checkpoint_of_yesterday_is_read_anew(sandbox: Sandbox, db: Path) -> None:
-    sandbox.state.forbidden_leads.add(list(sandbox.state.leads)[2])
+def test_resuming_every_day_keeps_all_but_the_lead_that_always_fails(sandbox: Sandbox, db: Path) -> None:
+    third = list(sandbox.state.leads)[2]
+    sandbox.state.forbidden_leads.add(third)
     invoke()
-    with closing(sqlite3.connect(db)) as connection, connection:
-        connection.execute("UPDATE sync SET synced_at = datetime(synced_at, '-1 day')")
-    assert (report("--resume")["leads"], report("--resume")["skipped"]) == (12, 11)
+    for _ in range(4):
+        with closing(sqlite3.connect(db)) as connection, connection:
+            connection.execute("UPDATE sync SET synced_at = datetime(synced_at, '-1 day')")
+        for lead_id in sandbox.state.leads:
+            sandbox.state.remove(sandbox.state.entries.of(lead_id)[0].id)
+            sandbox.state.add_task(lead_id)
+        assert (report("--resume")["leads"], report("--resume")["skipped"]) == (12, 11)
+        assert held(db) == {id: lead_id for id, lead_id in truth(sandbox).items() if lead_id != third}
 
 
 def test_a_database_of_another_form_is_refused_with_what_to_do(sandbox: Sandbox, db: Path) -> None:

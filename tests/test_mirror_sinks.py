@@ -158,6 +158,24 @@ async def test_a_tee_of_one_store_resumes(tmp_path: Path) -> None:
         assert await Tee((store,)).start(resume=True) == {1}
 
 
+async def test_one_open_sink_may_be_synced_to_again_and_again(tmp_path: Path) -> None:
+    text = tmp_path / "tasks.jsonl"
+    async with (
+        Sandbox(leads=3, tasks_per_lead=2) as sandbox,
+        LoftyClient(sandbox.auth, base_url=sandbox.url) as lofty,
+        TaskStore(tmp_path / "tasks.sqlite") as store,
+        JsonLines(text) as lines,
+    ):
+        for _ in range(3):
+            sandbox.state.remove(next(iter(sandbox.state.entries.values())).id)
+            sandbox.state.add_task(next(iter(sandbox.state.leads)))
+            report = await sync_tasks(lofty, Tee((store, lines)))
+            assert (report.failed, report.complete) == ((), True)
+            assert {id for _, id in ids_of(text)} == {entry.id for entry in sandbox.state.entries.values()}
+            assert {id for _, id in ids_of(text)} == {task.id for task in await store.tasks()}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tasks.jsonl", "tasks.sqlite"]
+
+
 def test_changes_are_what_was_added_changed_and_removed() -> None:
     changes = diff({1: "same", 2: "old", 3: "gone"}, {4: "new", 1: "same", 2: "other"})
     assert changes == Changes(added=(4,), changed=(2,), removed=(3,))

@@ -1,7 +1,7 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from aiohttp import web
 
 from lofty_async.bulk import LeadIds
 from lofty_async.client import LoftyClient
-from lofty_async.errors import AuthenticationError, ClientClosedError, PermissionDeniedError
+from lofty_async.errors import AuthenticationError, ClientClosedError, InvalidRequestError, PermissionDeniedError
 from lofty_async.mirror import JsonLines, SyncReport, TaskStore, TaskSync, Tee, sync_tasks
 from lofty_async.models import Task
 from lofty_async.ratelimit import Lane
@@ -115,6 +115,47 @@ async def test_leads_can_be_given_in_any_way(kind: str, sandbox: Sandbox, lofty:
     assert (report.leads, report.total) == (3, 4 if kind == "list" else None)
     assert set((await homes(store)).values()) == set(chosen)
     assert not [request for request in sandbox.requests if request.route == LISTING]
+
+
+class OtherInteger:
+    """An integer of another library, such as numpy's."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+async def test_lead_ids_may_be_of_any_integer_type(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, tmp_path: Path
+) -> None:
+    leads: list[Any] = [OtherInteger(lead_id) for lead_id in (*sandbox.state.leads, *sandbox.state.leads)]
+    async with JsonLines(tmp_path / "tasks.jsonl") as lines:
+        report = await sync_tasks(lofty, Tee((store, lines)), leads)
+    assert (report.leads, report.failed) == (10, ())
+    assert await homes(store) == homes_of_lines(tmp_path / "tasks.jsonl") == truth(sandbox)
+
+
+@pytest.mark.parametrize("kind", [list, set, dict.fromkeys])
+async def test_leads_given_are_those_of_the_beginning_whatever_becomes_of_the_list(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, kind: Callable[[Iterable[int]], Collection[int]]
+) -> None:
+    given: Any = kind(sandbox.state.leads)
+    report = await sync_tasks(lofty, store, given, concurrency=1, on_progress=lambda _: given.clear())
+    assert (report.leads, report.total) == (10, 10)
+
+
+@pytest.mark.parametrize(
+    "options", [{"lead_ids": 7}, {"lead_ids": "7"}, {"lead_ids": b"7"}, {"concurrency": 0}, {"concurrency": 1.5}]
+)
+async def test_arguments_that_are_wrong_are_refused_before_a_run_begins(
+    lofty: LoftyClient, store: TaskStore, options: dict[str, Any]
+) -> None:
+    await store.merge({1: []}, done=[1])
+    with pytest.raises(InvalidRequestError, match=next(iter(options))):
+        await sync_tasks(lofty, store, **options)
+    assert await store.start(resume=True) == {1}
 
 
 async def test_no_leads_given_leave_a_text_file_as_it_is(sandbox: Sandbox, lofty: LoftyClient, tmp_path: Path) -> None:
@@ -362,6 +403,54 @@ async def test_a_task_that_went_to_nobodys_lead_goes(sandbox: Sandbox, lofty: Lo
     assert task.id not in await homes(store)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *GATEWAY,
+        Reply(404, {"code": 404, "message": "Not Found"}),
+        Reply(403, "<html>Request blocked</html>"),
+        Reply(403, {"code": 200100, "message": "no scope"}),
+        Reply(400, {"code": 20012}),
+        Reply(200, {"task": {"id": 7}}),
+    ],
+)
+async def test_only_loftys_word_lets_a_task_go_that_its_lead_lacks(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, answer: Reply
+) -> None:
+    first, second, *_ = sandbox.state.leads
+    await sync_tasks(lofty, store)
+    moved = moving(sandbox, first, second)  # so that no lead that is read lists it
+    sandbox.faults.add(TASK, answer, times=None)
+    report = await sync_tasks(lofty, store, concurrency=1)
+    assert ([failure.lead_id for failure in report.failed], report.removed) == ([second], 0)
+    assert moved in await homes(store)
+    sandbox.faults.clear()
+    resumed = await sync_tasks(lofty, store, resume=True)
+    assert (resumed.leads, resumed.failed) == (1, ())
+    assert await homes(store) == truth(sandbox)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Reply(404, {"code": "TASK_NOT_EXIST"}),
+        Reply(404, {"code": 20007}),
+        Reply(404, {"code": 20006}),
+        Reply(403, {"code": 20017}),
+        Reply(400, {"code": "PERMISSION_DENIED"}),
+    ],
+)
+async def test_a_task_that_its_lead_lacks_goes_where_lofty_has_it_not_or_not_for_the_caller(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, answer: Reply
+) -> None:
+    await sync_tasks(lofty, store)
+    sandbox.state.remove(next(iter(sandbox.state.entries.values())).id)
+    sandbox.faults.add(TASK, answer, times=None)
+    report = await sync_tasks(lofty, store)
+    assert (report.removed, report.failed) == (1, ())
+    assert await homes(store) == truth(sandbox)
+
+
 async def test_a_task_that_its_lead_lacks_and_that_cannot_be_asked_for_stays(
     sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
 ) -> None:
@@ -467,6 +556,21 @@ async def test_a_number_beyond_64_bits_ends_no_run(sandbox: Sandbox, lofty: Loft
     assert {task.id: task.query_id for task in await store.tasks()}[first] == 2**63
 
 
+async def test_a_task_with_an_id_that_is_none_keeps_no_lead_from_recovering(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, tmp_path: Path
+) -> None:
+    task = next(iter(sandbox.state.entries.values()))
+    sandbox.state.change(task.id, quirks={"id": -5})
+    async with JsonLines(tmp_path / "tasks.jsonl") as lines:
+        report = await sync_tasks(lofty, Tee((store, lines)))
+    assert [failure.lead_id for failure in report.failed] == [task.lead_id]
+    assert "63 bits" in report.failed[0].error
+    sandbox.state.change(task.id, quirks={})
+    async with JsonLines(tmp_path / "tasks.jsonl") as lines:
+        assert (await sync_tasks(lofty, Tee((store, lines)))).failed == ()
+    assert await homes(store) == homes_of_lines(tmp_path / "tasks.jsonl") == truth(sandbox)
+
+
 async def test_lead_ids_that_are_none_are_leads_that_fail(lofty: LoftyClient, store: TaskStore) -> None:
     assert [failure.lead_id for failure in (await sync_tasks(lofty, store, [2**63, -1])).failed] == [2**63, -1]
 
@@ -541,6 +645,20 @@ async def test_a_resumed_run_skips_what_is_done(sandbox: Sandbox, lofty: LoftyCl
     assert (report.leads, report.skipped, report.total) == (3, 7, 10)
     assert await homes(store) == truth(sandbox)
     assert (await sync_tasks(lofty, store, resume=True)).skipped == 0
+
+
+async def test_a_resumed_run_skips_leads_done_that_the_listing_lacks(
+    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+) -> None:
+    await sync_tasks(lofty, store)
+    failing, *_ = sandbox.state.leads
+    sandbox.faults.add(LISTING, listing_of({"leadId": failing}), times=None)
+    sandbox.state.forbidden_leads.add(failing)
+    await sync_tasks(lofty, store)
+    sandbox.state.forbidden_leads.clear()
+    report = await sync_tasks(lofty, store, resume=True)
+    assert (report.leads, report.skipped, report.requests) == (1, 9, 2)
+    assert await homes(store) == truth(sandbox)
 
 
 async def age(store: TaskStore, days: float) -> None:
@@ -618,6 +736,17 @@ async def test_a_cancelled_run_keeps_what_was_fetched(after: int, lofty: LoftyCl
     assert not sync.report.complete
     assert len(await homes(store)) == sync.report.tasks == sync.report.added > 0
     assert len(await store.start(resume=True)) == sync.report.leads
+
+
+@pytest.mark.parametrize(("leads", "offset_limit"), [(500, 200), pytest.param(12_000, 10_000, marks=pytest.mark.slow)])
+async def test_more_leads_than_the_offset_limit_end_equal(store: TaskStore, leads: int, offset_limit: int) -> None:
+    async with (
+        Sandbox(leads, 1, appointments_per_lead=0, limit=100_000, offset_limit=offset_limit) as sandbox,
+        LoftyClient(sandbox.auth, base_url=sandbox.url) as lofty,
+    ):
+        report = await sync_tasks(lofty, store)
+        assert (report.leads, report.total, report.failed, report.complete) == (leads, leads, (), True)
+        assert await homes(store) == truth(sandbox)
 
 
 async def test_two_and_a_half_windows_of_leads_take_three_windows_and_no_refusal(store: TaskStore) -> None:

@@ -79,6 +79,10 @@ class PartialFile:
         self.path.unlink()
         self.close()
 
+    @property
+    def is_closed(self) -> bool:
+        return self._file.closed
+
     def close(self) -> None:
         self._file.close()
 
@@ -246,7 +250,11 @@ class JsonLines(ThreadedSink):
             if error is None:
                 raise
 
-    async def start(self, *, resume: bool = False, resume_within: float = RESUME_WITHIN) -> frozenset[int]:  # noqa: ARG002 - nothing can be resumed
+    @in_thread
+    def start(self, *, resume: bool = False, resume_within: float = RESUME_WITHIN) -> frozenset[int]:  # noqa: ARG002 - nothing can be resumed
+        """Begins a run; none of its leads is done."""
+        if self._file.is_closed:  # the run before it has ended
+            self._open()
         return frozenset()
 
     @in_thread

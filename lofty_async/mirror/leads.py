@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing, nullcontext, suppress
+from operator import index
 from typing import Any, Final
 
 from attrs import define, evolve, field
@@ -16,7 +17,7 @@ from lofty_async.pagination import Pager
 
 log = logging.getLogger("lofty_async.mirror")
 
-TOO_LARGE: Final = "the id has more than 63 bits, which no store can hold"
+NO_ID: Final = "the id is not a positive integer of 63 bits, which no store can hold"
 
 
 @define(slots=False, eq=False, repr=False, str=False)
@@ -45,8 +46,8 @@ def reader(client: LoftyClient) -> ReadLead:
     async def read(lead_id: int) -> LeadTasks:
         bad: list[DecodeError] = []
         lead = await as_value(_pages(client, bad.append))(lead_id)
-        bad += [DecodeError(TOO_LARGE, record_id=task.id) for task in lead.tasks if task.id > LARGEST_ID]
-        tasks = tuple(_under(lead_id, task) for task in lead.tasks if task.id <= LARGEST_ID)
+        bad += [DecodeError(NO_ID, record_id=task.id) for task in lead.tasks if not 0 < task.id <= LARGEST_ID]
+        tasks = tuple(_under(lead_id, task) for task in lead.tasks if 0 < task.id <= LARGEST_ID)
         return LeadTasks(lead_id, tasks, lead.error or (UnreadTasksError.of(bad) if bad else None))
 
     return read
@@ -110,12 +111,20 @@ class LeadsToRead:
         # The caller's own iterator is the caller's to close.
         async with aclosing(ids) if isinstance(self.source, LeadListing) else nullcontext():
             async for lead_id in ids:
-                if self._is_wanted(lead_id):
-                    yield lead_id
+                plain_id = _as_int(lead_id)
+                if plain_id not in self.seen:
+                    self.seen.add(plain_id)
+                    if not self.skip(plain_id):
+                        yield plain_id
 
-    def _is_wanted(self, lead_id: int) -> bool:
-        if lead_id in self.seen:
-            return False
-        self.seen.add(lead_id)
+    def skip(self, lead_id: int) -> bool:
+        """Whether the lead was done before; it is counted then."""
         self.skipped += lead_id in self.done
-        return lead_id not in self.done
+        return lead_id in self.done
+
+
+def _as_int(lead_id: int) -> int:
+    """An id of any integer type as an int, which every sink can hold; any other value is a lead that fails."""
+    with suppress(TypeError):
+        return lead_id if isinstance(lead_id, bool) else index(lead_id)
+    return lead_id

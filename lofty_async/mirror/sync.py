@@ -8,10 +8,17 @@ from typing import Final
 
 from attrs import define, evolve, field, frozen
 
-from lofty_async.bulk import BulkRun, LeadIds, LeadTasks
+from lofty_async.bulk import BulkRun, LeadIds, LeadTasks, check_bulk
 from lofty_async.client import LoftyClient
 from lofty_async.complaints import RecordKind, is_gone
-from lofty_async.errors import AuthenticationError, ClientClosedError, LoftyError, NotFoundError, PermissionDeniedError
+from lofty_async.errors import (
+    AuthenticationError,
+    ClientClosedError,
+    DecodeError,
+    LoftyError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from lofty_async.models import Task
 from lofty_async.ratelimit import Lane
 
@@ -20,6 +27,9 @@ from .sinks import RESUME_WITHIN, BatchWriter, Changes, Doubt, TaskSink
 
 CONCURRENCY: Final = 32
 """Leads that are read at the same time, unless told otherwise."""
+
+PERMISSION_DENIED: Final = 20017
+"""Lofty's code for a record of a lead that the caller does not manage."""
 
 
 @frozen
@@ -107,8 +117,10 @@ class TaskSync:
         self._began = clock()
         self._stats_before = client.stats
         source = LeadListing(self._client.leads.list()) if lead_ids is None else lead_ids
+        check_bulk(source, concurrency)
         self._listing = source if isinstance(source, LeadListing) else None
-        self._leads = LeadsToRead(source)
+        # A collection may change during the run, which would end it or skip leads.
+        self._leads = LeadsToRead(list(source) if isinstance(source, Collection) else source)
         self._doubts = Doubts()
         self._counts = SyncReport()
 
@@ -119,7 +131,8 @@ class TaskSync:
             await self._read(ids, self._take)
         if self._listing:
             # Rows of a list shift while it is read, so that alone does not show that a lead is gone.
-            await self._read(sorted(await self._store.leads() - self._leads.seen), self._take_unlisted)
+            unlisted = sorted(await self._store.leads() - self._leads.seen)
+            await self._read([id for id in unlisted if not self._leads.skip(id)], self._take_unlisted)
         if self._doubts.tasks:
             await self._settle()
         await self._store.finish(all_done=not self._counts.failed)
@@ -204,11 +217,12 @@ class TaskSync:
         Raises: ClientClosedError.
         """
         try:
-            return await self._client.tasks.get(task_id)
+            task = await self._client.tasks.get(task_id)
         except ClientClosedError:
             raise
         except LoftyError as error:
             return error
+        return task if task.id == task_id else DecodeError(f"another task than {task_id}", record_id=task.id)
 
     def _count_failures(self, failed: Mapping[int, LoftyError]) -> None:
         known = {failure.lead_id for failure in self._counts.failed}
@@ -284,12 +298,19 @@ class Doubts:
         resolution = Resolution()
         for id, answer in answers:
             task = self.tasks[id]
-            if isinstance(answer, LoftyError) and not isinstance(answer, NotFoundError | PermissionDeniedError):
-                resolution.failed.update(dict.fromkeys(task.leads, answer))
+            if isinstance(answer, Task):
+                _resolve(id, task, answer if answer.lead_id in leads else None, resolution)
+            elif _is_without_task(answer) or (not task.missing and isinstance(answer, NotFoundError)):
+                _resolve(id, task, None, resolution)
             else:
-                found = answer if isinstance(answer, Task) and answer.lead_id in leads else None
-                _resolve(id, task, found, resolution)
+                resolution.failed.update(dict.fromkeys(task.leads, answer))
         return resolution
+
+
+def _is_without_task(error: LoftyError) -> bool:
+    """Whether Lofty's own code says that a task does not exist, or not for the caller; a status may be a gateway's."""
+    is_refused = isinstance(error, PermissionDeniedError) and error.code == PERMISSION_DENIED
+    return is_refused or is_gone(error, RecordKind.TASK) or is_gone(error, RecordKind.LEAD)
 
 
 def _resolve(id: int, task: DoubtfulTask, found: Task | None, resolution: Resolution) -> None:
