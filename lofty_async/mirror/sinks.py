@@ -1,6 +1,7 @@
-"""Sinks: where a sync puts tasks, and what the sinks of this package are built of."""
+"""The protocol of the sinks that a sync writes to, and the parts of the sinks of this package."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial, wraps
@@ -143,7 +144,7 @@ def in_thread(
     return cast("Callable[Concatenate[S, P], CoroutineType[Any, Any, T]]", call)
 
 
-class ThreadedSink:
+class ThreadedSink(ABC):
     """A sink whose methods block: it is opened, used and closed in one thread of its own, one call after the other.
 
     `async with` opens it; after `close` it can be opened again.
@@ -176,13 +177,13 @@ class ThreadedSink:
             self._thread = None
             closing.result()
 
+    @abstractmethod
     def _open(self) -> None:
-        """Opens what the methods use; it blocks."""
-        raise NotImplementedError
+        """Opens the file; it blocks."""
 
+    @abstractmethod
     def _close(self) -> None:
-        """Closes it again; it blocks."""
-        raise NotImplementedError
+        """Closes the file; it blocks."""
 
     async def _call(self, work: Callable[[], T]) -> T:
         if not self._is_open or self._thread is None or self._closing is not None:

@@ -1,4 +1,4 @@
-"""The sink that keeps tasks in an SQLite file: which column holds which field, and the file's tables."""
+"""The sink that keeps tasks in an SQLite file: the columns of a model, the store, and checks of existing files."""
 
 import json
 import logging
@@ -331,38 +331,38 @@ def _create_private(path: Path) -> None:
             os.close(os.open(os.path.realpath(path), os.O_CREAT | os.O_EXCL | os.O_RDWR, OWNER_ONLY))
 
 
-MARKS: Final = {"tasks": {"id", "lead_id"}, "sync": {"lead_id", "synced_at"}}
+REQUIRED_COLUMNS: Final = {"tasks": {"id", "lead_id"}, "sync": {"lead_id", "synced_at"}}
 """The tables that every mirror has, both or neither, and columns that each has had from the beginning."""
 
-TIME: Final = "????-??-?? ??:??:??*"
+TIME_PATTERN: Final = "????-??-?? ??:??:??*"
 """Times as this version writes them."""
 
 
 def refuse_foreign_tables(connection: sqlite3.Connection) -> None:
-    """Makes sure that the names of the mirror's tables are free, or taken by those.
+    """Refuses a database that has tables of these names from another program, before anything is written to it.
 
-    Raises: sqlite3.DatabaseError naming a table that is somebody else's.
+    Raises: sqlite3.DatabaseError naming the table.
     """
     columns = _columns(connection)
-    present = [table for table in MARKS if columns[table]]
-    foreign = [table for table in present if not MARKS[table] <= columns[table]]
-    if len(present) < len(MARKS):
+    present = [table for table in REQUIRED_COLUMNS if columns[table]]
+    foreign = [table for table in present if not REQUIRED_COLUMNS[table] <= columns[table]]
+    if len(present) < len(REQUIRED_COLUMNS):
         foreign = present
     if foreign:
         raise sqlite3.DatabaseError(f"the database's table {foreign[0]!r} was not made by a sync: name another file")
 
 
 def refuse_old_times(connection: sqlite3.Connection, path: str, columns: Iterable[str]) -> None:
-    """Makes sure that the columns, as far as there are any, hold times in the form that this version writes.
+    """Refuses a database whose columns hold times in a form that this version does not write.
 
-    Raises: sqlite3.DatabaseError with a value of another form.
+    Raises: sqlite3.DatabaseError with the values of one such row.
     """
     present = sorted(_columns(connection)["tasks"].intersection(columns))
     if not present:
         return
     others = " OR ".join(f"{column} NOT GLOB :time" for column in present)
     query = f"SELECT {', '.join(present)} FROM tasks WHERE {others} LIMIT 1"
-    for row in connection.execute(query, {"time": TIME}):
+    for row in connection.execute(query, {"time": TIME_PATTERN}):
         raise sqlite3.DatabaseError(
             f"{path} holds times in the form of an earlier version, {', '.join(str(value) for value in row if value)};"
             " they are UTC now, such as 2026-03-01 23:00:00: delete the file and sync again, or name another file"
@@ -371,11 +371,11 @@ def refuse_old_times(connection: sqlite3.Connection, path: str, columns: Iterabl
 
 def _columns(connection: sqlite3.Connection) -> dict[str, set[str]]:
     """The columns of each of the tables, in one statement: another process may be making them."""
-    columns: dict[str, set[str]] = {table: set() for table in MARKS}
+    columns: dict[str, set[str]] = {table: set() for table in REQUIRED_COLUMNS}
     query = (
         "SELECT tables.name, columns.name FROM sqlite_master tables, pragma_table_info(tables.name) columns"
-        f" WHERE lower(tables.name) IN ({', '.join('?' * len(MARKS))})"
+        f" WHERE lower(tables.name) IN ({', '.join('?' * len(REQUIRED_COLUMNS))})"
     )
-    for table, column in connection.execute(query, tuple(MARKS)):
+    for table, column in connection.execute(query, tuple(REQUIRED_COLUMNS)):
         columns[table.lower()].add(column.lower())
     return columns

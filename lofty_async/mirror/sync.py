@@ -67,8 +67,8 @@ class SyncReport:
     total: int | None = None
 
 
-Listener = Callable[[SyncReport], object]
-Take = Callable[[LeadTasks, BatchWriter[LeadTasks]], Awaitable[None]]
+OnProgress = Callable[[SyncReport], object]
+HandleLead = Callable[[LeadTasks, BatchWriter[LeadTasks]], Awaitable[None]]
 
 
 class TaskSync:
@@ -102,7 +102,7 @@ class TaskSync:
         concurrency: int = CONCURRENCY,
         resume: bool = False,
         resume_within: float = RESUME_WITHIN,
-        on_progress: Listener | None = None,
+        on_progress: OnProgress | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         # Nobody waits for a single answer, so a call may wait for the rate limit as long as it has to.
@@ -128,11 +128,11 @@ class TaskSync:
         done = await self._store.start(resume=self._resume, resume_within=self._resume_within)
         self._leads = LeadsToRead(self._leads.source, done)
         async with aclosing(self._leads.ids()) as ids:
-            await self._read(ids, self._take)
+            await self._read(ids, self._handle)
         if self._listing:
             # Rows of a list shift while it is read, so that alone does not show that a lead is gone.
             unlisted = sorted(await self._store.leads() - self._leads.seen)
-            await self._read([id for id in unlisted if not self._leads.skip(id)], self._take_unlisted)
+            await self._read([id for id in unlisted if not self._leads.skip(id)], self._handle_unlisted)
         if self._doubts.tasks:
             await self._settle()
         await self._store.finish(all_done=not self._counts.failed)
@@ -158,16 +158,16 @@ class TaskSync:
             return self._listing.total
         return len(self._leads.source) if isinstance(self._leads.source, Collection) else None
 
-    async def _read(self, lead_ids: LeadIds, take: Take) -> None:
+    async def _read(self, lead_ids: LeadIds, handle: HandleLead) -> None:
         writer = BatchWriter(self._write)
         try:
             async with BulkRun(lead_ids, self._read_lead, concurrency=self._concurrency, ordered=False) as leads:
                 async for lead in leads:
-                    await take(lead, writer)
+                    await handle(lead, writer)
         finally:
             await writer.flush()
 
-    async def _take(self, lead: LeadTasks, writer: BatchWriter[LeadTasks]) -> None:
+    async def _handle(self, lead: LeadTasks, writer: BatchWriter[LeadTasks]) -> None:
         if isinstance(lead.error, AuthenticationError):
             raise lead.error
         self._counts = _counted(self._counts, lead)
@@ -175,7 +175,7 @@ class TaskSync:
         if self._on_progress is not None:
             self._on_progress(self.report)
 
-    async def _take_unlisted(self, lead: LeadTasks, writer: BatchWriter[LeadTasks]) -> None:
+    async def _handle_unlisted(self, lead: LeadTasks, writer: BatchWriter[LeadTasks]) -> None:
         is_listing_complete = self._listing is not None and self._listing.is_complete
         if is_listing_complete and is_gone(lead.error, RecordKind.LEAD):
             await writer.add(LeadTasks(lead.lead_id))
@@ -183,7 +183,7 @@ class TaskSync:
             await writer.add(lead)
         else:
             self._leads.seen.add(lead.lead_id)
-            await self._take(lead, writer)
+            await self._handle(lead, writer)
 
     async def _write(self, leads: Sequence[LeadTasks]) -> None:
         known = [lead for lead in leads if lead.tasks or lead.error is None or isinstance(lead.error, UnreadTasksError)]
@@ -333,9 +333,9 @@ async def sync_tasks(
     concurrency: int = CONCURRENCY,
     resume: bool = False,
     resume_within: float = RESUME_WITHIN,
-    on_progress: Listener | None = None,
+    on_progress: OnProgress | None = None,
 ) -> SyncReport:
-    """Makes a store equal to what the API has: `TaskSync(…).run()`, which see for what happens to failures.
+    """Makes a store equal to what the API has; the same as `TaskSync(…).run()`, which describes failures.
 
     `concurrency` is the number of leads read at the same time; the rate limit is kept whatever it is.
     """
