@@ -7,8 +7,7 @@ from typing import Any
 import click
 from attrs import asdict
 
-from lofty_async.mirror import SyncReport
-from lofty_async.mirror.partial import partial_of, target_of
+from lofty_async.mirror import JsonLines, SyncReport
 
 from .options import OUTPUT, Places
 
@@ -61,7 +60,7 @@ def _kept_lines(report: SyncReport, place: Path) -> str:
     if place == OUTPUT:
         return f"standard output: {_count(report.tasks, 'line')}"
     if not report.complete:
-        return f"{partial_of(target_of(place))}: {_count(report.tasks, 'line')}"
+        return f"{JsonLines(place).partial}: {_count(report.tasks, 'line')}"
     if report.failed and not _has_read(report):
         return f"{place}: left as it was"
     rest = ", besides those it had of the leads that failed" if report.failed else ""
