@@ -24,7 +24,7 @@ from lofty_async.webhooks import (
     follow,
     follow_tasks,
 )
-from lofty_async.webhooks.merging import NoticeMerger
+from lofty_async.webhooks.follow import NoticeMerger
 
 
 def about_task(number: int, bucket: str = "updatedTask") -> WebhookNotice:
@@ -348,7 +348,7 @@ class TestLeaving:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     async def test_no_more_notices_are_taken_than_there_is_room_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(follow, "MOST_WAITING", 2)
+        monkeypatch.setattr(follow, "MAX_PENDING_READS", 2)
         office, taken = Office().holding(*range(5)), 0
 
         async def counted() -> AsyncIterator[WebhookNotice]:

@@ -15,7 +15,7 @@ import pytest
 
 from lofty_async.errors import InvalidRequestError
 from lofty_async.webhooks import Answer, ReceiverStats, WebhookBatch, WebhookNotice, WebhookReceiver
-from lofty_async.webhooks.intake import declares_more_than, ends_with_secret
+from lofty_async.webhooks.answers import declares_more_than, ends_with_secret
 
 SECRET = "a-token-nobody-guesses"
 PATH = f"/lofty/{SECRET}"
@@ -285,10 +285,10 @@ class TestAFullQueue:
             assert await post(receiver, body(9)) == 200
             await anext(notices)
         assert caplog.messages == [
-            "The webhook queue is full (4 wait): answering 503 until there is room",
-            "3 webhooks were refused while there was no room",
-            "The webhook queue is full (4 wait): answering 503 until there is room",
-            "5 webhooks were refused while there was no room",
+            "The webhook queue is full (4 batches): answering 503 until there is room",
+            "3 webhooks were answered 503 while the queue was full",
+            "The webhook queue is full (4 batches): answering 503 until there is room",
+            "5 webhooks were answered 503 while the queue was full",
         ]
 
     async def test_is_one_episode_until_half_of_it_is_free(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -298,10 +298,10 @@ class TestAFullQueue:
             while await post(receiver, body(1)) == 200:
                 pass
             await anext(notices)
-        assert caplog.messages == ["The webhook queue is full (4 wait): answering 503 until there is room"]
+        assert caplog.messages == ["The webhook queue is full (4 batches): answering 503 until there is room"]
         await receiver.close(timeout=0)
         assert caplog.messages[1:] == [
-            "10 webhooks were refused while there was no room",
+            "10 webhooks were answered 503 while the queue was full",
             "Closed with 3 notices unhandled",
         ]
 

@@ -1,13 +1,13 @@
-"""Receiving what Lofty posts: reading the bodies, taking them in, and reading again what they are about."""
+"""Receiving webhooks: parsing their bodies, answering requests, reading again the records that they name."""
 
 from typing import TYPE_CHECKING
 
 from lofty_async._lazy import lazily
 
 if TYPE_CHECKING:
-    from .asgi import AsgiApp
+    from .adapters import AsgiApp
+    from .answers import Answer
     from .follow import TaskChange, follow_tasks
-    from .intake import Answer
     from .parse import NoticeKind, WebhookBatch, WebhookNotice, parse_webhook
     from .receiver import ReceiverStats, WebhookReceiver
 
@@ -27,9 +27,9 @@ else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
-            ".asgi": ("AsgiApp",),
+            ".adapters": ("AsgiApp",),
+            ".answers": ("Answer",),
             ".follow": ("TaskChange", "follow_tasks"),
-            ".intake": ("Answer",),
             ".parse": ("NoticeKind", "WebhookBatch", "WebhookNotice", "parse_webhook"),
             ".receiver": ("ReceiverStats", "WebhookReceiver"),
         },

@@ -1,4 +1,4 @@
-"""Reading what Lofty posts: most bodies are unpublished, so nothing is assumed and nothing dropped."""
+"""Parsing of webhook bodies: most are undocumented, so no key is required and no record is dropped."""
 
 import json
 import re
@@ -17,11 +17,11 @@ _LARGEST_ID = 2**63 - 1
 _NUMERIC_ID = re.compile(r"[0-9]{1,19}")
 _COMPOSITE_ID = re.compile(r"([0-9]{1,19})-(task|appointment)", re.IGNORECASE)
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-_HAPPENINGS = ("create", "finish", "delete")
+_CHANGES = ("create", "finish", "delete")
 
 
 class NoticeKind(OpenStrEnum):
-    """What a notice is about; `OTHER` where that is not certain."""
+    """The kind of record that a notice is about; `OTHER` if that is not certain."""
 
     TASK = "task"
     APPOINTMENT = "appointment"
@@ -31,11 +31,11 @@ class NoticeKind(OpenStrEnum):
 
 @frozen(kw_only=True)
 class WebhookNotice:
-    """One record of a webhook: a hint that something happened, to be read again through the API.
+    """One record of a webhook: a hint that a record has changed, to be read again through the API.
 
-    `bucket` is the key that the record came under, which names what happened (`updatedLead`). `task_id` is
-    a task's or an appointment's: they share one space of ids, and `tasks.get` reads both. `at` is when it
-    happened, by the record's own account. What is not certain is `None`; `raw` is all that the record said.
+    `bucket` is the key of the record's list, which names the change (`updatedLead`). `task_id` is the id of a task or
+    an appointment: they share one space of ids, and `tasks.get` reads both. `at` is the time of the change as the
+    record gives it. A value that is not certain is `None`; `raw` is the whole record.
     """
 
     bucket: str
@@ -48,7 +48,7 @@ class WebhookNotice:
 
 @frozen(kw_only=True)
 class WebhookBatch:
-    """One body posted by Lofty: its notices in order, and the whole of it in `raw`."""
+    """One body posted by Lofty: its notices in order, and the whole body in `raw`."""
 
     event: WebhookEvent | None = None
     team_id: int | None = None
@@ -57,9 +57,9 @@ class WebhookBatch:
 
 
 def parse_webhook(body: bytes | str | dict[str, Any]) -> WebhookBatch:
-    """Reads one posted body: every element of every list in it becomes a notice.
+    """Parses one posted body: every element of every list in it becomes a notice.
 
-    Lofty documents `listId` and `teamId` for all events; the rest is taken as it comes.
+    Lofty documents `listId` and `teamId` for all events; every other key may be there or not.
 
     Raises:
         DecodeError: The body is not JSON, or not an object.
@@ -78,11 +78,11 @@ def parse_webhook(body: bytes | str | dict[str, Any]) -> WebhookBatch:
 def _decoded(body: bytes | str) -> dict[str, Any]:
     try:
         # The standard decoder, for its pairs: without them a repeated key would lose records. It takes NaN
-        # too: a body is not worth losing over a number.
+        # too: a body must not be lost because of a number.
         text = body.removeprefix("\ufeff") if isinstance(body, str) else body  # of bytes it drops the mark itself
         content = json.loads(text, object_pairs_hook=_joined)
     except (ValueError, RecursionError):
-        # The decoder's own error holds the whole body, so it is no cause to pass on.
+        # The decoder's own error holds the whole body, so it is not chained.
         raise DecodeError("the webhook body is not JSON", body=_shown(body)) from None
     if not _is_object(content):
         raise DecodeError("the webhook body is not a JSON object", body=_shown(body))
@@ -90,7 +90,7 @@ def _decoded(body: bytes | str) -> dict[str, Any]:
 
 
 def _joined(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose repeated keys keep the records of all their lists, where JSON readers keep the last."""
+    """Returns an object whose repeated keys keep the records of all their lists; `dict` would keep the last list."""
     content: dict[str, Any] = {}
     for key, value in pairs:
         before = content.get(key)
@@ -134,7 +134,7 @@ def _notice(event: WebhookEvent | None, bucket: str, record: Any) -> WebhookNoti
         kind=kind,
         task_id=_task_id(kind, fields),
         lead_id=_lead_id(kind, fields),
-        at=_happened_at(bucket, fields),
+        at=_changed_at(bucket, fields),
         raw=record,
     )
 
@@ -203,8 +203,8 @@ def _numeric_id(value: object) -> int | None:
     return value if 0 < value <= _LARGEST_ID else None
 
 
-def _happened_at(bucket: str, fields: dict[str, Any]) -> datetime | None:
-    stems = [stem for stem in _HAPPENINGS if bucket.lower().startswith(stem)]
+def _changed_at(bucket: str, fields: dict[str, Any]) -> datetime | None:
+    stems = [stem for stem in _CHANGES if bucket.lower().startswith(stem)]
     keys = [key for stem in [*stems, "update"] for key in (f"{stem}Time", f"{stem}{_past(stem)}At")]
     times = (_time(fields.get(key)) for key in [*keys, "eventTime", "timestamp"])
     return next((time for time in times if time is not None), None)
@@ -220,5 +220,5 @@ def _time(value: object) -> datetime | None:
     try:
         return parse_time(value)
     except (ValueError, OverflowError):
-        # A time that cannot be read stays in `raw`; the notice is worth more than its time.
+        # A time that cannot be parsed stays in `raw`; the notice must not be lost because of it.
         return None

@@ -1,4 +1,4 @@
-"""What a posted webhook is answered: the same rules for every server that can carry them."""
+"""Pure rules for the answer to one request, the same for every server: secret, size, encoding."""
 
 import hmac
 import zlib
@@ -13,7 +13,7 @@ _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}
 _RAW_DEFLATE = -zlib.MAX_WBITS
 _ZLIB_METHOD = 8  # the low half of the first byte that zlib writes before its data
 _STARTS = (b"", b"{", b" ", b"\t", b"\n", b"\xef")
-"""First bytes of JSON objects, the last one of a byte order mark: no object that zlib packed begins with one."""
+"""First bytes of JSON objects, the last one of a byte order mark: no compressed body begins with one."""
 
 
 @frozen
@@ -35,7 +35,7 @@ FULL = Answer(HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": str(RETRY_AFTER_SE
 
 
 def ends_with_secret(path: str, secret: str) -> bool:
-    """Whether the decoded path ends with the secret, in a time that does not tell how much of it fits."""
+    """Whether the decoded path ends with the secret, compared in constant time."""
     segment = path.rpartition("/")[2]
     # Paths decoded leniently can hold lone surrogates, which plain UTF-8 refuses.
     return hmac.compare_digest(segment.encode("utf-8", "surrogatepass"), secret.encode("utf-8", "surrogatepass"))
@@ -51,7 +51,7 @@ def declares_more_than(limit: int, content_length: str | None) -> bool:
 
 
 async def read_at_most(limit: int, chunks: AsyncIterable[bytes]) -> bytes | None:
-    """The whole body, or `None` as soon as it is longer than `limit` bytes."""
+    """Returns the whole body, or `None` as soon as it is longer than `limit` bytes."""
     body = bytearray()
     async for chunk in chunks:
         body += chunk
@@ -60,10 +60,10 @@ async def read_at_most(limit: int, chunks: AsyncIterable[bytes]) -> bytes | None
     return bytes(body)
 
 
-def unpacked(body: bytes, content_encoding: str | None, limit: int) -> bytes | Answer:
-    """The body without its encoding, or what to answer: never more than `limit` bytes are unpacked.
+def decompressed(body: bytes, content_encoding: str | None, limit: int) -> bytes | Answer:
+    """Returns the body without its encoding, or the answer to send; decompresses at most `limit` bytes.
 
-    Some servers unpack a body and leave the header, so a body that already reads as JSON is taken as it is.
+    Some servers decompress a body and keep the header, so a body that begins as JSON is returned unchanged.
     """
     encoding = (content_encoding or "").strip().lower()
     if encoding in ("", "identity") or body[:1] in _STARTS:
