@@ -24,8 +24,8 @@ from click.testing import CliRunner, Result
 
 from lofty_async import AuthenticationError, RefreshToken
 from lofty_async.cli.app import app
-from lofty_async.cli.kept_login import credential, token_file
 from lofty_async.cli.redirect import Loopback, loopback
+from lofty_async.cli.saved_login import credential, token_path
 from lofty_async.dispatch.token_post import token_post
 from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.faults import Answer, Latency, Reply
@@ -414,7 +414,7 @@ class TestKeptLogin:
         environment = {"LOFTY_TOKEN_FILE": str(tmp_path / "none.json")}
         assert file.exists()
         assert invoke("whoami", env=environment).exit_code == 2
-        assert token_file(environment) == tmp_path / "none.json"
+        assert token_path(environment) == tmp_path / "none.json"
 
     def test_a_login_by_a_secret_needs_it_again(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("LOFTY_CLIENT_SECRET")

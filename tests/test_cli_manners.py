@@ -17,8 +17,10 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from attrs import fields
 
-from lofty_async.sandbox import Sandbox
+from lofty_async.cli.sandbox import sandbox as sandbox_command
+from lofty_async.sandbox import ListTotals, ResetStyle, Sandbox, UnknownCursor
 
 COMMAND = (sys.executable, "-m", "lofty_async")
 SANDBOX = (sys.executable, "-m", "lofty_async.sandbox")
@@ -206,7 +208,7 @@ runpy.run_module(program, run_name="__main__")
     ("module", "program", "arguments"),
     [
         ("lofty_async.cli.app", "lofty_async", ("tasks", "mine")),
-        ("lofty_async.cli.show", "lofty_async", ("tasks", "mine")),
+        ("lofty_async.cli.run", "lofty_async", ("tasks", "mine")),
         ("aiohttp", "lofty_async", ("tasks", "mine")),
         ("aiohttp", "lofty_async", ("sandbox", "--port", "0")),
         ("aiohttp", "lofty_async.sandbox", ("--port", "0")),
@@ -223,10 +225,10 @@ class TestSandbox:
         [((*COMMAND, "sandbox"), "lofty-async sandbox"), (SANDBOX, "python -m lofty_async.sandbox")],
     )
     def test_it_goes_by_the_name_it_was_called_by(self, command: tuple[str, ...], name: str) -> None:
-        assert run(*command, "--help")[1].startswith(f"usage: {name} [options]\n")
-        assert run(*command, "--port", "many")[2] == (
-            f"usage: {name} [options]\n{name}: error: argument --port: invalid int value: 'many'\n"
-        )
+        assert run(*command, "--help")[1].startswith(f"Usage: {name} [OPTIONS]\n")
+        code, out, err = run(*command, "--port", "many")
+        assert (code, out, err.splitlines()[0]) == (2, "", f"Usage: {name} [OPTIONS]")
+        assert err.endswith("Error: Invalid value for '--port': 'many' is not a valid integer range.\n")
 
     @pytest.mark.parametrize("command", [(*COMMAND, "sandbox"), SANDBOX])
     def test_a_port_that_is_taken_is_one_line(self, command: tuple[str, ...]) -> None:
@@ -234,26 +236,42 @@ class TestSandbox:
             port = taken.getsockname()[1]
             code, out, err = run(*command, "--port", str(port))
         assert (code, out) == (2, "")
-        assert re.fullmatch(rf".+ error: cannot listen on 127\.0\.0\.1, port {port}: .+\n", err)
+        assert re.fullmatch(rf"Error: cannot listen on 127\.0\.0\.1, port {port}: .+\n", err)
 
     @pytest.mark.parametrize(
         ("option", "value", "message"),
         [
             ("--host", "nosuch.invalid", "cannot listen on nosuch.invalid"),
             ("--host", "no..such", "cannot listen on no..such"),
-            ("--port", "99999", "'port' must be <= 65535"),
-            ("--port", "-1", "'port' must be >= 0"),
-            ("--leads", "-1", "'leads' must be >= 0"),
-            ("--tasks-per-lead", "-1", "'tasks_per_lead' must be >= 0"),
-            ("--limit", "0", "'limit' must be >= 1"),
-            ("--window", "0", "'window' must be > 0"),
-            ("--latency", "-1", "'latency' must be >= 0"),
+            ("--port", "99999", "Invalid value for '--port': 99999 is not in the range 0<=x<=65535."),
+            ("--port", "-1", "Invalid value for '--port': -1 is not in the range 0<=x<=65535."),
+            ("--leads", "-1", "Invalid value for '--leads': -1 is not in the range x>=0."),
+            ("--tasks-per-lead", "-1", "Invalid value for '--tasks-per-lead': -1 is not in the range x>=0."),
+            ("--limit", "0", "Invalid value for '--limit': 0 is not in the range x>=1."),
+            ("--window", "0", "Invalid value for '--window': 0.0 is not in the range x>0."),
+            ("--window", "nan", "'window' must be"),
+            ("--latency", "-1", "Invalid value for '--latency': -1.0 is not in the range x>=0."),
         ],
     )
-    def test_nonsense_is_one_line(self, option: str, value: str, message: str) -> None:
+    def test_an_invalid_option_is_named(self, option: str, value: str, message: str) -> None:
         code, out, err = run(*COMMAND, "sandbox", option, value)
-        assert (code, out, len(err.splitlines())) == (2, "", 1)
-        assert err.startswith(f"lofty-async sandbox: error: {message}")
+        assert (code, out) == (2, "")
+        assert err.splitlines()[-1].startswith(f"Error: {message}")
+
+    def test_its_choices_are_those_of_the_sandbox(self) -> None:
+        options = {option.name: option for option in sandbox_command.params}
+        for name, choices in (
+            ("reset_style", ResetStyle),
+            ("unknown_cursor", UnknownCursor),
+            ("list_totals", ListTotals),
+        ):
+            assert list(options[name].type.to_info_dict()["choices"]) == [choice.value for choice in choices]
+
+    def test_its_defaults_are_those_of_the_sandbox(self) -> None:
+        defaults = {field.name: field.default for field in fields(Sandbox)}
+        options = sandbox_command.make_context("sandbox", []).params
+        assert options.pop("port") == 8080
+        assert options == {name: defaults[name] for name in options}
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_a_signal_ends_it_in_order(self, number: signal.Signals) -> None:

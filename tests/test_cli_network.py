@@ -107,7 +107,7 @@ def test_an_http_address_may_be_allowed(tunnels: tuple[str, list[str]]) -> None:
 def test_a_login_takes_a_proxy(environment: pytest.MonkeyPatch, tunnels: tuple[str, list[str]], tmp_path: Path) -> None:
     environment.setenv("LOFTY_CLIENT_SECRET", "secret")
     environment.delenv("LOFTY_BASE_URL")
-    environment.setattr("lofty_async.cli.authorize.new_state", lambda: "state")
+    environment.setattr("lofty_async.oauth.new_state", lambda: "state")
     options = ["--client-id", "id", "--redirect-uri", "https://app.example/back", "--no-browser"]
     arguments = ["login", *options, "--token-file", str(tmp_path / "token.json"), "--proxy", tunnels[0]]
     answer = "https://app.example/back?code=c0de&state=state\n"

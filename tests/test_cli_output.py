@@ -3,13 +3,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lofty_async.cli.options import Form
-from lofty_async.cli.output import cell, show_record, show_records
-from lofty_async.cli.tables import Layout, fitting
+from lofty_async.cli.options import OutputOptions
+from lofty_async.cli.output import Layout, cell, fitting, show_record, show_records
 from lofty_async.models import Task, TaskType, User
 
-TABLE = Form(as_json=False, string_ids=False)
-JSON = Form(as_json=True, string_ids=False)
+TABLE = OutputOptions(as_json=False, string_ids=False)
+JSON = OutputOptions(as_json=True, string_ids=False)
 TASK = Task(id=2**53 + 1, type=TaskType.CALL, content="李先生 [bold]🏡[/]", finished=False)
 IDS = Layout(("id",))
 Capture = pytest.CaptureFixture[str]
@@ -69,7 +68,7 @@ def test_json_is_ascii(capsys: Capture) -> None:
 
 
 def test_json_can_have_ids_as_strings(capsys: Capture) -> None:
-    show_record(TASK, Form(as_json=True, string_ids=True))
+    show_record(TASK, OutputOptions(as_json=True, string_ids=True))
     assert json.loads(capsys.readouterr().out)["id"] == "9007199254740993"
 
 

@@ -1,7 +1,7 @@
 import pytest
 from attrs import evolve
 
-from lofty_async.cli.progress import in_words, seconds_left
+from lofty_async.cli.progress import progress_text, seconds_left
 from lofty_async.mirror import LeadFailure, SyncReport
 from lofty_async.ratelimit import RateLimit
 
@@ -58,5 +58,5 @@ def test_leads_that_were_skipped_say_nothing_of_the_pace() -> None:
         ),
     ],
 )
-def test_progress_in_words(report: SyncReport, words: str) -> None:
-    assert in_words(report, UNKNOWN) == words
+def test_progress_progress_text(report: SyncReport, words: str) -> None:
+    assert progress_text(report, UNKNOWN) == words

@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lofty_async.cli.options import OUTPUT, Places
-from lofty_async.cli.summary import as_object, in_words, tell
+from lofty_async.cli.sync import STDOUT, SyncOptions, print_report, report_lines, report_object
 from lofty_async.mirror import LeadFailure, SyncReport
 
 REPORT = SyncReport(
@@ -20,12 +19,12 @@ REPORT = SyncReport(
 )
 LOST = (LeadFailure(7, "no"), LeadFailure(9, "no"))
 FAILED = SyncReport(leads=2, tasks=1, failed=(LeadFailure(2**53 + 1, "gone"),), seconds=1.0, skipped=5)
-DB = Places(db=Path("tasks.sqlite"), jsonl=None)
-JSONL = Places(db=None, jsonl=Path("tasks.jsonl"))
+DB = SyncOptions(db=Path("tasks.sqlite"), jsonl=None)
+JSONL = SyncOptions(db=None, jsonl=Path("tasks.jsonl"))
 
 
 def test_a_run_in_words() -> None:
-    assert in_words(REPORT, DB) == [
+    assert report_lines(REPORT, DB) == [
         "1,200 leads, 5,000 tasks",
         "tasks.sqlite: 20 added, 3 changed, 1 removed",
         "1,212 requests, 0 rate limited, 494.5 s, 480.0 s of them waiting for the rate limit",
@@ -33,11 +32,11 @@ def test_a_run_in_words() -> None:
 
 
 def test_a_text_file_in_words() -> None:
-    assert in_words(REPORT, JSONL)[1] == "tasks.jsonl: 5,000 lines written"
+    assert report_lines(REPORT, JSONL)[1] == "tasks.jsonl: 5,000 lines written"
 
 
 def test_a_run_that_was_cut_short_says_how_to_go_on() -> None:
-    first, second, third = in_words(FAILED, DB)
+    first, second, third = report_lines(FAILED, DB)
     assert first == "Cut short: 2 leads, 1 task, 1 failed, 5 skipped as done before"
     assert second == "tasks.sqlite: 0 added, 0 changed, 0 removed; go on with --resume"
     assert third == "0 requests, 0 rate limited, 1.0 s"
@@ -45,12 +44,12 @@ def test_a_run_that_was_cut_short_says_how_to_go_on() -> None:
 
 @pytest.mark.parametrize("report", [SyncReport(), SyncReport(leads=2, failed=LOST)])
 def test_where_nothing_was_done_there_is_nothing_to_go_on_from(report: SyncReport) -> None:
-    assert in_words(report, DB)[1] == "tasks.sqlite: 0 added, 0 changed, 0 removed"
+    assert report_lines(report, DB)[1] == "tasks.sqlite: 0 added, 0 changed, 0 removed"
 
 
 @pytest.mark.parametrize("report", [SyncReport(skipped=1), SyncReport(leads=3, failed=LOST)])
 def test_what_was_done_can_be_gone_on_from(report: SyncReport) -> None:
-    assert in_words(report, DB)[1].endswith("; go on with --resume")
+    assert report_lines(report, DB)[1].endswith("; go on with --resume")
 
 
 @pytest.mark.parametrize(
@@ -65,37 +64,37 @@ def test_what_was_done_can_be_gone_on_from(report: SyncReport) -> None:
     ],
 )
 def test_a_text_file_of_leads_that_failed_says_what_it_has(report: SyncReport, told: str) -> None:
-    assert in_words(report, JSONL)[1] == f"tasks.jsonl: {told}"
+    assert report_lines(report, JSONL)[1] == f"tasks.jsonl: {told}"
 
 
 def test_a_text_file_that_was_cut_short_is_where_it_grew() -> None:
-    assert in_words(FAILED, JSONL)[1] == "tasks.jsonl.partial: 1 line"
+    assert report_lines(FAILED, JSONL)[1] == "tasks.jsonl.partial: 1 line"
 
 
 @pytest.mark.parametrize("as_json", [True, False])
 def test_where_standard_output_takes_the_tasks_the_report_is_on_standard_error(
     capsys: pytest.CaptureFixture[str], *, as_json: bool
 ) -> None:
-    tell(REPORT, Places(db=None, jsonl=OUTPUT), as_json=as_json, string_ids=False)
+    print_report(REPORT, SyncOptions(db=None, jsonl=STDOUT, as_json=as_json))
     out, err = capsys.readouterr()
     assert out == ""
     assert (json.loads(err)["tasks"] == 5000) if as_json else "standard output: 5,000 lines" in err
 
 
 def test_a_run_as_an_object() -> None:
-    report = as_object(FAILED, string_ids=False)
+    report = report_object(FAILED, string_ids=False)
     assert report["failed"] == 1
     assert report["failures"] == [{"lead_id": 2**53 + 1, "error": "gone"}]
     assert {"leads", "tasks", "requests", "rate_limited", "waited_s", "seconds", "complete"} <= report.keys()
 
 
 def test_ids_can_be_strings() -> None:
-    assert as_object(FAILED, string_ids=True)["failures"][0]["lead_id"] == "9007199254740993"
+    assert report_object(FAILED, string_ids=True)["failures"][0]["lead_id"] == "9007199254740993"
 
 
 @pytest.mark.parametrize("as_json", [True, False])
 def test_failures_are_named_on_standard_error(capsys: pytest.CaptureFixture[str], *, as_json: bool) -> None:
-    tell(FAILED, DB, as_json=as_json, string_ids=False)
+    print_report(FAILED, DB._replace(as_json=as_json))
     out, err = capsys.readouterr()
     assert err == f"lead {2**53 + 1}: gone\n"
     assert (json.loads(out)["leads"] == 2) if as_json else out.startswith("Cut short: 2 leads")

@@ -22,9 +22,8 @@ from click.testing import CliRunner, Result
 
 from lofty_async import LoftyClient
 from lofty_async.cli.app import app
-from lofty_async.cli.listen import as_json, in_words
-from lofty_async.cli.options import Form
-from lofty_async.cli.subscriptions import masked
+from lofty_async.cli.options import OutputOptions
+from lofty_async.cli.webhooks import masked, notice_json, notice_line
 from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.faults import Reply
 from lofty_async.webhooks import NoticeKind, WebhookNotice
@@ -395,7 +394,7 @@ class TestListen:
     ],
 )
 def test_a_notice_is_one_line_that_cannot_move_the_cursor(notice: WebhookNotice, shown: str) -> None:
-    assert in_words(notice) == shown
+    assert notice_line(notice) == shown
 
 
 def nested(depth: int) -> list[Any]:
@@ -411,7 +410,7 @@ def nested(depth: int) -> list[Any]:
     ids=["anything", "no number", "too deep"],
 )
 def test_a_json_line_is_json_whatever_was_posted(raw: Any, shown: Any) -> None:
-    text = as_json(WebhookNotice(bucket="b", raw=raw), Form(as_json=True, string_ids=False))
+    text = notice_json(WebhookNotice(bucket="b", raw=raw), OutputOptions(as_json=True, string_ids=False))
     assert "\n" not in text
     assert json.loads(text, parse_constant=pytest.fail) == {
         "bucket": "b",

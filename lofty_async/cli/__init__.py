@@ -1,7 +1,7 @@
 """`lofty-async …`: the command line; needs the extra `cli`.
 
-`program`, `app`, `sync`, `read`, `webhooks`, `login`, `serve` and `options` declare the commands and import click
-alone, so that `--help` is fast; all else does the work and is imported when a command runs.
+Each module of commands, and `app` and `options`, imports click alone, so that `--help` is fast; a command imports its
+work (`run`, `output`, `progress`, `redirect`, `saved_login`) when it runs.
 """
 
 import os
@@ -13,13 +13,16 @@ EXTRA: Final = {"click", "rich"}
 HINT: Final = 'lofty-async: the command line needs its extra: pip install "lofty-async[cli]"\n'
 
 
-def main() -> None:
-    """Runs the command line. Exit codes: 0 done, 1 failed, 2 usage or credentials, 130 interrupted."""
+def main(command: str | None = None, name: str = "lofty-async") -> None:
+    """Runs the command line, or one command of it, under this name.
+
+    Exit codes: 0 done, 1 failed, 2 usage or credentials, 130 interrupted.
+    """
     open_closed_streams()
     try:
-        from .program import program  # noqa: PLC0415 - its absence is what this function is about
+        from .app import program
 
-        sys.exit(program())
+        sys.exit(program(name, command))
     except KeyboardInterrupt:
         sys.exit(130)
     except ModuleNotFoundError as error:
@@ -32,7 +35,7 @@ def main() -> None:
 def open_closed_streams() -> None:
     """Opens the null device in place of each standard stream that the process was started without.
 
-    So no command has to expect that there is none, and no other file takes its number.
+    So no command has to handle a missing stream, and no other file gets its descriptor.
     """
     null = Path(os.devnull)
     sys.stdin = sys.stdin or null.open(encoding="utf-8")

@@ -1,12 +1,22 @@
+"""The command line as a whole: its commands, and the exit code and the error line of a process that runs one."""
+
+import io
+import sys
+from contextlib import suppress
+from typing import Final, TextIO
+
 import click
 
 from lofty_async.__about__ import __version__
 
-from .login import login
-from .read import calendar, slots, tasks, whoami
-from .serve import sandbox
+from .calendar import calendar, slots
+from .login import login, whoami
+from .sandbox import sandbox
 from .sync import sync
+from .tasks import tasks
 from .webhooks import webhooks
+
+INTERRUPTED: Final = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,10 +25,52 @@ def app() -> None:
     """Read the Lofty CRM's tasks and calendar, and keep a local copy of them.
 
     The credential comes from the environment, such as LOFTY_API_KEY or LOFTY_ACCESS_TOKEN, or else from the
-    command `login`; LOFTY_BASE_URL names another server. A table that goes into a pipe is one line a record, its
-    cells separated by tabs. Exit codes: 0 done, 1 failed, 2 usage or credentials, 130 interrupted.
+    command `login`; LOFTY_BASE_URL names another server. In a pipe, a table is one line per record, its cells
+    separated by tabs. Exit codes: 0 done, 1 failed, 2 usage or credentials, 130 interrupted.
     """
 
 
 for command in (sync, tasks, calendar, slots, whoami, webhooks, login, sandbox):
     app.add_command(command)
+
+
+def program(name: str, command: str | None = None) -> int:
+    """Runs the command line, or one command of it, with the process's arguments; returns the exit code.
+
+    An error is one line on standard error.
+
+    Raises: SystemExit if the reader of standard output has closed it, as click does; nothing is printed then.
+    """
+    _replace_unencodable(sys.stdout)
+    entry = app if command is None else app.commands[command]
+    try:
+        return entry.main(prog_name=name, standalone_mode=False) or 0
+    except click.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        return _show(error)
+    except OSError as error:  # a full disk behind standard output, or another that no command expects
+        _close(sys.stdout)
+        return _show(click.ClickException(str(error)))
+
+
+def _show(error: click.ClickException) -> int:
+    try:
+        if sys.stderr is not None:  # click would write to standard output instead
+            error.show()
+    except OSError:
+        _close(sys.stderr)
+    return error.exit_code
+
+
+def _replace_unencodable(stream: TextIO | None) -> None:
+    """Makes the stream write `?` for characters that its encoding lacks: ASCII and cp1252 have no emoji."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors in {"strict", "surrogateescape"}:
+        stream.reconfigure(errors="replace")
+
+
+def _close(stream: TextIO | None) -> None:
+    """Drops the stream's buffer: Python would fail to write it once more at exit."""
+    if stream is not None:
+        with suppress(OSError):
+            stream.close()

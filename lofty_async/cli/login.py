@@ -1,22 +1,57 @@
+"""The commands on credentials: log in, and show whose credential is in use."""
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from .options import Network, networked
+from .options import (
+    NetworkOptions,
+    OutputOptions,
+    ServerOptions,
+    given,
+    network_options,
+    output_options,
+    server_or_sandbox_options,
+)
+
+if TYPE_CHECKING:
+    from lofty_async.dispatch import Network
+    from lofty_async.models import User
+    from lofty_async.oauth import AuthorizationCode, Pkce, Token
+
+TIMEOUT: Final = 30.0
+"""Seconds for the exchange of the code."""
 
 
 @click.command()
-@click.option("--client-id", envvar="LOFTY_CLIENT_ID", required=True, metavar="ID", help="Or LOFTY_CLIENT_ID.")
+@output_options
+@server_or_sandbox_options
+def whoami(*, output: OutputOptions, server: ServerOptions) -> None:
+    """Show whose credential is in use."""
+    from .output import show_record
+    from .run import connected, run
+
+    async def ask() -> "User":
+        async with connected(server) as lofty:
+            return await lofty.me()
+
+    show_record(run(ask), output)
+
+
+@click.command()
+@click.option("--client-id", envvar="LOFTY_CLIENT_ID", required=True, metavar="ID", help="Default: LOFTY_CLIENT_ID.")
 @click.option("--redirect-uri", required=True, metavar="URI", help="As registered for the application.")
 @click.option(
     "--token-file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Where to keep the login. Or LOFTY_TOKEN_FILE, which the other commands look at too; else "
+    help="File for the login. Default: LOFTY_TOKEN_FILE, which the other commands use too, else "
     "lofty-async/token.json among the user's settings ($XDG_CONFIG_HOME or ~/.config on Linux).",
 )
 @click.option("--no-browser", is_flag=True, help="Only print the address to open.")
-@networked
+@network_options
 @click.option("--authorize-page", hidden=True)
 @click.option("--token-url", hidden=True)
 def login(
@@ -25,28 +60,93 @@ def login(
     redirect_uri: str,
     token_file: Path | None,
     no_browser: bool,
-    network: Network,
+    network: NetworkOptions,
     authorize_page: str | None,
     token_url: str | None,
 ) -> None:
-    """Log in as a user of Lofty, and keep the login for the other commands.
+    """Log in as a user of Lofty, and save the login for the other commands.
 
-    Prints the page where the user agrees, and opens it. The answer is received here where the redirect URI is
-    http://127.0.0.1:PORT/… or http://localhost:PORT/…; otherwise paste the address that the browser ended at.
+    Prints the page where the user consents, and opens it. If the redirect URI is http://127.0.0.1:PORT/… or
+    http://localhost:PORT/…, this command receives the answer; otherwise paste the address that the browser ends at.
 
-    An application with a client secret gives it as LOFTY_CLIENT_SECRET, never as an argument; without one, the
-    login is secured by PKCE.
+    An application with a client secret passes it as LOFTY_CLIENT_SECRET, never as an argument; without one, PKCE
+    secures the login.
 
-    FILE holds the tokens and the client id, readable by nobody else; the client secret is never written. Commands
-    without a complete credential in their environment use this login, renew it when its access token ends, and keep
-    what they get, the refresh token too. Where it was made with a client secret, they need LOFTY_CLIENT_SECRET again.
-    Commands may run side by side. Delete FILE to log out here.
+    FILE holds the tokens and the client id, readable by its owner alone; the client secret is never written. Commands
+    without a complete credential in their environment use this login, renew it when its access token expires, and
+    save the new tokens. If it was made with a client secret, they need LOFTY_CLIENT_SECRET too. Several commands may
+    run at once. Delete FILE to log out here.
 
-    Where LOFTY_BASE_URL is set, the login is made and renewed at that server. What succeeds a LOFTY_REFRESH_TOKEN of
-    the environment is kept in FILE as well.
+    If LOFTY_BASE_URL is set, the login is made and renewed at that server. The successor of a LOFTY_REFRESH_TOKEN of
+    the environment is saved in FILE as well.
     """
-    from .authorize import Login  # noqa: PLC0415 - keeps `--help` fast
+    from lofty_async.errors import LoftyError
+    from lofty_async.oauth import AuthorizationCode, Pkce, new_state, read_redirect
+    from lofty_async.oauth.store import Client
 
-    Login.of(client_id, redirect_uri, token_file, network, authorize_page=authorize_page, token_url=token_url).run(
-        browse=not no_browser
-    )
+    from .redirect import code_in, loopback, pasted
+    from .run import StartupError, network_from, run
+    from .saved_login import LoginFile, client_secret, deferred_signals, token_path
+
+    secret, listener = client_secret(), loopback(redirect_uri)
+    try:
+        flow = AuthorizationCode(client_id, secret, redirect_uri, **_addresses(secret, authorize_page, token_url))
+        client = Client(flow.client_id, flow.refresh_url, has_secret=flow.client_secret is not None)
+        file = LoginFile(token_file or token_path(), client=client)
+    except LoftyError as error:
+        raise StartupError(str(error)) from error
+    pkce, connection = None if secret else Pkce.new(), network_from(network)
+
+    async def save(read_code: Callable[[], str]) -> None:
+        code = read_code()
+        with deferred_signals():
+            await file.save(await _exchanged(flow, pkce, code, connection))
+
+    run(file.prepare)
+    state = new_state()
+    page = flow.authorize_url(state, pkce=pkce)
+    if listener is None:
+        _show(page, browse=not no_browser)
+        line = pasted()
+        run(lambda: save(lambda: code_in(line, state)))
+    else:
+        answer = run(lambda: listener.redirected(state, lambda: _show(page, browse=not no_browser)))
+        run(lambda: save(lambda: read_redirect(answer, state)))
+    click.echo(f"Logged in; saved in {file.path}", err=True)
+
+
+def _addresses(secret: str | None, authorize_page: str | None, token_url: str | None) -> dict[str, Any]:
+    """Returns the page and the endpoint of a login: those given, else those of the environment's server."""
+    from lofty_async.oauth import API_TOKEN_URL, CRM_TOKEN_URL
+    from lofty_async.oauth.environment import environment_base_url
+    from lofty_async.oauth.exchange import AUTHORIZE_PAGE
+    from lofty_async.oauth.tokens import moved
+
+    base_url = environment_base_url()
+    if base_url is not None:
+        authorize_page = authorize_page or moved(AUTHORIZE_PAGE, base_url)
+        token_url = token_url or moved(CRM_TOKEN_URL if secret else API_TOKEN_URL, base_url)
+    return given(authorize_page=authorize_page, token_url=token_url)
+
+
+async def _exchanged(flow: "AuthorizationCode", pkce: "Pkce | None", code: str, network: "Network") -> "Token":
+    import aiohttp
+
+    from lofty_async.client import USER_AGENT
+    from lofty_async.dispatch.token_post import token_post
+
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+        post = token_post(session, timeout=TIMEOUT, user_agent=USER_AGENT, network=network)
+        credentials = await flow.exchange(code, post, pkce=pkce)
+    return cast("Token", credentials.token)  # an exchange that returns has a token
+
+
+def _show(page: str, *, browse: bool) -> None:
+    import threading
+    import webbrowser
+
+    click.echo("Agree on this page, as the user to log in:", err=True)
+    click.echo(page)
+    if browse:
+        # Some browsers return only when they are closed; neither the answer nor the end may wait for that.
+        threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()

@@ -1,39 +1,81 @@
-"""Records as tables for people and as JSON for programs."""
+"""Records as tables for people and as JSON for programs.
+
+A table fits the terminal's width and never cuts an id; in a pipe it is one line per record, separated by tabs.
+"""
 
 import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from threading import Thread
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from lofty_async._convert import unstructure
 
-from .options import Form
-from .tables import Layout, print_table
+from .options import OutputOptions
+
+MIN_FOLDING_WIDTH: Final = 12
+"""Characters that the folding column keeps, if its text has as many."""
+COLUMN_PADDING: Final = 3
+"""Characters of a column beside its text: a blank on each side, and a line."""
+
+Row = Mapping[str, str]
+
+
+class Layout(NamedTuple):
+    """Columns from left to right: `folding` may take several lines, `spare` are left out where room is short."""
+
+    columns: Sequence[str]
+    folding: str | None = None
+    spare: Sequence[str] = ()
+    """Those that can be missed, the first of them the soonest."""
+
 
 FIELDS: Final = Layout(("field", "value"), folding="value")
+MY_TASKS: Final = Layout(
+    ("id", "lead_id", "type", "content", "start_at", "end_at", "finished", "assigned_user"),
+    folding="content",
+    spare=("assigned_user", "start_at", "finished", "type", "lead_id", "end_at", "content"),
+)
+LEAD_TASKS: Final = MY_TASKS._replace(
+    spare=("lead_id", "start_at", "assigned_user", "finished", "type", "end_at", "content")
+)
+CALENDAR_ENTRIES: Final = Layout(
+    ("id", "lead_id", "type", "content", "start_at", "end_at", "finished"),
+    folding="content",
+    spare=("finished", "end_at", "type", "lead_id", "start_at", "content"),
+)
+MEETING_SLOTS: Final = Layout(("start_at", "end_at"), spare=("end_at",))
+SUBSCRIPTIONS: Final = Layout(
+    ("id", "event", "callback_url", "limit", "permission_mode"),
+    folding="callback_url",
+    spare=("limit", "permission_mode", "event"),
+)
 
 
-def show_records(records: Sequence[Any], layout: Layout, form: Form) -> None:
+def show_records(records: Sequence[Any], layout: Layout, output: OutputOptions) -> None:
     """Prints a JSON array of all fields, or a table of those that are laid out."""
-    if form.as_json:
-        print_json([_plain(record, form) for record in records])
+    if output.as_json:
+        print_json([_plain(record, output) for record in records])
     elif records:
         print_table(layout, [{name: cell(getattr(record, name)) for name in layout.columns} for record in records])
     else:
         click.echo("Nothing found.", err=True)
 
 
-def show_record(record: Any, form: Form) -> None:
+def show_record(record: Any, output: OutputOptions) -> None:
     """Prints a JSON object of all fields, or a table of those that are there."""
-    plain = _plain(record, form)
-    if form.as_json:
+    plain = _plain(record, output)
+    if output.as_json:
         print_json(plain)
     else:
         present = {name: getattr(record, name) for name in plain if getattr(record, name) is not None}
@@ -59,6 +101,49 @@ def cell(value: object) -> str:
             if text.isprintable():
                 return text
             return "".join(character if character.isprintable() else " " for character in text)
+
+
+def print_table(layout: Layout, rows: Sequence[Row]) -> None:
+    """Prints a table as wide as the terminal; where there is none, a line per row, its cells separated by tabs."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        click.echo("\n".join("\t".join(row[name] for name in layout.columns) for row in rows))
+        return
+    console, widths = Console(), _widths(layout.columns, rows)
+    shown = fitting(layout, widths, console.width)
+    console.width = max(console.width, _taken({name: _least(layout, widths, name) for name in shown}, shown))
+    console.print(_table(layout, shown, rows), crop=False)
+
+
+def fitting(layout: Layout, widths: Mapping[str, int], room: int) -> list[str]:
+    """The columns that a table of this many characters shows; what cannot be spared is shown in any case."""
+    least = {name: _least(layout, widths, name) for name in layout.columns}
+    shown = list(layout.columns)
+    for name in layout.spare:
+        if _taken(least, shown) <= room:
+            break
+        shown.remove(name)
+    return shown
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Row]) -> dict[str, int]:
+    return {name: max(cell_len(text) for text in (name, *(row[name] for row in rows))) for name in columns}
+
+
+def _least(layout: Layout, widths: Mapping[str, int], name: str) -> int:
+    return min(widths[name], MIN_FOLDING_WIDTH) if name == layout.folding else widths[name]
+
+
+def _taken(widths: Mapping[str, int], shown: Collection[str]) -> int:
+    return 1 + sum(widths[name] + COLUMN_PADDING for name in shown)
+
+
+def _table(layout: Layout, shown: Sequence[str], rows: Sequence[Row]) -> Table:
+    table = Table()
+    for name in shown:
+        table.add_column(name, no_wrap=name != layout.folding, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[name]) for name in shown))
+    return table
 
 
 async def print_in_thread(line: str) -> None:
@@ -95,5 +180,5 @@ def _write(text: str) -> None:
         rest = rest[raw.write(rest) or 0 :]
 
 
-def _plain(record: Any, form: Form) -> dict[str, Any]:
-    return unstructure(record, ids_as_strings=form.string_ids)
+def _plain(record: Any, output: OutputOptions) -> dict[str, Any]:
+    return unstructure(record, ids_as_strings=output.string_ids)

@@ -1,4 +1,4 @@
-"""How far a sync has come, on a terminal's standard error."""
+"""The progress of a sync, on standard error if that is a terminal."""
 
 import asyncio
 import math
@@ -15,14 +15,15 @@ from lofty_async.mirror import SyncReport, TaskSync
 from lofty_async.ratelimit import RateLimit
 
 WINDOW: Final = 60.0
-TICK: Final = 0.2
-"""Seconds between two looks at the run: while it waits for a window, only time passes."""
+"""Seconds of a rate-limit window."""
+REFRESH_INTERVAL: Final = 0.2
+"""Seconds between two updates: while the run waits for a window, only the time changes."""
 
 
 def seconds_left(report: SyncReport, limit: RateLimit) -> float | None:
-    """How long the rest takes: by the pace so far or by the windows that it needs, the longer of the two.
+    """Returns the time for the remaining leads, by the pace so far or by the windows they need, whichever is longer.
 
-    `None` before anything is known.
+    `None` until both the total and a first result are known.
     """
     if report.total is None or not report.leads:
         return None
@@ -31,15 +32,15 @@ def seconds_left(report: SyncReport, limit: RateLimit) -> float | None:
 
 
 def _windows_left(rest: int, limit: RateLimit) -> float:
-    """Seconds until the window opens in which the last of the rest can be sent."""
+    """Returns the seconds until the window opens in which the last request can be sent."""
     if not limit.limit or limit.remaining is None or limit.resets_in is None:
         return 0.0
     beyond = rest - max(0, limit.remaining - limit.in_flight)
     return limit.resets_in + (math.ceil(beyond / limit.limit) - 1) * WINDOW if beyond > 0 else 0.0
 
 
-def in_words(report: SyncReport, limit: RateLimit) -> str:
-    """`57/250 leads · 98/min · 1:58 left`, as far as known."""
+def progress_text(report: SyncReport, limit: RateLimit) -> str:
+    """Returns `57/250 leads · 98/min · 1:58 left`, as far as it is known."""
     done = report.leads + report.skipped
     left = seconds_left(report, limit)
     parts = (
@@ -57,8 +58,8 @@ def _clock(seconds: float) -> str:
 
 
 @asynccontextmanager
-async def drawn(sync: TaskSync, client: LoftyClient) -> AsyncGenerator[None, None]:
-    """Draws the run while it lasts, where standard error is a terminal."""
+async def progress_bar(sync: TaskSync, client: LoftyClient) -> AsyncGenerator[None, None]:
+    """Shows the progress inside the context, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield
         return
@@ -78,7 +79,7 @@ class Bar:
     def __init__(self, sync: TaskSync, client: LoftyClient) -> None:
         self._sync = sync
         self._client = client
-        # Rich would refresh from a thread, where the client must not be looked at.
+        # Rich would refresh from a thread, and the client belongs to the loop.
         self._progress = Progress(
             BarColumn(),
             TextColumn("{task.description}"),
@@ -91,7 +92,7 @@ class Bar:
         self._progress.start()
         while True:
             self._draw()
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(REFRESH_INTERVAL)
 
     def stop(self) -> None:
         self._draw()
@@ -103,6 +104,6 @@ class Bar:
             self._line,
             total=report.total,
             completed=report.leads + report.skipped,
-            description=in_words(report, self._client.rate_limit),
+            description=progress_text(report, self._client.rate_limit),
             refresh=True,
         )

@@ -14,31 +14,29 @@ from aiohttp import web
 from lofty_async.auth import Secret
 from lofty_async.oauth import read_redirect
 
-from .run import Refused
-from .server import served
+from .run import StartupError, served
 
-HERE: Final = frozenset({"127.0.0.1", "localhost"})
+LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost"})
 ANSWERS: Final = frozenset({"code", "error"})
 WRAPPING: Final = " \t\r\n<>\"'`\u2018\u2019\u201c\u201d\u201e\xab\xbb"  # quotes and brackets that mail and chat add
 ADDRESS: Final = re.compile(r"://|\?|\b(code|error|state)=")
-WHAT_TO_PASTE: Final = "paste the whole address that the browser ended at (https://…?code=…&state=…), or the code alone"
+PASTE_HINT: Final = "paste the whole address that the browser ended at (https://…?code=…&state=…), or the code alone"
 THANKS: Final = "Thank you. The terminal says how the login went; this page can be closed.\n"
 PRIVATE: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 
 class Loopback(NamedTuple):
-    """An address of this machine that a browser on it can be sent to."""
+    """A loopback address that receives the redirect of a login."""
 
     host: str
     port: int
 
     async def redirected(self, state: str, ready: Callable[[], None]) -> str:
-        """Path and query of the first request that answers the login of this `state`.
+        """Returns path and query of the first request that has this `state`.
 
-        `ready` is called when one can come. Anything else that asks, a browser for an icon or a page that guesses the
-        port, is answered by 404.
+        `ready` is called when the port is open. Any other request, such as a browser's for an icon, is answered 404.
 
-        Raises: Refused where the port is taken.
+        Raises: StartupError if it cannot listen there.
         """
         arrived: asyncio.Queue[str] = asyncio.Queue()
 
@@ -57,23 +55,23 @@ class Loopback(NamedTuple):
 
 
 def loopback(redirect_uri: str) -> Loopback | None:
-    """Where the redirect arrives on this machine; `None` where it goes elsewhere.
+    """Returns the address on this machine that the URI redirects to, or `None` if it is elsewhere.
 
-    Raises: click.BadParameter where its port is none.
+    Raises: click.BadParameter if the URI is not valid.
     """
     try:
         parts = urlsplit(redirect_uri)
         port = parts.port
     except ValueError as error:
-        raise click.BadParameter("is no address", param_hint="--redirect-uri") from error
-    here = parts.scheme == "http" and parts.hostname in HERE
-    return Loopback(parts.hostname, port) if here and parts.hostname and port else None
+        raise click.BadParameter("must be a URL", param_hint="--redirect-uri") from error
+    is_local = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
+    return Loopback(parts.hostname, port) if is_local and parts.hostname and port else None
 
 
 def pasted() -> str:
-    """The line that the user pastes from the browser.
+    """Returns the line that the user pastes from the browser.
 
-    Raises: Refused where there is none; click.exceptions.Exit where the user interrupts.
+    Raises: StartupError if it is empty; click.exceptions.Exit if the user interrupts.
     """
     try:
         click.echo("Paste the address that the browser ends at:", err=True)
@@ -81,22 +79,22 @@ def pasted() -> str:
     except KeyboardInterrupt as error:
         raise click.exceptions.Exit(130) from error
     if not line:
-        raise Refused(f"nothing was pasted: {WHAT_TO_PASTE}")
+        raise StartupError(f"nothing was pasted: {PASTE_HINT}")
     return line
 
 
 def code_in(line: str, state: str) -> str:
-    """The code in a line that was pasted: an address, its query, or the code alone, with what mail and chat add.
+    """Returns the code in a pasted line: an address, its query, or the code alone, also in quotes or brackets.
 
-    Raises: Refused where there is none in it; AuthenticationError as `read_redirect` does.
+    Raises: StartupError if it has none; AuthenticationError as `read_redirect` does.
     """
     state = Secret(state)
     line = Secret(line.strip(WRAPPING).replace("&amp;", "&"))
     if not line or re.search(r"\s", line):
-        raise Refused(f"what was pasted holds no code: {WHAT_TO_PASTE}")
+        raise StartupError(f"the pasted text has no code: {PASTE_HINT}")
     if not ADDRESS.search(line):
         return Secret(unquote(line))
     query = Secret(line.partition("?")[2] or line)
     if not re.search(r"(^|&)(code|error)=", query):
-        raise Refused(f"what was pasted holds no single code: {WHAT_TO_PASTE}")
+        raise StartupError(f"the pasted text has no single code: {PASTE_HINT}")
     return read_redirect(Secret(f"?{query}"), state)

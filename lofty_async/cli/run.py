@@ -1,47 +1,65 @@
-"""Runs a command's coroutine, and turns how it ended into an exit code."""
+"""Runs a command's work: its client, its server, its signals, and the exception that becomes its exit code."""
 
 import asyncio
+import os
 import signal
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from typing import Any, Final, TypeVar
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from ssl import SSLContext, SSLError, create_default_context
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import click
+from yarl import URL
 
+from lofty_async import dispatch
+from lofty_async._checks import UNSET, Unset, is_loopback
+from lofty_async._wire import BASE_URL
+from lofty_async.client import LoftyClient
 from lofty_async.errors import AuthenticationError, InvalidRequestError, LoftyError
+from lofty_async.pagination import Pager
+
+from .options import NetworkOptions, ServerOptions
+from .saved_login import credential
+
+if TYPE_CHECKING:
+    from aiohttp.web import Application
 
 T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, T]]
 
-STOPPING: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+STOP_SIGNALS: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+SANDBOX_LEADS: Final = 200
+SHUTDOWN_TIMEOUT: Final = 5.0
+"""Seconds for answers in progress when a server is stopped."""
 
 
-class Refused(click.ClickException):
-    """What was asked for cannot be begun: one line, exit code 2."""
+class StartupError(click.ClickException):
+    """The command cannot start: one line, exit code 2."""
 
     exit_code = 2
 
 
 def run(work: Work[T]) -> T:
-    """What the coroutine returns; SIGINT, SIGTERM and SIGHUP cancel it, so that it can keep what it has.
+    """Returns the coroutine's result; SIGINT, SIGTERM and SIGHUP cancel it, so that it can save what it has.
 
     A second signal of any of these ends the process at once.
 
-    Raises: Refused for credentials and for input that was never sent; click.ClickException for any other
-    error; click.exceptions.Exit with 128 and the signal's number where it was stopped.
+    Raises: StartupError for credentials and for arguments that were never sent; click.ClickException for any other
+    error; click.exceptions.Exit with 128 and the signal's number if a signal stopped it.
     """
     received: list[int] = []
     try:
         return asyncio.run(_stoppable(work, received))
     except LoftyError as error:
-        raise (Refused if _is_refusal(error) else click.ClickException)(str(error)) from error
+        raise (StartupError if _is_startup_error(error) else click.ClickException)(str(error)) from error
     except (asyncio.CancelledError, KeyboardInterrupt) as error:
         raise click.exceptions.Exit(128 + next(iter(received), signal.SIGINT)) from error
 
 
-def _is_refusal(error: LoftyError) -> bool:
-    never_sent = isinstance(error, InvalidRequestError) and error.status is None
-    return never_sent or isinstance(error, AuthenticationError)
+def _is_startup_error(error: LoftyError) -> bool:
+    is_unsent = isinstance(error, InvalidRequestError) and error.status is None
+    return is_unsent or isinstance(error, AuthenticationError)
 
 
 async def _stoppable(work: Work[T], received: list[int]) -> T:
@@ -51,13 +69,135 @@ async def _stoppable(work: Work[T], received: list[int]) -> T:
         received.append(number)
         for each in handled:
             loop.remove_signal_handler(each)
-            # Not Python's own handler, which would wait for whatever blocks this thread.
+            # Not Python's own handler, which would wait while this thread is blocked.
             signal.signal(each, signal.SIG_DFL)
         working.cancel()
 
-    # nohup has a process ignore SIGHUP, and means it.
-    handled = [each for each in STOPPING if each == signal.SIGINT or signal.getsignal(each) is not signal.SIG_IGN]
+    # A process started by nohup ignores SIGHUP and must go on ignoring it.
+    handled = [each for each in STOP_SIGNALS if each == signal.SIGINT or signal.getsignal(each) is not signal.SIG_IGN]
     for number in handled:
-        with suppress(NotImplementedError):  # on Windows, where asyncio.run itself sees to SIGINT
+        with suppress(NotImplementedError):  # on Windows, where asyncio.run itself handles SIGINT
             loop.add_signal_handler(number, stop, number)
     return await working
+
+
+def collect(server: ServerOptions, limit: int | None, ask: Callable[[LoftyClient], Pager[Any]]) -> list[Any]:
+    """Returns the records of a list, at most `limit` of them.
+
+    Raises: as `run` and `connected` do.
+    """
+
+    async def work() -> list[Any]:
+        async with connected(server) as lofty:
+            return await ask(lofty).collect(limit=limit)
+
+    return run(work)
+
+
+@asynccontextmanager
+async def connected(server: ServerOptions) -> AsyncGenerator[LoftyClient, None]:
+    """Yields a client for the server that was chosen.
+
+    Raises: StartupError if neither the environment nor `login` provides a usable credential.
+    """
+    async with _sandbox_client() if server.sandbox else _user_client(server) as client:
+        yield client
+
+
+def allows_http(server: ServerOptions) -> bool:
+    """Whether http:// addresses are allowed: by an option, or because the server runs on this machine."""
+    try:
+        is_local = server.sandbox or is_loopback(urlsplit(_base_url(server) or BASE_URL).hostname)
+    except ValueError:
+        return False  # the client rejects such an address
+    return is_local or server.allow_http
+
+
+def network_from(options: NetworkOptions) -> dispatch.Network:
+    """Returns the proxy and TLS settings of the options.
+
+    Raises: StartupError if the proxy is not a URL or the file holds no certificates.
+    """
+    try:
+        return dispatch.Network(_proxy(options), _tls(options))
+    except LoftyError as error:
+        raise StartupError(f"--{error}") from error
+    except (SSLError, OSError) as error:
+        raise StartupError(f"--ca-file {options.ca_file}: no certificates in PEM form ({error})") from error
+
+
+def _proxy(options: NetworkOptions) -> URL | Unset | None:
+    if options.proxy is None:
+        return UNSET
+    return dispatch.proxy_url("proxy", options.proxy) if options.proxy else None
+
+
+def _tls(options: NetworkOptions) -> SSLContext | None:
+    if options.ca_file is None:
+        return None
+    context = create_default_context()
+    context.load_verify_locations(options.ca_file)
+    return context
+
+
+def _base_url(server: ServerOptions) -> str | None:
+    return (os.environ.get("LOFTY_BASE_URL") or None) if server.base_url is None else server.base_url
+
+
+@asynccontextmanager
+async def _user_client(server: ServerOptions) -> AsyncGenerator[LoftyClient, None]:
+    base_url, network = _base_url(server), network_from(server.network)
+    try:
+        client = LoftyClient(
+            await credential(),
+            base_url=BASE_URL if base_url is None else base_url,
+            proxy=network.proxy,
+            ssl=network.ssl,
+            allow_http=allows_http(server),
+        )
+    except LoftyError as error:
+        raise StartupError(str(error)) from error
+    async with client:
+        yield client
+
+
+@asynccontextmanager
+async def _sandbox_client() -> AsyncGenerator[LoftyClient, None]:
+    from lofty_async.sandbox import Sandbox
+
+    async with (
+        Sandbox(leads=SANDBOX_LEADS, allow_http=True) as sandbox,
+        LoftyClient(sandbox.auth, base_url=sandbox.url, allow_http=True) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def listen_errors(host: str, port: int) -> Generator[None, None, None]:
+    """Raises: StartupError in place of an error that says why a server cannot listen."""
+    try:
+        yield
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be encoded
+        reason = getattr(error, "strerror", None) or error
+        raise StartupError(f"cannot listen on {host}, port {port}: {reason}") from error
+
+
+@asynccontextmanager
+async def served(app: "Application", host: str, port: int) -> AsyncGenerator[int, None]:
+    """Serves the application, and yields the port that it listens on.
+
+    Raises: StartupError if it cannot listen there.
+    """
+    from aiohttp import web
+
+    # No access log: paths and queries of these servers hold secrets. No decompression: aiohttp would decompress the
+    # body of any sender; the handlers do it themselves, with a limit.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT, auto_decompress=False)
+    await runner.setup()
+    try:
+        with listen_errors(host, port):
+            await web.TCPSite(runner, host, port).start()
+        bound: int = runner.addresses[0][1]
+        yield bound
+    finally:
+        await runner.cleanup()

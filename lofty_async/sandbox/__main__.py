@@ -1,8 +1,8 @@
 import sys
 
 try:
-    from .command import main
+    from lofty_async.cli import main
 
-    main()
+    main("sandbox", "python -m lofty_async.sandbox")
 except KeyboardInterrupt:
     sys.exit(130)

@@ -1,6 +1,5 @@
 import asyncio
 import math
-import os
 import signal
 import socket
 import sys
@@ -12,7 +11,7 @@ import pytest
 from attrs import fields
 
 from lofty_async import sandbox as package
-from lofty_async.sandbox import Sandbox, command
+from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.options import SandboxOptions
 
 pytest_plugins = ["pytester"]
@@ -142,30 +141,6 @@ def test_the_names_load_on_demand() -> None:
     assert all(getattr(package, name) for name in package.__all__)
     with pytest.raises(AttributeError, match="nothing"):
         _ = package.nothing
-
-
-async def test_serves_until_a_signal() -> None:
-    lines = asyncio.Queue[str]()
-    serving = asyncio.create_task(command.serve(Sandbox(1), lines.put_nowait))
-    async with asyncio.timeout(5):
-        announced = [await lines.get(), await lines.get()]
-        os.kill(os.getpid(), signal.SIGTERM)
-        await serving
-    assert announced[0].startswith("listening on http://127.0.0.1:")
-    assert announced[1] == "API key: sandbox-key-0"
-
-
-async def test_serving_can_be_cancelled() -> None:
-    lines = asyncio.Queue[str]()
-    sandbox = Sandbox(1)
-    serving = asyncio.create_task(command.serve(sandbox, lines.put_nowait))
-    async with asyncio.timeout(5):
-        await lines.get()
-        serving.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await serving
-    with pytest.raises(RuntimeError):
-        _ = sandbox.url
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

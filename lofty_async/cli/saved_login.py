@@ -1,4 +1,4 @@
-"""The login that `login` leaves behind and the other commands go on with."""
+"""The login that the command `login` saves and the other commands use and renew."""
 
 import os
 import signal
@@ -17,46 +17,52 @@ from lofty_async.errors import AuthenticationError
 from lofty_async.oauth import FileTokenStore, RefreshToken, Token, from_environment
 from lofty_async.oauth.store import Client
 
-SECRET: Final = "LOFTY_CLIENT_SECRET"  # noqa: S105 - a variable's name
+CLIENT_SECRET: Final = "LOFTY_CLIENT_SECRET"  # noqa: S105 - a variable's name
 TOKEN_FILE: Final = "LOFTY_TOKEN_FILE"  # noqa: S105 - a variable's name
-ENDING: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is none of Windows's
+DEFERRED: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
 
-def token_file(environ: Mapping[str, str] = os.environ) -> Path:
+def token_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Returns the path of the saved login."""
     return Path(environ.get(TOKEN_FILE) or Path(click.get_app_dir("lofty-async")) / "token.json")
 
 
+def client_secret() -> str | None:
+    """Returns the application's client secret, hidden in reports of exceptions."""
+    return hidden(os.environ.get(CLIENT_SECRET) or None)
+
+
 async def credential() -> Auth:
-    """The credential of the environment, else the login that was kept.
+    """Returns the credential of the environment, else the saved login.
 
-    A refresh token of the environment has its successors kept in the login's file.
+    The successors of a refresh token of the environment are saved in the login's file.
 
-    Raises: AuthenticationError, DecodeError, InvalidRequestError where neither is there or can be used.
+    Raises: AuthenticationError, DecodeError, InvalidRequestError if there is neither, or it cannot be used.
     """
-    file = LoginFile(token_file())
+    file = LoginFile(token_path())
     try:
         auth = from_environment(store=file)
     except AuthenticationError as error:
         missing = str(error)
     else:
-        is_kept = not isinstance(auth, RefreshToken) or await file.takes(auth)
-        return auth if is_kept else from_environment()  # which says that it works but once
-    login = await _kept(file)
+        is_saved = not isinstance(auth, RefreshToken) or await file.can_save(auth)
+        return auth if is_saved else from_environment()  # logs that the refresh token works only once
+    login = await _saved(file)
     if login is None:
         raise AuthenticationError(f"{missing}; or log in with `lofty-async login`")
     return login
 
 
-async def _kept(file: "LoginFile") -> RefreshToken | None:
+async def _saved(file: "LoginFile") -> RefreshToken | None:
     token = await file.load()
     if token is None:
         return None
     client = await file.load_client()
     if client is None:
         raise AuthenticationError(f"{file.path} does not name a client: log in again")
-    secret = hidden(os.environ.get(SECRET)) if client.has_secret else None
+    secret = client_secret() if client.has_secret else None
     if client.has_secret and not secret:
-        raise AuthenticationError(f"the login was made with a client secret: set {SECRET}")
+        raise AuthenticationError(f"the login was made with a client secret: set {CLIENT_SECRET}")
     return await RefreshToken.from_store(
         evolve(file, client=client), client.client_id, secret, token_url=client.token_url
     )
@@ -64,34 +70,34 @@ async def _kept(file: "LoginFile") -> RefreshToken | None:
 
 @frozen
 class LoginFile(FileTokenStore):
-    """A login's file, which commands renew one after the other, and never half.
+    """The file of a login; renewals by several commands take turns, and a signal does not interrupt one.
 
-    Raises: AuthenticationError, also where the file cannot be read or written; DecodeError where it holds no token.
+    Raises: AuthenticationError, also if the file cannot be read or written; DecodeError if it holds no token.
     """
 
     async def load(self) -> Token | None:
-        with self._told():
+        with self._file_errors():
             return await super().load()
 
     async def load_client(self) -> Client | None:
-        with self._told():
+        with self._file_errors():
             return await super().load_client()
 
     async def save(self, token: Token) -> None:
-        with self._told():
+        with self._file_errors():
             await super().save(token)
 
     async def prepare(self) -> None:
-        """Sees to a folder and a file that can be written to, before a token is asked for that could not be kept."""
-        with self._told():
+        """Creates the folder and checks that the file can be written, before a token is requested."""
+        with self._file_errors():
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         async with super().renewal():
             pass
 
-    async def takes(self, auth: RefreshToken) -> bool:
-        """Whether what succeeds a refresh token of the environment can be kept here.
+    async def can_save(self, auth: RefreshToken) -> bool:
+        """Returns whether the successors of a refresh token of the environment can be saved here.
 
-        Raises: AuthenticationError where `login` keeps another login here.
+        Raises: AuthenticationError if the file holds another login.
         """
         try:
             await self.prepare()
@@ -100,18 +106,18 @@ class LoginFile(FileTokenStore):
         kept, client = await self.load(), await self.load_client()
         if kept and client and not kept.succeeds(auth.refresh_token or ""):
             raise AuthenticationError(
-                f"{self.path} keeps another login: set {TOKEN_FILE} to a file for what succeeds LOFTY_REFRESH_TOKEN"
+                f"{self.path} holds another login: set {TOKEN_FILE} to a file for the successors of LOFTY_REFRESH_TOKEN"
             )
         return True
 
     @asynccontextmanager
     async def renewal(self) -> AsyncGenerator[None, None]:
         async with super().renewal():
-            with signals_held():
+            with deferred_signals():
                 yield
 
     @contextmanager
-    def _told(self) -> Generator[None, None, None]:
+    def _file_errors(self) -> Generator[None, None, None]:
         try:
             yield
         except OSError as error:
@@ -119,27 +125,27 @@ class LoginFile(FileTokenStore):
 
 
 @contextmanager
-def signals_held() -> Generator[None, None, None]:
-    """Puts off the signals that end a command: between a refresh token that is spent and its successor on disk.
+def deferred_signals() -> Generator[None, None, None]:
+    """Defers the signals that end a command until the successor of a used refresh token is saved.
 
-    They take effect at the end, in their order. A request for a token takes 30 seconds at most.
+    They are raised at the end, in their order. A token request takes at most 30 seconds.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's
         return
     received: list[int] = []
 
-    def hold(number: int, _: FrameType | None) -> None:
+    def defer(number: int, _: FrameType | None) -> None:
         received.append(number)
         if len(received) == 1:
             with suppress(OSError):  # the terminal may be gone; a stream's own buffer may be in use
                 os.write(2, b"Ending as soon as the login is saved.\n")
 
-    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in DEFERRED if hasattr(signal, name)]
     numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    # The loop hears of signals by this descriptor, whatever their handler.
+    # The loop reads signals from this descriptor, whatever their handler.
     descriptor = signal.set_wakeup_fd(-1)
-    before = {number: signal.signal(number, hold) for number in numbers}
+    before = {number: signal.signal(number, defer) for number in numbers}
     try:
         yield
     finally:

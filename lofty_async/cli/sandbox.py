@@ -1,0 +1,81 @@
+"""The command that serves a sandbox; `python -m lofty_async.sandbox` runs it too."""
+
+from typing import Any, Final
+
+import click
+
+POSITIVE: Final = click.IntRange(min=1)
+NOT_NEGATIVE: Final = click.IntRange(min=0)
+# The values of the sandbox's enums, since importing it would make `--help` slow.
+RESET_STYLES: Final = ("epoch_s", "epoch_ms", "ms_left", "s_left", "absent")
+UNKNOWN_CURSORS: Final = ("continue", "restart", "empty", "error")
+LIST_TOTALS: Final = ("exact", "missing", "zero", "too_small", "too_large")
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, help="Port to listen on; 0 for any free port.")
+@click.option("--leads", type=NOT_NEGATIVE, default=200, help="Number of leads.")
+@click.option("--tasks-per-lead", type=NOT_NEGATIVE, default=5, help="Number of tasks of each lead.")
+@click.option("--seed", type=int, default=0, help="Seed of the generated data.")
+@click.option("--limit", type=POSITIVE, default=500, help="Requests per window.")
+@click.option("--window", type=click.FloatRange(0, min_open=True), default=60.0, help="Seconds of a window.")
+@click.option("--reset-style", type=click.Choice(RESET_STYLES), default="epoch_s", help="Form of X-RateLimit-Reset.")
+@click.option("--allow-http", is_flag=True, help="Allow http:// addresses for webhooks.")
+@click.option("--latency", type=click.FloatRange(0), default=0.0, help="Seconds before every answer.")
+@click.option("--cursor-inclusive", is_flag=True, help="A page of my-tasks begins with the task of its cursor.")
+@click.option(
+    "--unknown-cursor",
+    type=click.Choice(UNKNOWN_CURSORS),
+    default="continue",
+    help="Answer of my-tasks to a cursor that is no longer in the list.",
+)
+@click.option(
+    "--list-totals",
+    type=click.Choice(LIST_TOTALS),
+    default="exact",
+    help="Total that the lists of calendar and leads report.",
+)
+@click.option("--max-page-size", type=POSITIVE, help="Most records of a page, however many are requested.")
+@click.option(
+    "--hide-page-size",
+    "reports_page_size",
+    flag_value=False,
+    default=True,
+    show_default=False,
+    help="Report the requested page size even if --max-page-size reduces it.",
+)
+@click.option(
+    "--offset-limit",
+    type=POSITIVE,
+    help="Offset from which on lists answer OFFSET_EXCEED_LIMIT; scroll ids go beyond it.",
+)
+def sandbox(**options: Any) -> None:
+    """Serve a sandbox: a Lofty server with generated data.
+
+    Prints its address and its API key. SIGINT, SIGTERM and SIGHUP end it, with exit code 0.
+    """
+    import asyncio
+    from contextlib import suppress
+
+    from lofty_async.sandbox import Sandbox
+
+    from .run import StartupError, listen_errors, run
+
+    try:
+        server = Sandbox(**options)
+    except ValueError as error:
+        raise StartupError(str(error)) from error
+
+    async def serve() -> None:
+        with listen_errors(server.host, server.port):
+            await server.start()
+        try:
+            click.echo(f"listening on {server.url}")
+            click.echo(f"API key: {server.api_key}")
+            with suppress(asyncio.CancelledError):  # a signal ends it in order
+                await asyncio.Event().wait()
+        finally:
+            await server.close()
+
+    run(serve)
