@@ -18,6 +18,7 @@ from urllib.request import urlopen
 
 import pytest
 from attrs import fields
+from click import Choice
 
 from lofty_async.cli.sandbox import sandbox as sandbox_command
 from lofty_async.sandbox import ListTotals, ResetStyle, Sandbox, UnknownCursor
@@ -259,13 +260,15 @@ class TestSandbox:
         assert err.splitlines()[-1].startswith(f"Error: {message}")
 
     def test_its_choices_are_those_of_the_sandbox(self) -> None:
-        options = {option.name: option for option in sandbox_command.params}
+        types = {option.name: option.type for option in sandbox_command.params}
         for name, choices in (
             ("reset_style", ResetStyle),
             ("unknown_cursor", UnknownCursor),
             ("list_totals", ListTotals),
         ):
-            assert list(options[name].type.to_info_dict()["choices"]) == [choice.value for choice in choices]
+            kind = types[name]
+            assert isinstance(kind, Choice)
+            assert list(kind.choices) == [choice.value for choice in choices]
 
     def test_its_defaults_are_those_of_the_sandbox(self) -> None:
         defaults = {field.name: field.default for field in fields(Sandbox)}
