@@ -22,6 +22,7 @@ from click import Choice
 
 from lofty_async.cli.sandbox import sandbox as sandbox_command
 from lofty_async.sandbox import ListTotals, ResetStyle, Sandbox, UnknownCursor
+from lofty_async.sandbox.faults import Latency, Reply
 
 COMMAND = (sys.executable, "-m", "lofty_async")
 SANDBOX = (sys.executable, "-m", "lofty_async.sandbox")
@@ -140,6 +141,31 @@ class TestAClosedStream:
         ended = subprocess.run([*COMMAND, "tasks", "mine"], stdout=theirs, stderr=subprocess.PIPE, check=False)
         os.close(theirs)
         assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+class TestATerminalThatIsGone:
+    """Its process ignores SIGHUP, as under nohup, so standard error fails from then on."""
+
+    def synced(self, folder: Path) -> tuple[int, str]:
+        ours, theirs = pty.openpty()
+        command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *COMMAND, "sync", "--db", str(folder / "tasks.sqlite")]
+        syncing = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True)
+        os.close(theirs)
+        assert os.read(ours, 1)  # the progress bar
+        os.close(ours)
+        out, _ = syncing.communicate(timeout=60)
+        return syncing.returncode, out
+
+    def test_takes_no_progress_and_ends_no_sync(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        sandbox.faults.add("GET /v2.0/tasks", Latency(0.5), times=None)
+        code, out = self.synced(tmp_path)
+        assert (code, out.splitlines()[0]) == (0, "4 leads, 24 tasks")
+
+    def test_takes_no_names_of_failed_leads(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        sandbox.faults.add("GET /v2.0/tasks", Reply(400, {"code": 20012, "message": "no"}), times=1)
+        sandbox.faults.add("GET /v2.0/tasks", Latency(0.5), times=None)
+        code, out = self.synced(tmp_path)
+        assert (code, out.splitlines()[0].split(", ")[-1]) == (1, "1 failed")
 
 
 ODD = "\U0001f3e1 caf\u00e9 \u674e"

@@ -1,10 +1,15 @@
+import io
 import json
+import os
+import sys
+import threading
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from lofty_async.cli.options import OutputOptions
-from lofty_async.cli.output import Layout, cell, fitting, show_record, show_records
+from lofty_async.cli.output import Layout, cell, fitting, print_in_thread, show_record, show_records
 from lofty_async.models import Task, TaskType, User
 
 TABLE = OutputOptions(as_json=False, string_ids=False)
@@ -98,3 +103,41 @@ def test_the_folding_column_gives_way_and_then_the_spare_ones_go(
     widths: tuple[int, int, int], room: int, shown: list[str]
 ) -> None:
     assert fitting(LAYOUT, dict(zip(LAYOUT.columns, widths, strict=True)), room) == shown
+
+
+class Stalled(io.FileIO):
+    """A pipe that says when it has no room, and how often in a row it was tried then."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "w")
+        self.is_full = threading.Event()
+        self.in_a_row = self.most_in_a_row = 0
+
+    def write(self, data: Any) -> Any:
+        written = super().write(data)
+        self.in_a_row = 0 if written else self.in_a_row + 1
+        self.most_in_a_row = max(self.most_in_a_row, self.in_a_row)
+        if not written:
+            self.is_full.set()
+        return written
+
+
+async def test_a_pipe_that_does_not_block_is_waited_for_not_polled(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    pipe, read = Stalled(theirs), bytearray()
+
+    def drain() -> None:
+        pipe.is_full.wait(10)
+        with io.FileIO(ours) as reader:
+            while chunk := reader.read(65536):
+                read.extend(chunk)
+
+    with monkeypatch.context() as patch, io.TextIOWrapper(io.BufferedWriter(pipe), encoding="utf-8") as stdout:
+        patch.setattr(sys, "stdout", stdout)
+        draining = threading.Thread(target=drain)
+        draining.start()
+        await print_in_thread("x" * 1_000_000)
+    draining.join(10)
+    assert len(read) == 1_000_001
+    assert pipe.most_in_a_row <= 1

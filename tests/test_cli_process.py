@@ -215,6 +215,7 @@ def test_a_terminal_sees_progress(sandbox: Sandbox, db: Path) -> None:
     out, _ = run.communicate(timeout=30)
     assert run.returncode == 0
     assert f"{LEADS}/{LEADS} leads".encode() in seen
+    assert b"\x1b[?25l" not in seen, "a process that is killed leaves the terminal without a cursor"
     assert json.loads(out)["leads"] == LEADS
 
 

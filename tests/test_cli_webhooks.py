@@ -361,6 +361,15 @@ class TestListen:
                 assert connection.recv(12) == f"HTTP/1.1 {status}".encode()
         assert memory(run.pid) - before < 30
 
+    @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
+    def test_a_free_port_is_one_for_all_addresses_of_the_host(self, listen: Listen) -> None:
+        run = listen("--host", "")
+        assert run.stderr is not None
+        port = int(run.stderr.readline().split()[3])
+        for address in ("127.0.0.1", "::1"):
+            socket.create_connection((address, port)).close()
+        assert stopped(run)[0] == 0
+
     def test_a_secret_of_two_segments_is_refused(self) -> None:
         result = invoke("listen", "--port", 0, "--secret", "one/two")
         assert result.exit_code == 2

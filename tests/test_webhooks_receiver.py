@@ -437,6 +437,39 @@ class TestClosing:
         await receiver.close(timeout=0)
         assert await post(receiver, body(1)) == 503
 
+    async def test_a_second_close_does_not_forget_what_the_first_has_cancelled(self) -> None:
+        gate = Gate()
+        receiver = WebhookReceiver(SECRET, gate)
+        for number in (1, 2, 3):
+            await post(receiver, body(number))
+        await gate.entered.acquire()
+        for _ in range(3):
+            await receiver.close(timeout=0)
+            assert receiver.stats.unhandled == 3
+
+    async def test_a_worker_that_was_cancelled_is_replaced_and_its_batch_is_counted(self) -> None:
+        done: list[int | None] = []
+        ended = asyncio.Event()
+
+        async def cancel_itself_once(batch: WebhookBatch) -> None:
+            if not done:
+                done.append(None)
+                worker = asyncio.current_task()
+                assert worker is not None
+                worker.add_done_callback(lambda _: ended.set())
+                worker.cancel()
+                await asyncio.sleep(0)
+            done.extend(ids(batch.notices))
+
+        receiver = WebhookReceiver(SECRET, cancel_itself_once)
+        await post(receiver, body(1, 2))
+        await ended.wait()
+        await post(receiver, body(3))
+        await post(receiver, body(4))
+        await receiver.close(timeout=5)
+        assert done == [None, 3, 4]
+        assert receiver.stats.unhandled == 2
+
     async def test_an_on_batch_that_closes_its_own_receiver_does_not_wait_for_itself(self) -> None:
         done: list[int | None] = []
 

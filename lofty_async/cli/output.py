@@ -6,6 +6,7 @@ A table fits the terminal's width and never cuts an id; in a pipe it is one line
 import asyncio
 import json
 import os
+import select
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -146,6 +147,22 @@ def _table(layout: Layout, shown: Sequence[str], rows: Sequence[Row]) -> Table:
     return table
 
 
+def print_note(text: str) -> None:
+    """Prints a line on standard error; a terminal that is gone is no reason to fail."""
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        mute_stderr()
+
+
+def mute_stderr() -> None:
+    """Makes the null device standard error, also for its buffer, which Python would fail to write at exit."""
+    with suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stderr.fileno())
+        os.close(null)
+
+
 async def print_in_thread(line: str) -> None:
     """Prints from a thread of its own, so that a pipe that nobody empties holds up neither the loop nor its end."""
     loop = asyncio.get_running_loop()
@@ -177,7 +194,11 @@ def _write(text: str) -> None:
     raw = getattr(stream.buffer, "raw", stream.buffer)
     rest = text.replace("\n", os.linesep).encode(stream.encoding, stream.errors or "strict")
     while rest:
-        rest = rest[raw.write(rest) or 0 :]
+        written = raw.write(rest)
+        if written is None:  # a pipe that does not block has no room
+            select.select([], [raw], [])
+        else:
+            rest = rest[written:]
 
 
 def _plain(record: Any, output: OutputOptions) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from lofty_async.client import LoftyClient
 from lofty_async.mirror import SyncReport, TaskSync
 from lofty_async.ratelimit import RateLimit
 
+from .output import mute_stderr
+
 WINDOW: Final = 60.0
 """Seconds of a rate-limit window."""
 REFRESH_INTERVAL: Final = 0.2
@@ -73,8 +75,15 @@ async def progress_bar(sync: TaskSync, client: LoftyClient) -> AsyncGenerator[No
         bar.stop()
 
 
+class SteadyConsole(Console):
+    """Standard error with its cursor shown: a process that a second signal kills could not show it again."""
+
+    def show_cursor(self, show: bool = True) -> bool:  # noqa: ARG002 - Rich's signature
+        return False
+
+
 class Bar:
-    """One line of progress."""
+    """One line of progress; drawn no more once the terminal is gone."""
 
     def __init__(self, sync: TaskSync, client: LoftyClient) -> None:
         self._sync = sync
@@ -83,20 +92,26 @@ class Bar:
         self._progress = Progress(
             BarColumn(),
             TextColumn("{task.description}"),
-            console=Console(stderr=True),
+            console=SteadyConsole(stderr=True),
             auto_refresh=False,
         )
         self._line = self._progress.add_task("", total=None)
 
     async def keep_drawing(self) -> None:
-        self._progress.start()
-        while True:
-            self._draw()
-            await asyncio.sleep(REFRESH_INTERVAL)
+        try:
+            self._progress.start()
+            while True:
+                self._draw()
+                await asyncio.sleep(REFRESH_INTERVAL)
+        except OSError:
+            mute_stderr()
 
     def stop(self) -> None:
-        self._draw()
-        self._progress.stop()
+        try:
+            self._draw()
+            self._progress.stop()
+        except OSError:
+            mute_stderr()
 
     def _draw(self) -> None:
         report = self._sync.report

@@ -23,7 +23,7 @@ from .options import NetworkOptions, ServerOptions
 from .saved_login import credential
 
 if TYPE_CHECKING:
-    from aiohttp.web import Application
+    from aiohttp.web import Application, AppRunner
 
 T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, T]]
@@ -188,16 +188,28 @@ async def served(app: "Application", host: str, port: int) -> AsyncGenerator[int
 
     Raises: StartupError if it cannot listen there.
     """
-    from aiohttp import web
+    from aiohttp.web import AppRunner
 
     # No access log: paths and queries of these servers hold secrets. No decompression: aiohttp would decompress the
     # body of any sender; the handlers do it themselves, with a limit.
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT, auto_decompress=False)
+    runner = AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT, auto_decompress=False)
     await runner.setup()
     try:
         with listen_errors(host, port):
-            await web.TCPSite(runner, host, port).start()
-        bound: int = runner.addresses[0][1]
+            bound = await _listen(runner, host, port)
         yield bound
     finally:
         await runner.cleanup()
+
+
+async def _listen(runner: "AppRunner", host: str, port: int) -> int:
+    from aiohttp.web import TCPSite
+
+    site = TCPSite(runner, host, port)
+    await site.start()
+    ports = {int(address[1]) for address in runner.addresses}
+    if len(ports) == 1:
+        return ports.pop()
+    # Port 0 gives each address of the host a port of its own; callers are told one for all.
+    await site.stop()
+    return await _listen(runner, host, ports.pop())

@@ -193,13 +193,18 @@ def print_report(report: "SyncReport", options: SyncOptions) -> None:
 
     These go to stderr too if standard output receives the tasks.
     """
+    from .output import print_note
+
     for failure in report.failed:
-        click.echo(f"lead {failure.lead_id}: {failure.error}", err=True)
+        print_note(f"lead {failure.lead_id}: {failure.error}")
     if options.as_json:
         text = json.dumps(report_object(report, string_ids=options.string_ids))
     else:
         text = "\n".join(report_lines(report, options))
-    click.echo(text, err=options.jsonl == STDOUT)
+    if options.jsonl == STDOUT:
+        print_note(text)
+    else:
+        click.echo(text)
 
 
 def report_object(report: "SyncReport", *, string_ids: bool) -> dict[str, Any]:

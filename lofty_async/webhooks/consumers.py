@@ -92,14 +92,16 @@ class BatchWorkers:
     count: int
     failed: int = field(init=False, default=0)
     unhandled: int = field(init=False, default=0)
+    _cancelled_notices: int = field(init=False, default=0)
     _in_progress: dict[asyncio.Task[object] | None, WebhookBatch] = field(
         init=False, factory=dict[asyncio.Task[object] | None, WebhookBatch]
     )
     _tasks: list[asyncio.Task[None]] = field(init=False, factory=list[asyncio.Task[None]])
 
     def start(self) -> None:
-        if not self._tasks:
-            self._tasks = [asyncio.create_task(self._work()) for _ in range(self.count)]
+        # Tasks that were cancelled from outside, or by `on_batch` itself, are replaced.
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks += [asyncio.create_task(self._work()) for _ in range(self.count - len(self._tasks))]
 
     async def finish(self, seconds: float) -> None:
         """Waits until a closed queue is empty; after `seconds` the tasks are cancelled."""
@@ -118,7 +120,8 @@ class BatchWorkers:
 
     def _count_unhandled(self, tasks: list[asyncio.Task[None]]) -> None:
         in_progress = [self._in_progress[task] for task in tasks if task in self._in_progress]
-        self.unhandled = self.queue.notices + sum(len(batch.notices) for batch in in_progress)
+        remaining = self.queue.notices + sum(len(batch.notices) for batch in in_progress)
+        self.unhandled = self._cancelled_notices + remaining
         if batches := len(self.queue) + len(in_progress):
             logger.warning("Closed with %d batches unhandled", batches)
 
@@ -128,6 +131,9 @@ class BatchWorkers:
             self._in_progress[worker] = batch
             try:
                 await self._handle(batch)
+            except asyncio.CancelledError:
+                self._cancelled_notices += len(batch.notices)
+                raise
             finally:
                 del self._in_progress[worker]
 
