@@ -1,3 +1,4 @@
+import asyncio
 import io
 import json
 import os
@@ -141,3 +142,12 @@ async def test_a_pipe_that_does_not_block_is_waited_for_not_polled(monkeypatch: 
     draining.join(10)
     assert len(read) == 1_000_001
     assert pipe.most_in_a_row <= 1
+
+
+async def test_an_output_that_is_closed_is_an_error_not_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    stdout = io.TextIOWrapper(io.BytesIO())
+    stdout.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        with pytest.raises(ValueError, match="closed"):
+            await asyncio.wait_for(print_in_thread("a line"), 5)

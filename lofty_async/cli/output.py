@@ -33,12 +33,12 @@ Row = Mapping[str, str]
 
 
 class Layout(NamedTuple):
-    """Columns from left to right: `folding` may take several lines, `spare` are left out where room is short."""
+    """Columns from left to right: `folding` may take several lines, `spare` are omitted if the table is too wide."""
 
     columns: Sequence[str]
     folding: str | None = None
     spare: Sequence[str] = ()
-    """Those that can be missed, the first of them the soonest."""
+    """In the order in which they are omitted."""
 
 
 FIELDS: Final = Layout(("field", "value"), folding="value")
@@ -64,7 +64,7 @@ SUBSCRIPTIONS: Final = Layout(
 
 
 def show_records(records: Sequence[Any], layout: Layout, output: OutputOptions) -> None:
-    """Prints a JSON array of all fields, or a table of those that are laid out."""
+    """Prints a JSON array with all fields, or a table with those of the layout."""
     if output.as_json:
         print_json([_plain(record, output) for record in records])
     elif records:
@@ -74,7 +74,7 @@ def show_records(records: Sequence[Any], layout: Layout, output: OutputOptions) 
 
 
 def show_record(record: Any, output: OutputOptions) -> None:
-    """Prints a JSON object of all fields, or a table of those that are there."""
+    """Prints a JSON object with all fields, or a table with those that are not `None`."""
     plain = _plain(record, output)
     if output.as_json:
         print_json(plain)
@@ -84,12 +84,12 @@ def show_record(record: Any, output: OutputOptions) -> None:
 
 
 def print_json(value: object) -> None:
-    """Prints indented ASCII, which no terminal's or pipe's encoding can spoil."""
+    """Prints indented JSON in ASCII, which every encoding can represent."""
     click.echo(json.dumps(value, indent=2))
 
 
 def cell(value: object) -> str:
-    """One value for people, without what would move a terminal's cursor or colour its text."""
+    """Returns one value for people, its control characters replaced by blanks."""
     match value:
         case None:
             return ""
@@ -105,22 +105,22 @@ def cell(value: object) -> str:
 
 
 def print_table(layout: Layout, rows: Sequence[Row]) -> None:
-    """Prints a table as wide as the terminal; where there is none, a line per row, its cells separated by tabs."""
+    """Prints a table as wide as the terminal; in a pipe, one line per row, its cells separated by tabs."""
     if sys.stdout is None or not sys.stdout.isatty():
         click.echo("\n".join("\t".join(row[name] for name in layout.columns) for row in rows))
         return
     console, widths = Console(), _widths(layout.columns, rows)
     shown = fitting(layout, widths, console.width)
-    console.width = max(console.width, _taken({name: _least(layout, widths, name) for name in shown}, shown))
+    console.width = max(console.width, _table_width({name: _min_width(layout, widths, name) for name in shown}, shown))
     console.print(_table(layout, shown, rows), crop=False)
 
 
 def fitting(layout: Layout, widths: Mapping[str, int], room: int) -> list[str]:
-    """The columns that a table of this many characters shows; what cannot be spared is shown in any case."""
-    least = {name: _least(layout, widths, name) for name in layout.columns}
+    """Returns the columns of a table that is `room` characters wide; columns that are not spare always stay."""
+    least = {name: _min_width(layout, widths, name) for name in layout.columns}
     shown = list(layout.columns)
     for name in layout.spare:
-        if _taken(least, shown) <= room:
+        if _table_width(least, shown) <= room:
             break
         shown.remove(name)
     return shown
@@ -130,11 +130,11 @@ def _widths(columns: Sequence[str], rows: Sequence[Row]) -> dict[str, int]:
     return {name: max(cell_len(text) for text in (name, *(row[name] for row in rows))) for name in columns}
 
 
-def _least(layout: Layout, widths: Mapping[str, int], name: str) -> int:
+def _min_width(layout: Layout, widths: Mapping[str, int], name: str) -> int:
     return min(widths[name], MIN_FOLDING_WIDTH) if name == layout.folding else widths[name]
 
 
-def _taken(widths: Mapping[str, int], shown: Collection[str]) -> int:
+def _table_width(widths: Mapping[str, int], shown: Collection[str]) -> int:
     return 1 + sum(widths[name] + COLUMN_PADDING for name in shown)
 
 
@@ -164,24 +164,27 @@ def mute_stderr() -> None:
 
 
 async def print_in_thread(line: str) -> None:
-    """Prints from a thread of its own, so that a pipe that nobody empties holds up neither the loop nor its end."""
+    """Prints from a new thread, so that a full pipe blocks neither the loop nor its end.
+
+    Raises: OSError, ValueError if standard output cannot be written.
+    """
     loop = asyncio.get_running_loop()
     printed: asyncio.Future[None] = loop.create_future()
 
-    def settle(error: OSError | None) -> None:
+    def settle(error: Exception | None) -> None:
         if not printed.done():
             printed.set_result(None) if error is None else printed.set_exception(error)
 
     def work() -> None:
-        error: OSError | None = None
+        error: Exception | None = None
         try:
             _write(f"{line}\n")
-        except OSError as raised:
+        except (OSError, ValueError) as raised:
             error = raised
         with suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(settle, error)
 
-    # A daemon: whoever waits for a thread that is stuck in writing is stuck as well.
+    # A daemon: a thread that is blocked in a write must not keep the process alive.
     Thread(target=work, daemon=True).start()
     await printed
 
@@ -190,7 +193,7 @@ def _write(text: str) -> None:
     stream = sys.stdout
     if stream is None:
         return
-    # Below the buffer, whose lock Python takes at its end: it would abort on one that a stuck thread holds.
+    # Not through the buffer: Python takes its lock at exit, and would abort if a blocked thread holds it.
     raw = getattr(stream.buffer, "raw", stream.buffer)
     rest = text.replace("\n", os.linesep).encode(stream.encoding, stream.errors or "strict")
     while rest:
