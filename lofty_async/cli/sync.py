@@ -247,7 +247,7 @@ def _jsonl_line(report: "SyncReport", path: Path) -> str:
     if path == STDOUT:
         return f"standard output: {_count(report.tasks, 'line')}"
     if not report.complete:
-        return f"{partial_of(target_of(path))}: {_count(report.tasks, 'line')}"
+        return f"{JsonLines(path).partial}: {_count(report.tasks, 'line')}"
     if report.failed and not _has_read(report):
         return f"{path}: left as it was"
     kept = ", besides those it had of the leads that failed" if report.failed else ""
