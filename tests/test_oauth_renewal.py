@@ -14,6 +14,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 from attrs import define, evolve, field
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lofty_async.auth import TokenPost
 from lofty_async.dispatch.token_post import token_post
@@ -226,6 +228,21 @@ class TestOneRenewalForAll:
         run_under_way().cancel()
         assert set(await asyncio.gather(*callers)) == {"Bearer access-1"}
 
+    async def test_a_caller_that_arrives_as_a_renewal_ends_starts_another(
+        self, login: Login, server: TokenServer, post: TokenPost
+    ) -> None:
+        auth, late = login(), list[asyncio.Task[str | None]]()
+
+        def arrive(task: "asyncio.Task[str]") -> None:
+            late.append(asyncio.create_task(auth.renew(task.result(), post)))
+
+        first = asyncio.create_task(auth.fetch(post))
+        await server.asked.wait()
+        run_under_way().add_done_callback(arrive)
+        assert await first == "Bearer access-1"
+        assert await late[0] == "Bearer access-2"
+        assert len(server.forms) == 2
+
     async def test_one_that_comes_late_finds_the_token_there(self, login: Login, post: TokenPost) -> None:
         auth = login()
         header = await auth.fetch(post)
@@ -260,7 +277,62 @@ class TestOneRenewalForAll:
         assert others() == set()
 
 
+def starting_with(token: Token, **options: Any) -> RefreshToken:
+    return RefreshToken("refresh-0", "id", "s3cret", token=token, **options)
+
+
 class TestWhen:
+    @pytest.mark.parametrize(
+        ("life", "early", "jitter", "renewed_after"),
+        [
+            (3600, 60, 0.0, 3540),
+            (3600, 60, 0.5, 3510),
+            (100, 60, 0.0, 90),
+            (100, 60, 0.5, 85),
+            (3600, 0, 0.9, 3600),
+            (-50, 60, 0.5, -50),
+        ],
+    )
+    def test_a_token_is_renewed_shortly_before_its_end(
+        self, clock: Clock, life: float, early: float, jitter: float, renewed_after: float
+    ) -> None:
+        token = Token("access-0", "refresh-0", clock.now + life)
+        auth = starting_with(token, clock=clock, early=early, random=lambda: jitter)
+        start = clock.now
+        clock.now = start + renewed_after - 0.001
+        assert auth.ready() == "Bearer access-0"
+        clock.now = start + renewed_after
+        assert auth.ready() is None
+
+    @given(life=st.floats(0.01, 1e8), early=st.floats(0, 1e6), jitter=st.floats(0, 1, exclude_max=True))
+    def test_every_token_is_used_for_most_of_its_life_and_renewed_before_its_end(
+        self, life: float, early: float, jitter: float
+    ) -> None:
+        clock = Clock()
+        token = Token("access-0", expires_at=clock.now + life)
+        auth = starting_with(token, clock=clock, early=early, random=lambda: jitter)
+        end = clock.now + life
+        clock.now = end - min(2 * early, 0.2 * life) - 1e-3
+        assert auth.ready() is not None
+        clock.now = end
+        assert auth.ready() is None
+
+    def test_a_token_of_unknown_life_is_used_until_it_is_refused(self, clock: Clock) -> None:
+        auth = starting_with(Token("access-0", "refresh-0"), clock=clock)
+        clock.now = 1e12
+        assert auth.ready() == "Bearer access-0"
+
+    async def test_a_postponed_renewal_never_outlasts_the_token(
+        self, login: Login, server: TokenServer, clock: Clock, post: TokenPost
+    ) -> None:
+        server.failing, server.retry_after = web.Response(status=503), "600"
+        auth = login(life=30)
+        clock.now += 29
+        assert await auth.fetch(post) == "Bearer access-0"
+        clock.now += 1
+        with pytest.raises(ServerError):
+            await auth.fetch(post)
+
     async def test_a_token_is_used_until_shortly_before_its_end(
         self, login: Login, clock: Clock, post: TokenPost
     ) -> None:
@@ -432,6 +504,46 @@ class TestOneAttemptForAll:
         with pytest.raises(LoftyError):
             await auth.fetch(post)
         assert auth.pause() == 17
+
+    async def test_a_backoff_doubles_up_to_half_a_minute_and_is_spread_by_jitter(self, clock: Clock) -> None:
+        async def fail(*_: object) -> tuple[int, Any]:
+            return 503, None
+
+        async def backoffs(auth: ClientCredentials, count: int) -> list[float]:
+            seconds: list[float] = []
+            for _ in range(count):
+                with pytest.raises(ServerError):
+                    await auth.fetch(fail)
+                seconds.append(auth.pause())
+                clock.now += auth.pause()
+            return seconds
+
+        plain = ClientCredentials("id", "s3cret", "cust0mer", clock=clock, random=lambda: 0.0)
+        spread = ClientCredentials("id", "s3cret", "cust0mer", clock=clock, random=lambda: 0.5)
+        assert await backoffs(plain, 30) == [0.5, 1, 2, 4, 8, 16, *[30] * 24]
+        assert await backoffs(spread, 2) == [0.75, 1.5]
+
+    @pytest.mark.parametrize(("wanted", "seconds"), [("0.1", 0.5), ("7", 7), ("86400", 3600)])
+    async def test_a_backoff_is_as_long_as_the_endpoint_asks_for_up_to_an_hour(
+        self, server: TokenServer, clock: Clock, post: TokenPost, wanted: str, seconds: float
+    ) -> None:
+        server.failing, server.retry_after = web.Response(status=503), wanted
+        auth = customer(server, clock)
+        with pytest.raises(ServerError):
+            await auth.fetch(post)
+        assert auth.pause() == seconds
+
+    async def test_a_backoff_ends_also_if_the_clock_is_set_back(
+        self, server: TokenServer, clock: Clock, post: TokenPost
+    ) -> None:
+        server.failing = web.Response(status=503)
+        auth = customer(server, clock)
+        with pytest.raises(ServerError):
+            await auth.fetch(post)
+        clock.now -= 1
+        assert auth.pause() == 0
+        server.failing = None
+        assert await auth.fetch(post) == "Bearer access-1"
 
     async def test_retry_after_is_honoured_while_a_token_is_still_good(
         self, login: Login, server: TokenServer, clock: Clock, post: TokenPost
@@ -728,7 +840,7 @@ class TestEventLoops:
             task._log_destroy_pending = False  # type: ignore[attr-defined] # left behind on purpose
         loop.close()
         assert asyncio.run(auth.fetch(self.grant)) == "Bearer granted"
-        assert auth._flight._tasks == {}
+        assert auth._single_flight._tasks == {}
         assert not caller.done()
 
     @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda auth: pickle.loads(pickle.dumps(auth))])  # noqa: S301 - our own

@@ -1,12 +1,13 @@
-"""Where a token outlives the process."""
+"""Token stores: where a login's newest token outlives the process."""
 
 import asyncio
 import errno
 import os
 import stat
 import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -294,7 +295,7 @@ class TestBeforeATokenIsSpent:
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Without locks, both are at it at once."""
-        monkeypatch.setattr("lofty_async._locks.fcntl", None)
+        monkeypatch.setattr("lofty_async.oauth.store.fcntl", None)
         store, make = FileTokenStore(path), tempfile.mkstemp
         await store.save(TOKEN)
 
@@ -325,3 +326,109 @@ class TestBeforeATokenIsSpent:
             for place in (path, link, path, link):
                 tasks.create_task(renew(place))
         assert (inside, most) == (0, 1)
+
+
+HOLDER = """
+import asyncio, sys
+from lofty_async import FileTokenStore
+
+async def hold():
+    async with FileTokenStore(sys.argv[1]).renewal():
+        print("holding", flush=True)
+        sys.stdin.read()
+
+asyncio.run(hold())
+"""
+
+
+@pytest.fixture
+def holder(path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another process, in the middle of its renewal."""
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "holding\n"
+        yield process
+        process.kill()
+
+
+async def never(_: float) -> None:
+    raise AssertionError("there was nothing to wait for")
+
+
+class TestLocks:
+    async def test_a_process_that_is_killed_gives_up_its_lock(
+        self, path: Path, holder: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        polls = 0
+
+        async def kill(_: float) -> None:
+            nonlocal polls
+            polls += 1
+            holder.kill()
+            holder.wait()
+
+        monkeypatch.setattr(asyncio, "sleep", kill)
+        async with FileTokenStore(path).renewal():
+            assert polls == 1
+
+    async def test_who_waits_can_be_cancelled_and_leaves_nothing_locked(
+        self, path: Path, holder: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        polled = asyncio.Event()
+
+        async def poll(_: float) -> None:
+            polled.set()
+            await asyncio.Event().wait()
+
+        async def renew() -> None:
+            async with FileTokenStore(path).renewal():
+                raise AssertionError("it was not free")
+
+        monkeypatch.setattr(asyncio, "sleep", poll)
+        waiting = asyncio.create_task(renew())
+        async with asyncio.timeout(10):
+            await polled.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        holder.communicate("")
+        monkeypatch.setattr(asyncio, "sleep", never)
+        async with FileTokenStore(path).renewal():
+            assert mode_of(path.with_name("token.json.lock")) == 0o600
+
+    @pytest.mark.usefixtures("holder")
+    async def test_nobody_waits_for_ever_for_a_process_that_was_stopped(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waited = 0.0
+
+        async def sleep(seconds: float) -> None:
+            nonlocal waited
+            waited += seconds
+
+        monkeypatch.setattr(asyncio, "sleep", sleep)
+        async with FileTokenStore(path).renewal():
+            assert 60 <= round(waited) <= 90
+
+    async def test_a_renewal_that_fails_releases_its_lock(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(asyncio, "sleep", never)
+        with pytest.raises(ValueError, match="badly"):
+            async with FileTokenStore(path).renewal():
+                raise ValueError("badly")
+        async with FileTokenStore(path).renewal():
+            pass
+
+    @pytest.mark.usefixtures("holder")
+    @pytest.mark.parametrize("by", ["platform", "file system"])
+    async def test_without_locks_nobody_waits(self, path: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+        def refuse(*_: int) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(asyncio, "sleep", never)
+        if by == "platform":
+            monkeypatch.setattr("lofty_async.oauth.store.fcntl", None)
+        else:
+            monkeypatch.setattr("fcntl.flock", refuse)
+        async with FileTokenStore(path).renewal():
+            pass

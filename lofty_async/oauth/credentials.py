@@ -9,11 +9,20 @@ from attrs.validators import optional
 from lofty_async.auth import TokenPost, pasted, sealed
 from lofty_async.errors import AuthenticationError, InvalidRequestError
 
-from .checks import basic_name, is_store, of_type, secure_url, sendable, stripped
-from .renewal import OnToken, RenewableAuth
-from .schedule import Schedule
-from .store import SharedTokenStore, TokenStore
-from .tokens import API_TOKEN_URL, CRM_TOKEN_URL, Grant, Token, origin_of
+from .renewal import OnToken, RenewableAuth, Schedule
+from .store import SharedTokenStore, TokenStore, is_store
+from .tokens import (
+    API_TOKEN_URL,
+    CRM_TOKEN_URL,
+    Token,
+    TokenRequest,
+    basic_name,
+    of_type,
+    origin_of,
+    secure_url,
+    sendable,
+    stripped,
+)
 
 
 @sealed
@@ -34,7 +43,7 @@ class ClientCredentials(RenewableAuth):
     allow_http: bool = field(default=False, kw_only=True, repr=False, validator=of_type(bool))
     token_url: str = field(default=API_TOKEN_URL, kw_only=True, validator=secure_url)
 
-    def _grant(self) -> Grant:
+    def _token_request(self) -> TokenRequest:
         form = {
             "grant_type": "client_credentials",
             "client_id": self.client_id,
@@ -42,7 +51,7 @@ class ClientCredentials(RenewableAuth):
             "customer_key": self.customer_key,
         }
         advice = "the application may not act for this user: check the client secret and the user's API key"
-        return Grant(self.token_url, form, basic=None, advice=advice)
+        return TokenRequest(self.token_url, form, basic=None, advice=advice)
 
 
 def _granting_url(login: "RefreshToken") -> str:
@@ -105,14 +114,14 @@ class RefreshToken(RenewableAuth):
         place: dict[str, Any] = {} if token_url is None else {"token_url": token_url}
         return cls(token.refresh_token, client_id, client_secret, token=token, store=store, on_token=on_token, **place)
 
-    def _grant(self) -> Grant:
+    def _token_request(self) -> TokenRequest:
         if self.refresh_token is None:
             raise AuthenticationError("the access token has ended and came without a refresh token: log in again")
         form = {"grant_type": "refresh_token", "refresh_token": self.refresh_token}
         advice = "the refresh token was refused (expired, revoked, or used before): log in again"
         if self.client_secret is None:
-            return Grant(self.token_url, form | {"client_id": self.client_id}, basic=None, advice=advice)
-        return Grant(self.token_url, form, basic=(self.client_id, self.client_secret), advice=advice)
+            return TokenRequest(self.token_url, form | {"client_id": self.client_id}, basic=None, advice=advice)
+        return TokenRequest(self.token_url, form, basic=(self.client_id, self.client_secret), advice=advice)
 
     async def _renewed(self, post: TokenPost) -> str:
         store = self.store
@@ -122,7 +131,7 @@ class RefreshToken(RenewableAuth):
         header = self.ready()
         if header is not None:
             return header
-        self._raise_known_failure(self._grant())  # before files are locked and written
+        self._raise_known_failure(self._token_request())  # before files are locked and written
         async with _turn(store):
             await self._catch_up(store)
             try:
@@ -156,7 +165,7 @@ class RefreshToken(RenewableAuth):
         if self._token is not None and self._token.access_token == kept.access_token:
             return False
         now = self.clock()
-        return Schedule.of(kept, now=now, early=self.early, chance=1.0).fresh(now)
+        return Schedule.of(kept, now=now, early=self.early, jitter=1.0).is_fresh(now)
 
     def _fall_back(self) -> bool:
         """Tries the refresh token given after that of a store that does not say where its own came from."""
@@ -166,8 +175,8 @@ class RefreshToken(RenewableAuth):
         self.refresh_token = given
         return True
 
-    async def _obtain(self, grant: Grant, post: TokenPost) -> Token:
-        token = await super()._obtain(grant, post)
+    async def _obtain(self, request: TokenRequest, post: TokenPost) -> Token:
+        token = await super()._obtain(request, post)
         self._given = None
         origin = self._origin or (self._token.origin if self._token else None)
         return token if origin is None else evolve(token, origin=origin)

@@ -8,11 +8,10 @@ from typing import Any, Final
 from lofty_async.auth import AccessToken, ApiKey, Auth, Secret, pasted
 from lofty_async.errors import AuthenticationError, InvalidRequestError
 
-from .checks import check_url
 from .credentials import ClientCredentials, RefreshToken
 from .renewal import OnToken
 from .store import TokenStore
-from .tokens import API_TOKEN_URL, CRM_TOKEN_URL, moved
+from .tokens import API_TOKEN_URL, CRM_TOKEN_URL, check_url, moved
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,23 @@ from attrs.validators import optional
 from lofty_async.auth import Secret, TokenPost, header_safe, pasted, sealed
 from lofty_async.errors import AuthenticationError, InvalidRequestError
 
-from .checks import absolute_uri, basic_name, function, of_type, secure_url, sendable, split, stripped
 from .credentials import RefreshToken
 from .renewal import OnToken
-from .tokens import API_TOKEN_URL, CRM_TOKEN_URL, Grant, Token, error_word
+from .tokens import (
+    API_TOKEN_URL,
+    CRM_TOKEN_URL,
+    Token,
+    TokenRequest,
+    absolute_uri,
+    basic_name,
+    function,
+    oauth_error,
+    of_type,
+    secure_url,
+    sendable,
+    split,
+    stripped,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +56,7 @@ def read_redirect(url: str, state: str) -> str:
     url, state = pasted(url), pasted(state)
     answer = _Answer(parse_qs(split("url", url).query))
     if "error" in answer:
-        raise _not_granted(error_word(answer["error"][0]))
+        raise _not_granted(oauth_error(answer["error"][0]))
     received = Secret("".join(answer.get("state", ())))
     if not hmac.compare_digest(received.encode(), header_safe("state", state).encode()):
         raise AuthenticationError("the redirect's state is not the one sent out: start the login again")
@@ -152,7 +165,8 @@ class AuthorizationCode:
             DecodeError where no answer can be had; InvalidRequestError naming the argument that is wrong.
         """
         code = pasted(code)
-        token = await self._grant(header_safe("code", code), pkce).redeem(post, self.clock)
+        request, asked_at = self._token_request(header_safe("code", code), pkce), self.clock()
+        token = request.read(await request.send(post), asked_at)
         credentials = self._credentials(token, on_token)
         try:
             await credentials.accept(token)
@@ -172,7 +186,7 @@ class AuthorizationCode:
             clock=self.clock,
         )
 
-    def _grant(self, code: str, pkce: Pkce | None) -> Grant:
+    def _token_request(self, code: str, pkce: Pkce | None) -> TokenRequest:
         form = {
             "grant_type": "authorization_code",
             "client_id": self.client_id,
@@ -181,7 +195,7 @@ class AuthorizationCode:
         }
         by_basic = self.client_secret is not None and self.basic
         basic = (self.client_id, self.client_secret or "") if by_basic else None
-        return Grant(self.token_url, form | self._proof(pkce), basic=basic, advice=CODE_REFUSED)
+        return TokenRequest(self.token_url, form | self._proof(pkce), basic=basic, advice=CODE_REFUSED)
 
     def _proof(self, pkce: Pkce | None) -> dict[str, str]:
         """What the form itself says to show that this is the application the code was meant for."""

@@ -1,4 +1,4 @@
-"""Where a token outlives the process."""
+"""Token stores: where a login's newest token outlives the process, and how several processes share it."""
 
 import asyncio
 import json
@@ -10,16 +10,22 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, cast, runtime_checkable
 
-from attrs import asdict, field, frozen
+from attrs import Attribute, asdict, field, frozen
 from attrs.validators import instance_of, optional
 
 from lofty_async.errors import AuthenticationError, DecodeError, InvalidRequestError
 
-from .lock import turn
 from .tokens import Token
 
-POSIX = os.name == "posix"
+try:
+    import fcntl
+except ImportError:  # Windows has no flock
+    fcntl = None  # type: ignore[assignment]  # the module or nothing
+
+POSIX: Final = os.name == "posix"
 BLOCK: Final = 4096  # bytes: a file that is written in place is filled up to a multiple, so that a longer token fits
+LOCK_POLL_INTERVAL: Final = 0.05  # seconds
+MAX_LOCK_POLLS: Final = 1200  # a minute: longer than a request for a token may take, so that the holder has stopped
 
 
 def _path(value: str | os.PathLike[str]) -> Path:
@@ -33,11 +39,11 @@ class TokenStore(Protocol):
     """Keeps one login's newest token, `origin` included; `save` suits as `on_token`."""
 
     async def load(self) -> Token | None:
-        """The token kept, `None` where there is none."""
+        """The stored token, `None` if there is none."""
         ...
 
     async def save(self, token: Token) -> None:
-        """Returns when the token is safe."""
+        """Returns when the token is stored durably."""
         ...
 
 
@@ -46,11 +52,17 @@ class SharedTokenStore(TokenStore, Protocol):
     """A store that several processes renew from, one after the other."""
 
     def renewal(self) -> AbstractAsyncContextManager[None]:
-        """Entered before a token is spent, left when its successor is saved: keeps other processes out meanwhile.
+        """Entered before a token is spent, left when its successor is saved: excludes other processes meanwhile.
 
-        Raises: AuthenticationError on entering, where a new token could not be saved.
+        Raises: AuthenticationError on entering, if a new token could not be saved.
         """
         ...
+
+
+def is_store(_: object, attribute: "Attribute[Any]", value: object) -> None:
+    if value is not None and not all(callable(getattr(value, name, None)) for name in ("load", "save")):
+        message = f"{attribute.name} must be a token store, such as FileTokenStore(path)"
+        raise InvalidRequestError(message, argument=attribute.name)
 
 
 @frozen
@@ -117,7 +129,7 @@ class FileTokenStore:
                 # The file's own lock reaches those who see it elsewhere: mounted into containers. Windows would not
                 # let a file that is open be replaced.
                 with suppress(OSError):
-                    await stack.enter_async_context(turn(path, create=path != target))
+                    await stack.enter_async_context(_locked(path, create=path != target))
             try:
                 await asyncio.to_thread(self._rehearse)
             except OSError as error:
@@ -195,6 +207,39 @@ class FileTokenStore:
         with target.open("r+b", buffering=0) as file:
             self._check_owner(cast("BinaryIO", file))
             _overwrite(cast("BinaryIO", file), content if was is None else None)
+
+
+@asynccontextmanager
+async def _locked(path: Path, *, create: bool) -> AsyncGenerator[None, None]:
+    """Holds an exclusive lock on a file; the end of a process releases its lock.
+
+    After a minute, and if the platform or the file system has no locks, it goes on without.
+
+    Raises: OSError if the file cannot be opened for writing, or created if `create` is set.
+    """
+    file = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
+    try:
+        for _ in range(MAX_LOCK_POLLS):
+            if _try_lock(file):
+                break
+            await asyncio.sleep(LOCK_POLL_INTERVAL)
+        yield
+    finally:
+        # Closing releases the lock. The file stays: a removed one would exclude nobody.
+        os.close(file)
+
+
+def _try_lock(file: int) -> bool:
+    """Lock the file, unless another process has; without locks nobody is excluded."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _written_beside(target: Path, content: memoryview) -> str:
