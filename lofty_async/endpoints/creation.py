@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 from weakref import WeakValueDictionary
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from lofty_async._strategies import part
 from lofty_async._times import parse_time
@@ -39,17 +39,24 @@ async def create_and_read(caller: Caller, route: Route, wire: Mapping[str, Any],
 
     Raises: AmbiguousWriteError also where that cannot be read.
     """
-    body = await caller.send(route, body=wire)
+    # The body in no local variable: it may hold a webhook's address, and frames show it.
+    outcome = _read(await caller.send(route, body=wire), read)
+    if not isinstance(outcome, DecodeError):
+        return outcome
+    raise AmbiguousWriteError(
+        "it was created, but the answer does not name it",
+        request=route.label,
+        attempts=1,
+        lead_id=wire.get("leadId"),
+        sent=dict(wire),
+    ) from outcome
+
+
+def _read(body: Any, read: Callable[[Any], T]) -> T | DecodeError:
     try:
         return read(body)
     except DecodeError as error:
-        raise AmbiguousWriteError(
-            "it was created, but the answer does not name it",
-            request=route.label,
-            attempts=1,
-            lead_id=wire.get("leadId"),
-            sent=dict(wire),
-        ) from error
+        return evolve(error)  # without its traceback and causes, whose frames hold the body
 
 
 def _id(value: Any, kind: type[Id], path: str, request: str) -> Id:

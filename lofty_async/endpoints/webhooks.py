@@ -5,7 +5,7 @@ from enum import IntEnum
 from functools import partial
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from lofty_async import _checks
 from lofty_async._checks import OnBadRecord
@@ -14,6 +14,7 @@ from lofty_async._strategies import SinglePage
 from lofty_async._wire import NO_PARAMS, Route
 from lofty_async.auth import hidden
 from lofty_async.complaints import RecordKind
+from lofty_async.errors import DecodeError
 from lofty_async.models import PermissionMode, WebhookEvent, WebhookSubscription
 from lofty_async.pagination import Pager
 
@@ -130,4 +131,7 @@ def _member(argument: str, value: object, kind: type[IntEnum]) -> object:
 
 
 def _subscription(body: Any) -> WebhookSubscription:
-    return structure(WebhookSubscription, body, path="", request=CREATE.label)
+    try:
+        return structure(WebhookSubscription, body, path="", request=CREATE.label)
+    except DecodeError as error:
+        raise evolve(error, body="") from None  # it holds the subscription's address, which is a secret
