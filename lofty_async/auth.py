@@ -60,6 +60,11 @@ def hidden(value: T) -> T:
     return cast("T", Secret(value)) if isinstance(value, str) else value
 
 
+def hidden_url(value: T) -> T:
+    """The address, hidden in frames if it may carry credentials: one that does is refused."""
+    return hidden(value) if isinstance(value, str) and "@" in value else value
+
+
 @frozen
 class _NoText:
     """Stands for a secret of the wrong type, which validators refuse: bytes would show in their frames."""
@@ -73,9 +78,9 @@ def pasted(value: Any) -> Any:
 
 
 def sealed(cls: type[T]) -> type[T]:
-    """Class decorator over attrs: `pasted` is applied to text fields that the repr hides, before anything sees them.
+    """Class decorator over attrs: hides arguments before a frame of the constructor can show them.
 
-    A frame of a constructor that refuses its arguments then shows none of them.
+    `pasted` is applied to text fields that the repr hides, `hidden_url` to all others.
     """
     known: Any = cls
     make = known.__init__
@@ -85,9 +90,11 @@ def sealed(cls: type[T]) -> type[T]:
 
     @wraps(make)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it becomes one
-        count = min(len(args), len(places))
-        args = (*(pasted(args[n]) if places[n] in secrets else args[n] for n in range(count)), *args[count:])
-        kwargs = {name: pasted(value) if name in secrets else value for name, value in kwargs.items()}
+        named = [*places[: len(args)], *("" for _ in args[len(places) :])]
+        args = tuple(
+            (pasted if name in secrets else hidden_url)(value) for name, value in zip(named, args, strict=True)
+        )
+        kwargs = {name: (pasted if name in secrets else hidden_url)(value) for name, value in kwargs.items()}
         make(self, *args, **kwargs)
 
     known.__init__ = __init__

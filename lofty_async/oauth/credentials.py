@@ -6,7 +6,7 @@ from typing import Any, Self
 from attrs import Factory, define, evolve, field
 from attrs.validators import optional
 
-from lofty_async.auth import TokenPost, pasted, sealed
+from lofty_async.auth import TokenPost, hidden_url, pasted, sealed
 from lofty_async.errors import AuthenticationError, InvalidRequestError
 
 from .renewal import OnToken, RenewableAuth, Schedule
@@ -107,7 +107,7 @@ class RefreshToken(RenewableAuth):
 
         Raises: AuthenticationError where the store holds no token; what `store.load` raises.
         """
-        client_secret = pasted(client_secret)
+        client_secret, token_url = pasted(client_secret), hidden_url(token_url)
         token = await store.load()
         if token is None:
             raise AuthenticationError("no token is stored: log in first")

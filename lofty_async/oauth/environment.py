@@ -5,8 +5,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lofty_async.auth import AccessToken, ApiKey, Auth, Secret, pasted
-from lofty_async.errors import AuthenticationError, InvalidRequestError
+from lofty_async.auth import AccessToken, ApiKey, Auth, Secret, hidden_url, pasted
+from lofty_async.errors import AuthenticationError
 
 from .credentials import ClientCredentials, RefreshToken
 from .renewal import OnToken
@@ -61,6 +61,7 @@ def from_environment(
         value cannot be sent.
     """
     environ = values = variables(environ)
+    token_url = hidden_url(token_url)
     kind = next((names for names in KINDS if values.keys() >= set(names)), None)
     if kind is None:
         raise AuthenticationError(_nothing_set(values))
@@ -88,15 +89,9 @@ def environment_base_url(environ: Mapping[str, str] | None = None, *, allow_http
     Raises: InvalidRequestError where secrets must not be sent there.
     """
     address = variables(environ).get(BASE_URL)
-    if address is None:
-        return None
-    try:
-        check_url("base_url", address, allow_http=allow_http)
-    except InvalidRequestError:
-        problem = InvalidRequestError(f"{BASE_URL} must be an https:// address", argument="base_url")
-    else:
-        return str(address)
-    raise problem
+    if address is not None:
+        check_url(BASE_URL, address, allow_http=allow_http)
+    return address
 
 
 def _nothing_set(values: Mapping[str, str]) -> str:

@@ -83,15 +83,29 @@ def secure_url(credential: object, attribute: "Attribute[Any]", value: object) -
 
 
 def check_url(argument: str, value: object, *, allow_http: bool) -> None:
-    parts = split(argument, value)
-    plain = parts.scheme == "http" and (allow_http or is_loopback(parts.hostname))
-    if not parts.hostname or not (parts.scheme == "https" or plain):
-        raise InvalidRequestError(f"{argument} must be an https:// address", argument=argument)
+    problem = _url_problem(header_safe(argument, value), allow_http=allow_http)
+    if problem:
+        # Raised out here: the frame above holds the parts of the address, credentials included.
+        raise InvalidRequestError(f"{argument} {problem}", argument=argument)
+
+
+def _url_problem(url: str, *, allow_http: bool) -> str | None:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "is not an address"
+    is_plain = parts.scheme == "http" and (allow_http or is_loopback(host))
+    if not host or not (parts.scheme == "https" or is_plain):
+        return "must be an https:// address"
+    return "must not contain credentials" if "@" in parts.netloc else None
 
 
 def absolute_uri(_: object, attribute: "Attribute[Any]", value: object) -> None:
     parts = split(attribute.name, value)
-    if not parts.scheme or parts.fragment:
+    is_absolute = parts.scheme and not parts.fragment
+    del parts  # it may hold credentials, which this frame would show
+    if not is_absolute:
         message = f"{attribute.name} must be an absolute address without a fragment"
         raise InvalidRequestError(message, argument=attribute.name)
 
