@@ -9,7 +9,7 @@ from functools import cached_property
 from inspect import currentframe
 from ssl import SSLContext
 from types import FrameType, TracebackType
-from typing import Any, Final, NoReturn, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Final, NoReturn, Self, TypedDict, TypeVar, Unpack, cast
 
 import aiohttp
 from attrs import evolve
@@ -19,7 +19,7 @@ from . import _checks, dispatch, endpoints, oauth, ratelimit
 from .__about__ import __version__
 from ._checks import UNSET, OnBadRecord, Unset
 from ._wire import BASE_URL, Route
-from .auth import Auth, hidden
+from .auth import Auth, hidden, hidden_url
 from .errors import ClientClosedError
 from .ratelimit import Lane
 
@@ -95,7 +95,9 @@ class LoftyClient:
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
         allow_http: bool = False,
     ) -> None:
-        auth = hidden(auth)  # a key that was not wrapped would show in this frame
+        auth = hidden(auth)  # a key that was not wrapped would show in this frame, as would a password in an address
+        base_url = hidden_url(str(base_url))
+        proxy = hidden_url(str(proxy)) if isinstance(proxy, str | URL) else proxy
         if not isinstance(auth, Auth):
             raise _checks.refuse("auth", f"must be a credential such as ApiKey(…), not {_kind(auth)}")
         options = dispatch.Options(
@@ -106,7 +108,7 @@ class LoftyClient:
         )
         limiter = _of_kind("limiter", limiter, ratelimit.RateLimiter) or ratelimit.RateLimiter()
         opened = dispatch.Session(
-            str(base_url),
+            base_url,
             _checks.header("user_agent", user_agent),
             _of_kind("session", session, aiohttp.ClientSession),
             dispatch.SessionOptions(
@@ -142,9 +144,10 @@ class LoftyClient:
         Raises: AuthenticationError where no credential is set.
         """
         # Under the same name: a frame shows what it holds.
-        environ = oauth.environment.variables(environ)
+        environ, token_url = oauth.environment.variables(environ), hidden_url(token_url)
         if oauth.environment.BASE_URL in environ:
-            options.setdefault("base_url", str(environ[oauth.environment.BASE_URL]))
+            options.setdefault("base_url", environ[oauth.environment.BASE_URL])
+        options = cast("ClientOptions", {name: hidden_url(value) for name, value in options.items()})
         allow_http = dict(options).get("allow_http") is True
         auth = oauth.from_environment(
             environ, on_token=on_token, store=store, token_url=token_url, allow_http=allow_http

@@ -16,12 +16,14 @@ import aiohttp
 import click
 import pytest
 from attrs import define, field
+from yarl import URL
 
 from lofty_async import (
     AccessToken,
     ApiKey,
     AuthorizationCode,
     ClientCredentials,
+    InvalidRequestError,
     LoftyClient,
     LoftyError,
     RedisStore,
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from tests.conftest import Hold, OpenClient
 
 SECRET = "sEcReT-0f3c9a71d2"
+
+AT = f"user:{SECRET}@api.example"
+"""A host with a password before it."""
 
 TROUBLE: dict[str, faults.Fault] = {
     "dropped": faults.DropAfter(),
@@ -229,6 +234,10 @@ PASTED = f"{WORD} {SECRET}"
 ECHO = faults.Reply(200, {"refresh_token": SECRET, "token": SECRET, "expires_in": SECRET})
 
 
+HOOK = f"https://example.com/{SECRET}"
+UNREADABLE = faults.Reply(200, {"subscribeId": "none", "callbackUrl": HOOK})
+
+
 class Store:
     async def load(self) -> None:
         """Holds nothing."""
@@ -277,7 +286,46 @@ async def subscribed(sandbox: Sandbox, fault: faults.Fault | None, *, ensure: bo
         await (lofty.webhooks.ensure if ensure else lofty.webhooks.create)(10, address)
 
 
+def client(**options: Any) -> LoftyClient:
+    return LoftyClient(ApiKey("key"), **options)
+
+
+def of_environment(**variables: str) -> LoftyClient:
+    return LoftyClient.from_env({"LOFTY_API_KEY": "key"} | variables)
+
+
+async def called(**options: Any) -> None:
+    async with client(base_url="https://api.example", **options) as lofty:
+        await lofty.me()
+
+
 WAYS: dict[str, Callable[[Sandbox, Path], Any]] = {
+    "a base URL": lambda *_: client(base_url=f"https://{AT}"),
+    "a base URL of another kind": lambda *_: client(base_url=URL(f"https://{AT}/path")),
+    "a base URL with a bad port": lambda *_: client(base_url=f"https://{AT}:port"),
+    "a base URL without a scheme": lambda *_: client(base_url=AT),
+    "a base URL by a scheme of no use": lambda *_: client(base_url=f"ftp://{AT}"),
+    "a base URL among options": lambda *_: LoftyClient.from_env({"LOFTY_API_KEY": "k"}, base_url=f"https://{AT}"),
+    "a base URL in the environment": lambda *_: of_environment(LOFTY_BASE_URL=f"https://{AT}"),
+    "a base URL for tokens too": lambda *_: LoftyClient.from_env(
+        {
+            "LOFTY_BASE_URL": f"https://{AT}",
+            "LOFTY_CLIENT_ID": "i",
+            "LOFTY_CLIENT_SECRET": "s",
+            "LOFTY_CUSTOMER_KEY": "k",
+        }
+    ),
+    "a proxy with a bad port": lambda *_: client(proxy=f"http://{AT}:port"),
+    "a proxy of no use": lambda *_: client(proxy=URL(f"ftp://{AT}")),
+    "a proxy of no use in the environment": lambda *_: called(),
+    "a token URL": lambda *_: RefreshToken("r", "id", "s", token_url=f"https://{AT}/token"),
+    "a token URL without a scheme": lambda *_: ClientCredentials("id", "s", "k", token_url=AT),
+    "a token URL for the environment": lambda *_: LoftyClient.from_env(
+        {"LOFTY_CLIENT_ID": "i", "LOFTY_CLIENT_SECRET": "s", "LOFTY_CUSTOMER_KEY": "k"}, token_url=f"https://{AT}/token"
+    ),
+    "a token URL for a store": lambda _, path: _restored(path),
+    "a page to agree on": lambda *_: AuthorizationCode("id", "s", "https://a.example", authorize_page=f"https://{AT}"),
+    "a redirect URI": lambda *_: AuthorizationCode("id", "s", f"https://{AT}/back#fragment"),
     "a key": lambda *_: ApiKey(PASTED),
     "a key by name": lambda *_: ApiKey(key=PASTED),
     "a key in bytes": lambda *_: ApiKey(SECRET.encode()),  # type: ignore[arg-type] # a slip
@@ -313,10 +361,19 @@ WAYS: dict[str, Callable[[Sandbox, Path], Any]] = {
     "a webhook's address that is refused here": lambda sandbox, _: subscribed(sandbox, None),
     "a webhook that is refused": lambda sandbox, _: subscribed(sandbox, faults.Reply(400, {"code": 20012})),
     "a webhook whose answer is lost": lambda sandbox, _: subscribed(sandbox, faults.DropAfter()),
+    "a webhook whose answer cannot be read": lambda sandbox, _: subscribed(sandbox, UNREADABLE),
+    "a webhook whose answer cannot be read, ensured": lambda sandbox, _: subscribed(sandbox, UNREADABLE, ensure=True),
+    "a webhook whose answer is no subscription": lambda sandbox, _: subscribed(sandbox, faults.Reply(200, [HOOK])),
     "a webhook that fails, ensured": lambda sandbox, _: subscribed(
         sandbox, faults.Reply(400, {"code": 20012}), ensure=True
     ),
 }
+
+
+async def _restored(path: Path) -> object:
+    store = FileTokenStore(path)
+    await store.save(Token("a", "r"))
+    return await RefreshToken.from_store(store, "id", "s", token_url=f"https://{AT}/token")
 
 
 async def _loaded(path: Path) -> object:
@@ -332,6 +389,7 @@ async def test_no_frame_shows_a_secret_however_it_came_in(
     monkeypatch.setenv("LOFTY_CLIENT_SECRET", SECRET)
     monkeypatch.setenv("DATABASE_PASSWORD", SECRET)
     monkeypatch.setenv("LOFTY_TEST_PASTED", PASTED)
+    monkeypatch.setenv("HTTPS_PROXY", f"nonsense://{AT}")
     with pytest.raises((LoftyError, click.ClickException)) as caught:  # noqa: PT012 - some are awaited
         outcome = WAYS[way](sandbox, tmp_path / "token.json")
         if isawaitable(outcome):
@@ -339,3 +397,20 @@ async def test_no_frame_shows_a_secret_however_it_came_in(
     report = frames(caught.value)
     assert len(report) > 2, "no frame was shown"
     assert not [line for line in report if SECRET in line or WORD in line]
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [(f"https://{AT}", "credentials"), (f"https://{SECRET}@api.example", "credentials"), (AT, "https://")],
+)
+def test_an_address_that_carries_credentials_is_refused_and_not_shown(address: str, says: str) -> None:
+    ways: list[tuple[str, Callable[[], object]]] = [
+        ("base_url", lambda: client(base_url=address)),
+        ("token_url", lambda: RefreshToken("r", "id", "s", token_url=address)),
+        ("refresh_url", lambda: AuthorizationCode("id", "s", "https://a.example", refresh_url=address)),
+    ]
+    for argument, way in ways:
+        with pytest.raises(InvalidRequestError, match=f"{argument}.* {says}") as caught:
+            way()
+        assert caught.value.argument == argument
+        assert SECRET not in f"{caught.value}{caught.value!r}{caught.value.args}"

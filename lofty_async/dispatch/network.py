@@ -7,11 +7,11 @@ from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from attrs import Factory, frozen
+from attrs import Factory, field, frozen
 from yarl import URL
 
 from lofty_async._checks import UNSET, Unset, is_loopback
-from lofty_async.auth import Secret
+from lofty_async.auth import Secret, hidden, hidden_url
 from lofty_async.errors import InvalidRequestError, cut
 
 PATH_CHARACTERS: Final = "/%:@!$&'()*+,;=~"  # sent as given; all others are percent-encoded
@@ -23,16 +23,25 @@ def base_url(value: str, *, allow_http: bool) -> URL:
 
     Raises: InvalidRequestError where it is no plain https:// URL; http:// is for loopback, or needs `allow_http`.
     """
+    found = _read_base_url(hidden_url(value), allow_http=allow_http)
+    if isinstance(found, str):
+        # Raised out here, without a cause: the frames above hold the URL, credentials included.
+        raise _refused("base_url", found)
+    return found
+
+
+def _read_base_url(value: str, *, allow_http: bool) -> URL | str:
+    """The URL, or what is wrong with it."""
     try:
         url, path = URL(value), urlsplit(value).path
-    except (TypeError, ValueError) as error:
-        raise _refused("base_url", "is not a URL") from error
+    except (TypeError, ValueError):
+        return "is not a URL"
     if url.scheme not in {"http", "https"} or not url.host:
-        raise _refused("base_url", "must begin with https:// or http:// and a host")
+        return "must begin with https:// or http:// and a host"
     if url.user or url.password or url.query_string or url.fragment:
-        raise _refused("base_url", "must hold no credentials, query or fragment")
+        return "must hold no credentials, query or fragment"
     if url.scheme == "http" and not (allow_http or is_loopback(url.raw_host)):
-        raise _refused("base_url", "must begin with https://: over http:// others can read the credential")
+        return "must begin with https://: over http:// others can read the credential"
     return url.with_path(quote(path, safe=PATH_CHARACTERS).rstrip("/"), encoded=True)
 
 
@@ -54,7 +63,7 @@ class Network:
     `None` for the defaults.
     """
 
-    proxy: URL | Unset | None = UNSET
+    proxy: URL | Unset | None = field(default=UNSET, repr=False)  # it may carry a password
     ssl: SSLContext | None = None
 
     def hop(self, url: URL) -> Hop:
@@ -76,7 +85,7 @@ class Network:
     def _proxy_of(self, url: URL) -> URL | None:
         if not isinstance(self.proxy, Unset):
             return self.proxy
-        found = getproxies().get(url.scheme)
+        found = hidden(getproxies().get(url.scheme))
         names = (str(url.raw_host), f"{url.raw_host}:{url.port}")
         if not found or any(proxy_bypass(name) for name in names):
             return None
@@ -88,15 +97,20 @@ def proxy_url(argument: str, value: object) -> URL:
 
     Raises: InvalidRequestError naming the argument, never the value, which may hold a password.
     """
-    text = str(value) if isinstance(value, str | URL) else ""
+    url = _read_proxy_url(str(value) if isinstance(value, str | URL) else "")
+    if url is None:
+        # Raised out here: the frame above holds the URL, password included.
+        raise _refused(argument, "must be the http:// or https:// URL of a proxy")
+    return url.origin().with_user(url.user).with_password(url.password) if url.user else url.origin()
+
+
+def _read_proxy_url(text: str) -> URL | None:
     try:
         url = URL(text if "://" in text else f"http://{text}")
         is_usable = url.scheme in {"http", "https"} and bool(url.host and url.port)
     except ValueError:
-        url, is_usable = URL(), False
-    if not is_usable:
-        raise _refused(argument, "must be the http:// or https:// URL of a proxy")
-    return url.origin().with_user(url.user).with_password(url.password) if url.user else url.origin()
+        return None
+    return url if is_usable else None
 
 
 def _refused(argument: str, message: str) -> InvalidRequestError:
