@@ -6,6 +6,8 @@ import gc
 import json
 import logging
 import pickle
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -798,6 +800,23 @@ class TestStore:
             await auth.fetch(post)
         assert server.forms == []
 
+    async def test_an_error_of_on_token_is_no_refusal_of_the_endpoint(
+        self, login: Login, server: TokenServer, post: TokenPost
+    ) -> None:
+        heard: list[Token] = []
+
+        def refuse_at_first(token: Token) -> None:
+            heard.append(token)
+            if len(heard) == 1:
+                raise AuthenticationError("of another service", name="invalid_grant")
+
+        auth = login(store=Memory(), on_token=refuse_at_first)
+        with pytest.raises(AuthenticationError, match="of another service"):
+            await auth.fetch(post)
+        assert await auth.fetch(post) == "Bearer access-1"
+        assert [token.refresh_token for token in heard] == ["refresh-1", "refresh-1"]
+        assert len(server.forms) == 1
+
     async def test_on_token_is_called_as_well(self, login: Login, post: TokenPost) -> None:
         heard: list[Token] = []
         store = Memory()
@@ -821,7 +840,43 @@ class TestEventLoops:
         await asyncio.Event().wait()
         return 500, None
 
-    async def _begun(self, auth: ClientCredentials) -> "asyncio.Task[str]":
+    def test_threads_that_share_a_credential_spend_its_refresh_token_once(self) -> None:
+        spent: list[str] = []
+        waiting = threading.Barrier(4)
+
+        async def post(_: str, form: Mapping[str, str], __: object) -> tuple[int, Any]:
+            spent.append(form["refresh_token"])
+            await asyncio.to_thread(waiting.wait, 10)
+            return 200, {"access_token": "access-1", "refresh_token": "refresh-1", "expires_in": LIFE}
+
+        async def caller() -> str:
+            fetching = asyncio.create_task(auth.fetch(post))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            if threading.current_thread() is not threads[0]:
+                await asyncio.to_thread(waiting.wait, 10)
+            return await fetching
+
+        auth = RefreshToken("refresh-0", "id", "s3cret")
+        headers: list[str] = []
+        threads = [threading.Thread(target=lambda: headers.append(asyncio.run(caller()))) for _ in range(4)]
+        threads[0].start()
+        while not spent:
+            time.sleep(0)
+        for thread in threads[1:]:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert (headers, spent) == (["Bearer access-1"] * 4, ["refresh-0"])
+
+    def test_a_loop_that_stopped_in_the_middle_of_a_run_holds_up_no_other(self) -> None:
+        auth = RefreshToken("refresh-0", "id", "s3cret")
+        with asyncio.Runner() as runner:
+            caller = runner.run(self._begun(auth))
+            assert asyncio.run(auth.fetch(self.grant)) == "Bearer granted"
+            assert not caller.done()
+
+    async def _begun(self, auth: ClientCredentials | RefreshToken) -> "asyncio.Task[str]":
         caller = asyncio.create_task(auth.fetch(self.never))
         await asyncio.sleep(0)
         return caller

@@ -2,11 +2,13 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -357,6 +359,36 @@ async def never(_: float) -> None:
 
 
 class TestLocks:
+    async def test_a_cancelled_renewal_keeps_its_lock_until_nothing_is_written_any_more(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        writing, going_on, fsync = threading.Event(), threading.Event(), os.fsync
+
+        def slow(file: int) -> None:
+            writing.set()
+            going_on.wait(10)
+            fsync(file)
+
+        async def renew() -> None:
+            async with FileTokenStore(path).renewal():
+                raise AssertionError("it was cancelled")
+
+        await FileTokenStore(path).save(TOKEN)
+        monkeypatch.setattr(os, "fsync", slow)
+        cancelled = asyncio.create_task(renew())
+        await asyncio.to_thread(writing.wait, 10)
+        cancelled.cancel()
+        await asyncio.sleep(0)
+        lock = os.open(path.with_name("token.json.lock"), os.O_RDWR)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        going_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(lock)
+        assert await FileTokenStore(path).load() == TOKEN
+
     async def test_a_process_that_is_killed_gives_up_its_lock(
         self, path: Path, holder: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
     ) -> None:

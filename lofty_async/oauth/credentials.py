@@ -137,8 +137,9 @@ class RefreshToken(RenewableAuth):
             try:
                 return self.ready() or await super()._renewed(post)
             except AuthenticationError as error:
-                # Turns are not kept everywhere: another process may have been quicker.
-                if error.name != "invalid_grant" or not (await self._catch_up(store) or self._fall_back()):
+                is_of_endpoint = error.name == "invalid_grant" and self._unsaved is None  # else it is of `on_token`
+                # Locks do not work everywhere: another process may have been quicker.
+                if not is_of_endpoint or not (await self._catch_up(store) or self._fall_back()):
                     raise
             return self.ready() or await super()._renewed(post)
 

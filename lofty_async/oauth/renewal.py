@@ -9,6 +9,8 @@ is never sent again.
 
 import asyncio
 import logging
+import os
+import threading
 import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
@@ -48,6 +50,7 @@ MAX_EARLY_SHARE: Final = 0.1  # of a token's lifetime, as the upper bound of `ea
 BASE_BACKOFF, MAX_BACKOFF = 0.5, 30.0  # seconds, without the jitter
 MAX_RETRY_AFTER: Final = 3600.0  # seconds
 REFUSED_BACKOFF: Final = 60.0  # seconds, if the API refuses a new token or the endpoint refuses without a reason
+POLL_INTERVAL: Final = 0.05  # seconds, while a loop of another thread renews
 MAX_RUNS: Final = 2  # that one caller waits for: the first may be cancelled from outside, such as by an ending loop
 
 
@@ -102,15 +105,18 @@ class Backoff:
 
 @define(eq=False)
 class SingleFlight(Generic[T]):
-    """Runs a coroutine once for all who ask while it runs; at most one run per event loop at a time.
+    """Runs a coroutine once for all who ask while it runs.
 
     A run has its own task: any caller may be cancelled, the first and the last included, and the run still goes to
     its end. A request that was sent may have rotated the refresh token, and its response is then the only copy.
+    Each event loop has its own run; the runs of loops in several threads follow one another.
     """
 
     _tasks: "dict[asyncio.AbstractEventLoop, asyncio.Task[T]]" = field(
         factory=dict["asyncio.AbstractEventLoop", "asyncio.Task[T]"], init=False, repr=False
     )
+    _holder: "tuple[asyncio.AbstractEventLoop, int] | None" = field(default=None, init=False, repr=False)
+    _guard: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
 
     def __reduce__(self) -> "tuple[type[SingleFlight[T]], tuple[()]]":
         """Copies start empty: a run cannot be copied."""
@@ -146,9 +152,29 @@ class SingleFlight(Generic[T]):
     def _launch(self, start: Callable[[], Coroutine[Any, Any, T]]) -> "asyncio.Task[T]":
         self._forget_closed_loops()
         loop = asyncio.get_running_loop()
-        task = self._tasks[loop] = loop.create_task(start(), name="lofty_async token renewal")
+        task = self._tasks[loop] = loop.create_task(self._after_others(start), name="lofty_async token renewal")
         task.add_done_callback(self._finish)
         return task
+
+    async def _after_others(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run it when no other loop that runs is in the middle of a run."""
+        here = asyncio.get_running_loop(), os.getpid()
+        while not self._hold(here):  # noqa: ASYNC110 - an event belongs to one loop
+            await asyncio.sleep(POLL_INTERVAL)
+        try:
+            return await start()
+        finally:
+            if self._holder == here:
+                self._holder = None
+
+    def _hold(self, here: "tuple[asyncio.AbstractEventLoop, int]") -> bool:
+        with self._guard:
+            loop, process = self._holder or here
+            # A forked process has its parent's running loop, which runs in the parent only.
+            if loop is not here[0] and loop.is_running() and process == here[1]:
+                return False
+            self._holder = here
+            return True
 
     def _finish(self, task: "asyncio.Task[T]") -> None:
         loop = task.get_loop()

@@ -5,7 +5,7 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, cast, runtime_checkable
@@ -115,7 +115,7 @@ class FileTokenStore:
 
         Raises: AuthenticationError where the file belongs to another user; OSError. The file is then as it was.
         """
-        await asyncio.to_thread(self._save, token)
+        await _in_thread(self._save, token)
 
     @asynccontextmanager
     async def renewal(self) -> AsyncGenerator[None, None]:
@@ -131,7 +131,7 @@ class FileTokenStore:
                 with suppress(OSError):
                     await stack.enter_async_context(_locked(path, create=path != target))
             try:
-                await asyncio.to_thread(self._rehearse)
+                await _in_thread(self._rehearse)
             except OSError as error:
                 failure = AuthenticationError(f"the login cannot be kept in {self.path}: {error}")
             else:
@@ -207,6 +207,17 @@ class FileTokenStore:
         with target.open("r+b", buffering=0) as file:
             self._check_owner(cast("BinaryIO", file))
             _overwrite(cast("BinaryIO", file), content if was is None else None)
+
+
+async def _in_thread(write: Callable[..., None], *args: Any) -> None:
+    """Call it in a thread, and return when it is done, also if cancelled: a lock must outlast what it protects."""
+    writing = asyncio.get_running_loop().run_in_executor(None, write, *args)
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait({writing})
+        writing.exception()  # retrieved, so that it is not reported as forgotten
+        raise
 
 
 @asynccontextmanager
