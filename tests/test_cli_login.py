@@ -607,9 +607,9 @@ class TestRefreshTokenOfTheEnvironment:
         assert json.loads(seed.read_text())["refresh_token"] in sandbox.oauth.refresh_tokens
 
     def test_another_login_in_that_file_is_not_overwritten(self, sandbox: Sandbox, file: Path) -> None:
-        before = file.read_text()
+        before = token_in(file)
         result = invoke("whoami")
-        assert (result.exit_code, file.read_text(), sandbox.oauth.issued) == (2, before, 0)
+        assert (result.exit_code, token_in(file), sandbox.oauth.issued) == (2, before, 0)
         assert "LOFTY_TOKEN_FILE" in result.stderr
 
     def test_the_same_login_in_that_file_goes_on(

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import fcntl
+import io
 import os
 import stat
 import subprocess
@@ -246,6 +247,52 @@ class TestWhereItIsWritten:
             subprocess.run(["umount", path], check=True)  # noqa: ASYNC221, S607 - a test
         assert await FileTokenStore(outside).load() == LONG
 
+    async def test_a_file_stays_the_same_one_for_those_who_have_it_mounted_elsewhere(self, path: Path) -> None:
+        store = FileTokenStore(path)
+        await store.save(TOKEN)
+        before = path.stat().st_ino
+        for token in (Token("later"), TOKEN):
+            async with store.renewal():
+                await store.save(token)
+            assert (await store.load(), path.stat().st_ino, mode_of(path)) == (token, before, 0o600)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="mounts take root")
+    async def test_a_file_and_its_mount_see_each_others_tokens(self, path: Path, tmp_path: Path) -> None:
+        outside, mounted = FileTokenStore(tmp_path / "outside.json"), FileTokenStore(path)
+        await outside.save(TOKEN)
+        path.touch()
+        if subprocess.run(["mount", "--bind", outside.path, path], check=False, capture_output=True).returncode:  # noqa: ASYNC221, S607 - a test
+            pytest.skip("no mounts here")
+        try:
+            for number, (saver, other) in enumerate([(outside, mounted), (mounted, outside)] * 2):
+                async with saver.renewal():
+                    await saver.save(Token(f"access-{number}"))
+                assert await other.load() == Token(f"access-{number}")
+        finally:
+            subprocess.run(["umount", path], check=True)  # noqa: ASYNC221, S607 - a test
+
+    @pytest.mark.parametrize("mode", [0o640, 0o666])
+    async def test_a_file_that_others_can_read_is_replaced_by_one_that_they_cannot(self, path: Path, mode: int) -> None:
+        write(path, b"{}")
+        os.chmod(path, mode)  # noqa: PTH101 - pathlib is banned from coroutines
+        await FileTokenStore(path).save(TOKEN)
+        assert (await FileTokenStore(path).load(), mode_of(path)) == (TOKEN, 0o600)
+
+    async def test_a_read_in_the_middle_of_a_write_is_repeated(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = FileTokenStore(path)
+        await store.save(TOKEN)
+        halves = iter([b'{"access_token": "later", "refresh_to', b'{"access_token": "la'])
+
+        class Torn(io.FileIO):
+            def read(self, size: int | None = -1, /) -> bytes:
+                whole = super().read(size)
+                return next(halves, whole)
+
+        monkeypatch.setattr(Path, "open", lambda place, *_, **__: Torn(place))
+        assert await store.load() == TOKEN
+
     async def test_the_file_of_another_user_is_neither_believed_nor_given_secrets(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -299,16 +346,16 @@ class TestBeforeATokenIsSpent:
         """Without locks, both are at it at once."""
         monkeypatch.setattr("lofty_async.oauth.store.fcntl", None)
         store, make = FileTokenStore(path), tempfile.mkstemp
-        await store.save(TOKEN)
+        await store.save(LONG)
 
         def overtaken(**options: Any) -> tuple[int, str]:
             monkeypatch.setattr(tempfile, "mkstemp", make)
-            asyncio.run(FileTokenStore(path).save(LONG))
+            asyncio.run(FileTokenStore(path).save(TOKEN))
             return make(**options)
 
         monkeypatch.setattr(tempfile, "mkstemp", overtaken)
         async with store.renewal():
-            assert await store.load() == LONG
+            assert await store.load() == TOKEN
 
     async def test_renewals_take_turns_by_whatever_link(self, path: Path, tmp_path: Path) -> None:
         link = tmp_path / "link.json"

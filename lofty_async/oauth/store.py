@@ -24,6 +24,8 @@ except ImportError:  # Windows has no flock
 
 POSIX: Final = os.name == "posix"
 BLOCK: Final = 4096  # bytes: a file that is written in place is filled up to a multiple, so that a longer token fits
+OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+MAX_READS: Final = 10
 LOCK_POLL_INTERVAL: Final = 0.05  # seconds
 MAX_LOCK_POLLS: Final = 1200  # a minute: longer than a request for a token may take, so that the holder has stopped
 
@@ -78,12 +80,13 @@ class Client:
 class FileTokenStore:
     """One login's token in a JSON file that nobody else can read (mode 0600), for any number of processes.
 
-    A save puts a new file in the place of the old one in one step, so that a crash leaves the old or the new token,
-    never half of one. Where that cannot work (the file is mounted by itself, or its folder is not writable) the file
-    is written in place. Links are followed. Before a token is spent, the file is written once as it is: what could
-    not be saved is never asked for. `client` is kept beside the token; `None` keeps the one that is there.
+    A crash leaves the old or the new token, never half of one. A file of up to 4096 bytes is written in place, so that
+    containers and processes that have the file itself mounted, or linked, see the new token; a longer one is replaced
+    in one step, unless it is mounted or its folder is not writable. Links are followed. Before a token is spent, the
+    file is written once as it is: a token that could not be saved is never requested. `client` is kept beside the
+    token; `None` keeps the one that is there.
 
-    Raises: InvalidRequestError where `path` is no path.
+    Raises: InvalidRequestError if `path` is not a path.
     """
 
     path: Path = field(converter=_path)
@@ -145,9 +148,9 @@ class FileTokenStore:
 
     def _read(self) -> tuple[Token, Client | None] | DecodeError | None:
         try:
-            with self.path.open("rb") as file:
-                self._check_owner(file)
-                return self._parsed(file.read())
+            with self.path.open("rb", buffering=0) as file:
+                self._check_owner(cast("BinaryIO", file))
+                return self._parsed(_settled(cast("BinaryIO", file)))
         except FileNotFoundError:
             return None
 
@@ -158,7 +161,7 @@ class FileTokenStore:
         found = os.fstat(file.fileno())
         if found.st_uid != os.geteuid():
             raise AuthenticationError(f"{self.path} belongs to another user: chown it, or log in to another file")
-        if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if found.st_mode & OTHERS:
             raise AuthenticationError(f"{self.path} can be read by others: chmod 600 it, or log in again")
 
     def _parsed(self, content: bytes) -> tuple[Token, Client | None] | DecodeError:
@@ -198,7 +201,7 @@ class FileTokenStore:
     def _put(self, content: memoryview, *, was: memoryview | None = None) -> None:
         target = self._target
         try:
-            if not target.exists() or target.stat().st_nlink == 1:  # another name would keep the old token
+            if not _is_kept_in_place(target, len(content)):
                 _replace(target, content, was)
                 return
         except OSError:
@@ -207,6 +210,28 @@ class FileTokenStore:
         with target.open("r+b", buffering=0) as file:
             self._check_owner(cast("BinaryIO", file))
             _overwrite(cast("BinaryIO", file), content if was is None else None)
+
+
+def _is_kept_in_place(target: Path, size: int) -> bool:
+    """Whether the file is written rather than replaced: other names of it, and mounts, would keep the old token."""
+    try:
+        found = target.stat()
+    except FileNotFoundError:
+        return False
+    is_private = not POSIX or (found.st_uid == os.geteuid() and not found.st_mode & OTHERS)
+    # A block is written at once: no crash leaves half of it.
+    return found.st_nlink > 1 or (is_private and max(found.st_size, size) <= BLOCK)
+
+
+def _settled(file: BinaryIO) -> bytes:
+    """The content, read until two reads agree: another process may be writing it."""
+    content = file.read()
+    for _ in range(MAX_READS):
+        file.seek(0)
+        before, content = content, file.read()
+        if before == content:
+            break
+    return content
 
 
 async def _in_thread(write: Callable[..., None], *args: Any) -> None:
