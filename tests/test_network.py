@@ -306,7 +306,7 @@ class TestCertificates:
         ):
             assert (await lofty.me()).id == 7
 
-    async def test_token_endpoints_are_trusted_by_the_same(self, pem: Path) -> None:
+    async def test_token_endpoints_are_trusted_by_the_same(self, pem: Path, caplog: pytest.LogCaptureFixture) -> None:
         def reply(head: str) -> bytes:
             return ME if "/me" in head else as_json({"access_token": "a", "expires_in": 60})
 
@@ -319,6 +319,7 @@ class TestCertificates:
                 with pytest.raises(ConnectionFailedError, match="certificate") as caught:
                     await lofty.me()
                 assert not caught.value.temporary
+            assert caplog.text.count("could not be renewed") == 1, "it is not tried again"
 
     async def test_a_server_whose_certificate_names_another_host(self, pem: Path) -> None:
         class Resolver(aiohttp.ThreadedResolver):

@@ -164,7 +164,7 @@ class Dispatcher:
         """Nothing was sent: where the token endpoint may do better after its pause, so may the call."""
         # A renewal is shared, also with clients of the same credential that close meanwhile.
         elsewhere = isinstance(error, errors.ClientClosedError) and not self.session.closed
-        passing = elsewhere or isinstance(error, PASSING)
+        passing = elsewhere or (isinstance(error, PASSING) and getattr(error, "temporary", True))
         failure = Failure(arrived=False, passing=passing, retry_after=self.auth.pause())
         return await self._decide(journey, error, failure, shared=True)
 
