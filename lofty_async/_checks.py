@@ -11,8 +11,8 @@ from operator import index
 from typing import Any, Final, Literal, SupportsIndex, cast
 from urllib.parse import urlsplit
 
+from ._auth import hidden
 from ._times import format_time, instant
-from .auth import hidden
 from .errors import DecodeError, InvalidRequestError, shown
 from .ratelimit import Lane
 

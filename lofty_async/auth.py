@@ -1,144 +1,52 @@
-"""What puts `Authorization` on a request."""
+"""Credentials: API keys, access tokens, and those that the environment describes."""
 
-import string
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
-from functools import wraps
-from typing import Any, Final, Self, SupportsIndex, TypeVar, cast
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any, Final
 
-from attrs import Factory, field, fields, frozen
+from attrs import Factory, field, frozen
 
-from .errors import InvalidRequestError
+from ._auth import Auth, Secret, TokenPost, TokenReply, header_safe, hidden_url, pasted, sealed
+from .errors import AuthenticationError
+from .oauth import (
+    API_TOKEN_URL,
+    CRM_TOKEN_URL,
+    ClientCredentials,
+    OnToken,
+    RefreshToken,
+    TokenStore,
+    at_base_url,
+    check_url,
+)
 
-T = TypeVar("T")
+__all__ = [
+    "AccessToken",
+    "ApiKey",
+    "Auth",
+    "TokenPost",
+    "TokenReply",
+    "environment_base_url",
+    "environment_variables",
+    "from_environment",
+]
 
-SCHEMES: Final = frozenset({"token", "Bearer", "Basic"})
-PASTED: Final = string.whitespace + "\xa0\u200b\ufeff"
-"""Characters that come along with a pasted key and are no part of it: white space, visible or not, and marks."""
+logger = logging.getLogger(__name__)
 
+BASE_URL: Final = "LOFTY_BASE_URL"
 
-class TokenReply(tuple[int, Any]):  # noqa: SLOT001 - a tuple can have no slots of its own
-    """A token endpoint's answer, `(status, decoded JSON)`, with a repr that hides it: it holds tokens.
+KINDS: tuple[tuple[str, ...], ...] = (
+    ("LOFTY_API_KEY",),
+    ("LOFTY_ACCESS_TOKEN",),
+    ("LOFTY_REFRESH_TOKEN", "LOFTY_CLIENT_ID", "LOFTY_CLIENT_SECRET"),
+    ("LOFTY_CLIENT_ID", "LOFTY_CLIENT_SECRET", "LOFTY_CUSTOMER_KEY"),
+)
+"""The variables of each kind of credential; the first kind with all of its variables set is taken."""
 
-    `retry_after` is how many seconds the endpoint asked to be left alone, 0 where it did not say.
-    """
-
-    retry_after: float
-
-    def __new__(cls, status: int, body: Any, retry_after: float = 0.0) -> Self:
-        reply = super().__new__(cls, (status, body))
-        reply.retry_after = retry_after
-        return reply
-
-    def __repr__(self) -> str:
-        return f"<answer with HTTP {self[0]}>"
-
-
-TokenPost = Callable[[str, Mapping[str, str], tuple[str, str] | None], Awaitable[tuple[int, Any]]]
-"""Posts a form to an endpoint, by HTTP Basic where given: `(url, form, basic) -> (status, decoded JSON)`.
-
-A `TokenReply` also carries `Retry-After`.
-"""
-
-
-class Secret(str):
-    """Text whose repr, and that of its slices, shows at most its scheme: reports of exceptions show frames."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        scheme, space, _ = self.partition(" ")
-        return f"'{scheme} …'" if space and scheme in SCHEMES else "'…'"
-
-    def __getitem__(self, key: SupportsIndex | slice, /) -> "Secret":
-        """Long texts are cut before they are shown."""
-        return Secret(super().__getitem__(key))
-
-
-def hidden(value: T) -> T:
-    """The value, hidden in frames from here on where it is text."""
-    return cast("T", Secret(value)) if isinstance(value, str) else value
-
-
-def hidden_url(value: T) -> T:
-    """The address, hidden in frames if it may carry credentials: one that does is refused."""
-    return hidden(value) if isinstance(value, str) and "@" in value else value
-
-
-@frozen
-class _NoText:
-    """Stands for a secret of the wrong type, which validators refuse: bytes would show in their frames."""
-
-
-def pasted(value: Any) -> Any:
-    """A secret without the white space that was pasted along with it, hidden in frames from here on."""
-    if isinstance(value, str):
-        return Secret(value.strip(PASTED))
-    return None if value is None else _NoText()
-
-
-def sealed(cls: type[T]) -> type[T]:
-    """Class decorator over attrs: hides arguments before a frame of the constructor can show them.
-
-    `pasted` is applied to text fields that the repr hides, `hidden_url` to all others.
-    """
-    known: Any = cls
-    make = known.__init__
-    given = [one for one in fields(known) if one.init]
-    secrets = {one.alias for one in given if not one.repr and one.type in {str, str | None}}
-    places = [one.alias for one in given if not one.kw_only]
-
-    @wraps(make)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it becomes one
-        named = [*places[: len(args)], *("" for _ in args[len(places) :])]
-        args = tuple(
-            (pasted if name in secrets else hidden_url)(value) for name, value in zip(named, args, strict=True)
-        )
-        kwargs = {name: (pasted if name in secrets else hidden_url)(value) for name, value in kwargs.items()}
-        make(self, *args, **kwargs)
-
-    known.__init__ = __init__
-    return cls
-
-
-class Auth(ABC):
-    """A credential. Fixed ones answer `ready()` for ever; renewable ones also know how to fetch and renew."""
-
-    @abstractmethod
-    def ready(self) -> str | None:
-        """The header's value, or `None` where it has to be fetched first."""
-
-    async def fetch(self, post: TokenPost) -> str:  # noqa: ARG002 - for renewable kinds
-        """The header's value, fetched if need be; never waits for a fixed credential."""
-        value = self.ready()
-        assert value is not None, "a credential that is not always ready overrides fetch"  # noqa: S101 - a contract for subclasses
-        return value
-
-    async def renew(self, refused: str, post: TokenPost) -> str | None:  # noqa: ARG002 - for renewable kinds
-        """A new header's value after the server refused `refused`; `None` where there is none to be had."""
-        return None
-
-    def pause(self) -> float:
-        """Seconds until a token is asked for again after asking failed; 0 where there is nothing to wait for."""
-        return 0.0
-
-    def rejected(self, header: str) -> None:  # noqa: B027 - for renewable kinds
-        """The server refused a header at its first use after `renew`: another renewal would be as futile."""
-
-    async def settle(self) -> None:  # noqa: B027 - nothing to wait for where nothing is renewed
-        """Waits for a renewal under way, so that a session may close without losing a token just granted."""
-
-
-def header_safe(argument: str, value: object) -> str:
-    """The value, known to be text that a header can carry.
-
-    Raises: InvalidRequestError naming the argument, never the value.
-    """
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidRequestError(f"{argument} must be a non-empty string", argument=argument)
-    if not value.isascii() or any(character.isspace() or not character.isprintable() for character in value):
-        raise InvalidRequestError(f"{argument} has characters that no header can carry", argument=argument)
-    return value
+WORKS_ONCE: Final = (
+    "LOFTY_REFRESH_TOKEN works only once if the server rotates it: pass store=FileTokenStore(path) or on_token to keep "
+    "its successors"
+)
 
 
 def _key(value: str) -> str:
@@ -162,7 +70,7 @@ def _token_header(auth: "AccessToken") -> Secret:
 class ApiKey(Auth):
     """An API key, sent as `token <key>`; white space around it is dropped.
 
-    Raises: InvalidRequestError where the key is empty or cannot be sent in a header.
+    Raises: InvalidRequestError if the key is empty or cannot be sent in a header.
     """
 
     key: str = field(repr=False, converter=_key)
@@ -175,9 +83,9 @@ class ApiKey(Auth):
 @sealed
 @frozen
 class AccessToken(Auth):
-    """An OAuth access token that somebody else renews, sent as `Bearer <token>`; white space around it is dropped.
+    """An OAuth access token that another program renews, sent as `Bearer <token>`; white space around it is dropped.
 
-    Raises: InvalidRequestError where the token is empty or cannot be sent in a header.
+    Raises: InvalidRequestError if the token is empty or cannot be sent in a header.
     """
 
     token: str = field(repr=False, converter=_token)
@@ -185,3 +93,73 @@ class AccessToken(Auth):
 
     def ready(self) -> str:
         return self._header
+
+
+def environment_variables(environ: Mapping[str, str] | None = None) -> dict[str, Secret]:
+    """The variables of Lofty that are set, without white space around them, hidden in reports of exceptions.
+
+    The rest of the environment is left out: it holds other secrets.
+    """
+    found = os.environ if environ is None else environ
+    values = {name: pasted(found.get(name)) for name in (*dict.fromkeys(sum(KINDS, ())), BASE_URL)}
+    return {name: value for name, value in values.items() if value}
+
+
+def from_environment(
+    environ: Mapping[str, str] | None = None,
+    *,
+    on_token: OnToken | None = None,
+    store: TokenStore | None = None,
+    token_url: str | None = None,
+    allow_http: bool = False,
+) -> Auth:
+    """The credential that the environment describes; an empty variable counts as not set.
+
+    In this order: `LOFTY_API_KEY`; `LOFTY_ACCESS_TOKEN`; `LOFTY_REFRESH_TOKEN` with `LOFTY_CLIENT_ID` and
+    `LOFTY_CLIENT_SECRET`; `LOFTY_CLIENT_ID`, `LOFTY_CLIENT_SECRET` and `LOFTY_CUSTOMER_KEY`. `environ`
+    defaults to `os.environ`. `on_token` is passed to the kinds that renew, `store` to a refresh token; without either,
+    a warning is logged, as the refresh token is useless once the server has rotated it. Tokens come from `token_url`;
+    else from the server that `LOFTY_BASE_URL` names; else from Lofty.
+
+    Raises: AuthenticationError naming the variables if no kind is complete; InvalidRequestError if a value cannot be
+        sent.
+    """
+    environ = values = environment_variables(environ)
+    token_url = hidden_url(token_url)
+    kind = next((names for names in KINDS if values.keys() >= set(names)), None)
+    if kind is None:
+        raise AuthenticationError(_nothing_set(values))
+    given = [values[name] for name in kind]
+    if kind in KINDS[:2]:
+        return ApiKey(*given) if kind is KINDS[0] else AccessToken(*given)
+    options: dict[str, Any] = {"on_token": on_token, "allow_http": allow_http}
+    if kind is KINDS[3]:
+        url = token_url or _moved(API_TOKEN_URL, values, allow_http=allow_http)
+        return ClientCredentials(*given, token_url=url, **options)
+    if store is None and on_token is None:
+        logger.warning(WORKS_ONCE)
+    url = token_url or _moved(CRM_TOKEN_URL, values, allow_http=allow_http)
+    return RefreshToken(*given, token_url=url, store=store, **options)
+
+
+def _moved(token_url: str, values: Mapping[str, Secret], *, allow_http: bool) -> str:
+    base_url = environment_base_url(values, allow_http=allow_http)
+    return at_base_url(token_url, base_url)
+
+
+def environment_base_url(environ: Mapping[str, str] | None = None, *, allow_http: bool = False) -> str | None:
+    """The value of `LOFTY_BASE_URL`, the server to use in place of all of Lofty's; `None` if it is not set.
+
+    Raises: InvalidRequestError if secrets must not be sent there.
+    """
+    address = environment_variables(environ).get(BASE_URL)
+    if address is not None:
+        check_url(BASE_URL, address, allow_http=allow_http)
+    return address
+
+
+def _nothing_set(values: Mapping[str, str]) -> str:
+    choices = "; or ".join(", ".join(names) for names in KINDS)
+    found = [name for name in dict.fromkeys(name for names in KINDS for name in names) if name in values]
+    so_far = f" (set so far: {', '.join(found)})" if found else ""
+    return f"no complete credential in the environment{so_far}: set {choices}"

@@ -17,9 +17,11 @@ from yarl import URL
 
 from . import _checks, dispatch, endpoints, oauth, ratelimit
 from .__about__ import __version__
+from ._auth import hidden, hidden_url
 from ._checks import UNSET, OnBadRecord, Unset
 from ._wire import BASE_URL, Route
-from .auth import Auth, hidden, hidden_url
+from .auth import BASE_URL as BASE_URL_VARIABLE
+from .auth import Auth, environment_variables, from_environment
 from .errors import ClientClosedError
 from .ratelimit import Lane
 
@@ -144,14 +146,12 @@ class LoftyClient:
         Raises: AuthenticationError where no credential is set.
         """
         # Under the same name: a frame shows what it holds.
-        environ, token_url = oauth.environment.variables(environ), hidden_url(token_url)
-        if oauth.environment.BASE_URL in environ:
-            options.setdefault("base_url", environ[oauth.environment.BASE_URL])
+        environ, token_url = environment_variables(environ), hidden_url(token_url)
+        if BASE_URL_VARIABLE in environ:
+            options.setdefault("base_url", environ[BASE_URL_VARIABLE])
         options = cast("ClientOptions", {name: hidden_url(value) for name, value in options.items()})
         allow_http = dict(options).get("allow_http") is True
-        auth = oauth.from_environment(
-            environ, on_token=on_token, store=store, token_url=token_url, allow_http=allow_http
-        )
+        auth = from_environment(environ, on_token=on_token, store=store, token_url=token_url, allow_http=allow_http)
         return cls(auth, **options)
 
     def with_options(

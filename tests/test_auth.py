@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.traceback import Traceback
 
 from lofty_async import LoftyClient, RetryPolicy
-from lofty_async.auth import AccessToken, ApiKey, Auth, Secret
+from lofty_async._auth import Secret
+from lofty_async.auth import AccessToken, ApiKey, Auth
 from lofty_async.dispatch.token_post import token_post
 from lofty_async.errors import AuthenticationError, ConnectionFailedError, InvalidRequestError, LoftyError
 from lofty_async.oauth import ClientCredentials, RefreshToken, Token

@@ -19,8 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lofty_async.errors import AuthenticationError, DecodeError, InvalidRequestError
-from lofty_async.oauth import FileTokenStore, Token, TokenStore
-from lofty_async.oauth.store import Client
+from lofty_async.oauth import FileTokenStore, LoginClient, Token, TokenStore
 
 TOKEN = Token("acc3ss", "r3fresh", 1234.5, "all", "Bearer")
 
@@ -309,7 +308,7 @@ class TestWhereItIsWritten:
         assert await store.load() == TOKEN
 
     async def test_what_stands_beside_the_token_stays(self, path: Path) -> None:
-        client = Client("id", "https://lofty.example/token", has_secret=True)
+        client = LoginClient("id", "https://lofty.example/token", has_secret=True)
         await FileTokenStore(path, client=client).save(TOKEN)
         await FileTokenStore(path).save(LONG)
         assert await FileTokenStore(path).load_client() == client

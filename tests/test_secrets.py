@@ -30,10 +30,10 @@ from lofty_async import (
     RefreshToken,
     RetryPolicy,
 )
-from lofty_async.auth import Auth
+from lofty_async.auth import Auth, from_environment
 from lofty_async.cli.redirect import code_in
 from lofty_async.dispatch.token_post import token_post
-from lofty_async.oauth import FileTokenStore, Pkce, Token, from_environment, read_redirect
+from lofty_async.oauth import FileTokenStore, Pkce, Token, read_redirect
 from lofty_async.sandbox import Sandbox, faults
 
 if TYPE_CHECKING:

@@ -81,8 +81,7 @@ def login(
     the environment is saved in FILE as well.
     """
     from lofty_async.errors import LoftyError
-    from lofty_async.oauth import AuthorizationCode, Pkce, new_state, read_redirect
-    from lofty_async.oauth.store import Client
+    from lofty_async.oauth import AuthorizationCode, LoginClient, Pkce, new_state, read_redirect
 
     from .redirect import code_in, loopback, pasted
     from .run import StartupError, network_from, run
@@ -91,7 +90,7 @@ def login(
     secret, listener = client_secret(), loopback(redirect_uri)
     try:
         flow = AuthorizationCode(client_id, secret, redirect_uri, **_addresses(secret, authorize_page, token_url))
-        client = Client(flow.client_id, flow.refresh_url, has_secret=flow.client_secret is not None)
+        client = LoginClient(flow.client_id, flow.refresh_url, has_secret=flow.client_secret is not None)
         file = LoginFile(token_file or token_path(), client=client)
     except LoftyError as error:
         raise StartupError(str(error)) from error
@@ -117,15 +116,13 @@ def login(
 
 def _addresses(secret: str | None, authorize_page: str | None, token_url: str | None) -> dict[str, Any]:
     """Returns the page and the endpoint of a login: those given, else those of the environment's server."""
-    from lofty_async.oauth import API_TOKEN_URL, CRM_TOKEN_URL
-    from lofty_async.oauth.environment import environment_base_url
-    from lofty_async.oauth.exchange import AUTHORIZE_PAGE
-    from lofty_async.oauth.tokens import moved
+    from lofty_async.auth import environment_base_url
+    from lofty_async.oauth import API_TOKEN_URL, AUTHORIZE_PAGE, CRM_TOKEN_URL, at_base_url
 
     base_url = environment_base_url()
     if base_url is not None:
-        authorize_page = authorize_page or moved(AUTHORIZE_PAGE, base_url)
-        token_url = token_url or moved(CRM_TOKEN_URL if secret else API_TOKEN_URL, base_url)
+        authorize_page = authorize_page or at_base_url(AUTHORIZE_PAGE, base_url)
+        token_url = token_url or at_base_url(CRM_TOKEN_URL if secret else API_TOKEN_URL, base_url)
     return given(authorize_page=authorize_page, token_url=token_url)
 
 

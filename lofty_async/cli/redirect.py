@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import click
 from aiohttp import web
 
-from lofty_async.auth import Secret
+from lofty_async._auth import Secret
 from lofty_async.oauth import read_redirect
 
 from .run import StartupError, served

@@ -12,10 +12,10 @@ from typing import Final
 import click
 from attrs import evolve, frozen
 
-from lofty_async.auth import Auth, hidden
+from lofty_async._auth import hidden
+from lofty_async.auth import Auth, from_environment
 from lofty_async.errors import AuthenticationError
-from lofty_async.oauth import FileTokenStore, RefreshToken, Token, from_environment
-from lofty_async.oauth.store import Client
+from lofty_async.oauth import FileTokenStore, LoginClient, RefreshToken, Token
 
 CLIENT_SECRET: Final = "LOFTY_CLIENT_SECRET"  # noqa: S105 - a variable's name
 TOKEN_FILE: Final = "LOFTY_TOKEN_FILE"  # noqa: S105 - a variable's name
@@ -79,7 +79,7 @@ class LoginFile(FileTokenStore):
         with self._file_errors():
             return await super().load()
 
-    async def load_client(self) -> Client | None:
+    async def load_client(self) -> LoginClient | None:
         with self._file_errors():
             return await super().load_client()
 

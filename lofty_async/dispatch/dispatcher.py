@@ -10,9 +10,9 @@ from typing import Any, Final, TypeVar
 from attrs import frozen
 
 from lofty_async import _json, errors
+from lofty_async._auth import Auth
 from lofty_async._loops import LoopOwner
 from lofty_async._wire import Reply, Request, is_refusal, may_have_succeeded, read_error, read_rate, read_result
-from lofty_async.auth import Auth
 from lofty_async.complaints import is_complaint, is_gone
 from lofty_async.ratelimit import Permit, RateLimiter
 

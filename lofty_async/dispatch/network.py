@@ -10,8 +10,8 @@ import aiohttp
 from attrs import Factory, field, frozen
 from yarl import URL
 
+from lofty_async._auth import Secret, hidden, hidden_url
 from lofty_async._checks import UNSET, Unset, is_loopback
-from lofty_async.auth import Secret, hidden, hidden_url
 from lofty_async.errors import InvalidRequestError, cut
 
 PATH_CHARACTERS: Final = "/%:@!$&'()*+,;=~"  # sent as given; all others are percent-encoded

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
+from lofty_async._auth import TokenPost, TokenReply
 from lofty_async._wire import read_rate
-from lofty_async.auth import TokenPost, TokenReply
 from lofty_async.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError, TransportError
 
 from .bodies import ACCEPT_ENCODING, BodyBroken, BodyTooLarge, read_body

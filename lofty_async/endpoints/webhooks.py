@@ -8,11 +8,11 @@ from typing import Any, Final
 from attrs import evolve, frozen
 
 from lofty_async import _checks
+from lofty_async._auth import hidden
 from lofty_async._checks import OnBadRecord
 from lofty_async._convert import structure
 from lofty_async._strategies import SinglePage
 from lofty_async._wire import NO_PARAMS, Route
-from lofty_async.auth import hidden
 from lofty_async.complaints import RecordKind
 from lofty_async.errors import DecodeError
 from lofty_async.models import PermissionMode, WebhookEvent, WebhookSubscription

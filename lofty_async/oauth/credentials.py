@@ -1,4 +1,4 @@
-"""The two kinds of credential that renew themselves."""
+"""The two kinds of credential that renew themselves: client credentials and refresh tokens."""
 
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Self
@@ -6,7 +6,7 @@ from typing import Any, Self
 from attrs import Factory, define, evolve, field
 from attrs.validators import optional
 
-from lofty_async.auth import TokenPost, hidden_url, pasted, sealed
+from lofty_async._auth import TokenPost, hidden_url, pasted, sealed
 from lofty_async.errors import AuthenticationError, InvalidRequestError
 
 from .renewal import OnToken, RenewableAuth, Schedule
@@ -28,11 +28,11 @@ from .tokens import (
 @sealed
 @define(eq=False)
 class ClientCredentials(RenewableAuth):
-    """An application acting for one user, known by that user's API key.
+    """An application acting for one user, identified by that user's API key.
 
-    `customer_key` is the API key of the user whose records are meant. `token_url` takes HTTPS; plain HTTP only
-    on this machine, or with `allow_http`. White space around ids and secrets is dropped. The keyword arguments
-    are those of every renewable credential.
+    `customer_key` is the API key of the user whose records are accessed. `token_url` must be https:// and contain no
+    credentials; http:// is for loopback, or needs `allow_http`. White space around ids and secrets is dropped. The
+    keyword arguments are those of every renewable credential.
 
     Raises: InvalidRequestError naming the argument that is wrong.
     """
@@ -61,16 +61,17 @@ def _granting_url(login: "RefreshToken") -> str:
 @sealed
 @define(eq=False)
 class RefreshToken(RenewableAuth):
-    """A user who has logged in, known by a refresh token: it lives 180 days and may change when used.
+    """A user who has logged in, identified by a refresh token: it lives 180 days and may change when used.
 
-    Once rotated, the refresh token given here is worthless. A `store` keeps its successors: each is saved before it
-    is used, and what another process has saved is used in place of a renewal. A stored login that succeeds the
-    refresh token given here goes on; one that began with another is replaced. Without a store, keep what `on_token`
-    brings.
+    Once rotated, the refresh token given here is useless. A `store` keeps its successors: each is saved before it is
+    used, and a token that another process has saved replaces a renewal. A stored login that succeeds the refresh token
+    given here continues; one that began with another is replaced. Without a store, keep the tokens that `on_token`
+    gets.
 
-    A `client_secret` travels by HTTP Basic to `CRM_TOKEN_URL`; without one (PKCE) the form names the client alone
-    and goes to `API_TOKEN_URL`, which granted it. `refresh_token` may be `None` only beside a `token`, which then
-    serves until it ends. One refresh token belongs to one credential, or to several that share a store.
+    A `client_secret` is sent with HTTP Basic to `CRM_TOKEN_URL`; without one (PKCE) the form with the client's id is
+    sent to `API_TOKEN_URL`, which granted the login. `refresh_token` may be `None` only with a `token`, which is then
+    used until its end. One refresh token belongs to one credential, which several threads may share, or to several
+    credentials that share a store.
 
     Raises: InvalidRequestError naming the argument that is wrong.
     """
@@ -103,9 +104,9 @@ class RefreshToken(RenewableAuth):
         token_url: str | None = None,
         on_token: OnToken | None = None,
     ) -> Self:
-        """The login kept in a store, which then gets every new token.
+        """The login in a store, which then gets every new token.
 
-        Raises: AuthenticationError where the store holds no token; what `store.load` raises.
+        Raises: AuthenticationError if the store holds no token; anything that `store.load` raises.
         """
         client_secret, token_url = pasted(client_secret), hidden_url(token_url)
         token = await store.load()
@@ -144,7 +145,7 @@ class RefreshToken(RenewableAuth):
             return self.ready() or await super()._renewed(post)
 
     async def _catch_up(self, store: TokenStore) -> bool:
-        """Takes up what another process has kept; whether there is another refresh token."""
+        """Adopt the token that another process has saved; return whether the refresh token is another one."""
         kept = await store.load()
         if kept is None or self._is_of_another_login(kept):
             return False
@@ -169,7 +170,7 @@ class RefreshToken(RenewableAuth):
         return Schedule.of(kept, now=now, early=self.early, jitter=1.0).is_fresh(now)
 
     def _fall_back(self) -> bool:
-        """Tries the refresh token given after that of a store that does not say where its own came from."""
+        """Use the given refresh token after that of a store which keeps no `origin`; return whether it differs."""
         given, self._given = self._given, None
         if given is None or given == self.refresh_token:
             return False

@@ -23,7 +23,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 
 from attrs import define, evolve, field, frozen
 
-from lofty_async.auth import Auth, TokenPost
+from lofty_async._auth import Auth, TokenPost
 from lofty_async.errors import (
     AuthenticationError,
     CallError,

@@ -68,8 +68,8 @@ def is_store(_: object, attribute: "Attribute[Any]", value: object) -> None:
 
 
 @frozen
-class Client:
-    """The application that a login belongs to, and where it is renewed."""
+class LoginClient:
+    """The application that a login belongs to, and the token endpoint that renews it."""
 
     client_id: str = field(validator=instance_of(str))
     token_url: str = field(validator=instance_of(str))
@@ -90,12 +90,12 @@ class FileTokenStore:
     """
 
     path: Path = field(converter=_path)
-    client: Client | None = field(default=None, kw_only=True, validator=optional(instance_of(Client)))
+    client: LoginClient | None = field(default=None, kw_only=True, validator=optional(instance_of(LoginClient)))
 
     async def load(self) -> Token | None:
-        """The token kept, `None` where there is no file.
+        """The stored token, `None` if there is no file.
 
-        Raises: AuthenticationError where others may read the file or own it; DecodeError where it holds no token;
+        Raises: AuthenticationError if other users can read the file or own it; DecodeError if it holds no token;
             OSError.
         """
         kept = await asyncio.to_thread(self._read)
@@ -103,8 +103,8 @@ class FileTokenStore:
             raise kept  # out here: the frames above hold the file's text, secrets included
         return kept and kept[0]
 
-    async def load_client(self) -> Client | None:
-        """The application named in the file, `None` where there is none.
+    async def load_client(self) -> LoginClient | None:
+        """The application named in the file, `None` if there is none.
 
         Raises: as `load`.
         """
@@ -116,21 +116,21 @@ class FileTokenStore:
     async def save(self, token: Token) -> None:
         """Returns when the token is on disk.
 
-        Raises: AuthenticationError where the file belongs to another user; OSError. The file is then as it was.
+        Raises: AuthenticationError if the file belongs to another user; OSError. The file is then unchanged.
         """
         await _in_thread(self._save, token)
 
     @asynccontextmanager
     async def renewal(self) -> AsyncGenerator[None, None]:
-        """As `SharedTokenStore` has it.
+        """Excludes other processes from renewing; entered before a token is spent, left when its successor is saved.
 
-        Raises: AuthenticationError where a new token could not be saved.
+        Raises: AuthenticationError if a new token could not be saved.
         """
         async with AsyncExitStack() as stack:
             target = self._target
             for path in (target.with_name(f"{target.name}.lock"), *([target] if POSIX else [])):
-                # The file's own lock reaches those who see it elsewhere: mounted into containers. Windows would not
-                # let a file that is open be replaced.
+                # The file's own lock excludes containers that have it mounted. Windows does not let an open file be
+                # replaced.
                 with suppress(OSError):
                     await stack.enter_async_context(_locked(path, create=path != target))
             try:
@@ -146,7 +146,7 @@ class FileTokenStore:
     def _target(self) -> Path:
         return Path(os.path.realpath(self.path))
 
-    def _read(self) -> tuple[Token, Client | None] | DecodeError | None:
+    def _read(self) -> tuple[Token, LoginClient | None] | DecodeError | None:
         try:
             with self.path.open("rb", buffering=0) as file:
                 self._check_owner(cast("BinaryIO", file))
@@ -155,7 +155,7 @@ class FileTokenStore:
             return None
 
     def _check_owner(self, file: BinaryIO) -> None:
-        """Windows has no such bits: there the folder's own rights have to do."""
+        """Windows has no such bits: there the rights of the folder protect the file."""
         if not POSIX:
             return
         found = os.fstat(file.fileno())
@@ -164,11 +164,11 @@ class FileTokenStore:
         if found.st_mode & OTHERS:
             raise AuthenticationError(f"{self.path} can be read by others: chmod 600 it, or log in again")
 
-    def _parsed(self, content: bytes) -> tuple[Token, Client | None] | DecodeError:
+    def _parsed(self, content: bytes) -> tuple[Token, LoginClient | None] | DecodeError:
         try:
             values = cast("dict[str, Any]", json.loads(content))
             client = values.pop("client", None)
-            return Token(**values), None if client is None else Client(**client)
+            return Token(**values), None if client is None else LoginClient(**client)
         except InvalidRequestError as error:
             path = error.argument
         except (ValueError, TypeError, AttributeError, RecursionError):
@@ -182,15 +182,15 @@ class FileTokenStore:
         # A view, whose repr shows nothing: an error's frames hold it.
         self._put(memoryview(json.dumps(told, indent=2).encode()))
 
-    def _client_there(self) -> Client | None:
+    def _client_there(self) -> LoginClient | None:
         try:
             kept = self._read()
-        except AuthenticationError:  # whoever else wrote the file is not believed
+        except AuthenticationError:  # the file of another user is not trusted
             return None
         return kept[1] if isinstance(kept, tuple) else None
 
     def _rehearse(self) -> None:
-        """Does what a save does, with what is there: nothing less proves that the next save will work."""
+        """Save the current content: nothing less proves that the next save will work."""
         try:
             content = memoryview(self.path.read_bytes())
         except FileNotFoundError:
@@ -267,9 +267,9 @@ async def _locked(path: Path, *, create: bool) -> AsyncGenerator[None, None]:
 
 def _try_lock(file: int) -> bool:
     """Lock the file, unless another process has; without locks nobody is excluded."""
-    if fcntl is None:
-        return True
     try:
+        if fcntl is None:
+            raise OSError("this platform has no file locks")  # noqa: TRY301 - as a file system without them does
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
@@ -292,7 +292,7 @@ def _written_beside(target: Path, content: memoryview) -> str:
 
 
 def _replace(target: Path, content: memoryview, was: memoryview | None) -> None:
-    """Leaves a file alone that holds no longer what it `was`: without locks, another process may have saved a token."""
+    """Replace the file, unless its content is no longer `was`: without locks, another process may have saved one."""
     beside = _written_beside(target, content)
     try:
         if was is None or memoryview(target.read_bytes()) == was:
@@ -306,7 +306,7 @@ def _replace(target: Path, content: memoryview, was: memoryview | None) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """The new name is on disk only when the folder is; Windows has no way to say so."""
+    """Flush the folder, which holds the new name; Windows has no such call."""
     if POSIX:
         folder = os.open(path, os.O_RDONLY)
         try:
@@ -316,9 +316,9 @@ def _sync_folder(path: Path) -> None:
 
 
 def _overwrite(file: BinaryIO, content: memoryview | None) -> None:
-    """Writes the content, `None` for what is there.
+    """Write the content, `None` for the current one.
 
-    Never shortens the file: no moment of it is empty, and what is as long fits on a full disk.
+    The file never gets shorter: it is never empty, and content of the same length fits on a full disk.
     """
     old = memoryview(file.read())
     content = old if content is None else content

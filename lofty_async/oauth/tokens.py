@@ -8,8 +8,8 @@ from urllib.parse import SplitResult, urlsplit
 from attrs import Attribute, field, frozen
 from attrs.validators import optional
 
+from lofty_async._auth import PASTED, Secret, TokenPost, TokenReply, header_safe, sealed
 from lofty_async._checks import is_loopback
-from lofty_async.auth import PASTED, Secret, TokenPost, TokenReply, header_safe, sealed
 from lofty_async.errors import (
     APIError,
     AuthenticationError,
@@ -49,9 +49,9 @@ MAX_EPOCH_SECONDS: Final = 1e15
 """Larger values are mistakes, as are infinity and NaN."""
 
 
-def moved(token_url: str, base_url: str | None) -> str:
+def at_base_url(address: str, base_url: str | None) -> str:
     """A documented address of Lofty's, moved to the server at `base_url` if there is one."""
-    return token_url if base_url is None else base_url.rstrip("/") + urlsplit(token_url).path
+    return address if base_url is None else base_url.rstrip("/") + urlsplit(address).path
 
 
 def origin_of(refresh_token: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lofty_async import LoftyClient
-from lofty_async.auth import AccessToken, ApiKey, Auth
+from lofty_async.auth import AccessToken, ApiKey, Auth, from_environment
 from lofty_async.errors import AuthenticationError, InvalidRequestError
 from lofty_async.oauth import (
     API_TOKEN_URL,
@@ -14,7 +14,6 @@ from lofty_async.oauth import (
     ClientCredentials,
     FileTokenStore,
     RefreshToken,
-    from_environment,
 )
 from lofty_async.sandbox import Sandbox
 

@@ -1,4 +1,4 @@
-"""Logging a user in: the authorise page, its redirect, and the exchange of its code for tokens."""
+"""The login of a user in a browser: authorise page, redirect, exchange of the code for tokens."""
 
 import hashlib
 import hmac
@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 from attrs import Attribute, Factory, field, frozen
 from attrs.validators import optional
 
-from lofty_async.auth import Secret, TokenPost, header_safe, pasted, sealed
+from lofty_async._auth import Secret, TokenPost, header_safe, pasted, sealed
 from lofty_async.errors import AuthenticationError, InvalidRequestError
 
 from .credentials import RefreshToken
@@ -43,43 +43,43 @@ VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
 def new_state() -> str:
-    """An unguessable `state`, to be kept in the user's session until the redirect comes back."""
+    """An unguessable `state`, to keep in the user's session until the redirect arrives."""
     return secrets.token_urlsafe(32)
 
 
 def read_redirect(url: str, state: str) -> str:
-    """The code in the address that the user was sent back to; its `state` must be the one sent out.
+    """The code in the address that the user was redirected to; its `state` must be the one sent out.
 
-    Raises: AuthenticationError where the user refused, or the redirect answers another login;
-        InvalidRequestError naming the argument where `url` is no address or `state` is empty.
+    Raises: AuthenticationError if the user refused, or the redirect belongs to another login;
+        InvalidRequestError naming the argument if `url` is not an address or `state` is empty.
     """
     url, state = pasted(url), pasted(state)
-    answer = _Answer(parse_qs(split("url", url).query))
-    if "error" in answer:
-        raise _not_granted(oauth_error(answer["error"][0]))
-    received = Secret("".join(answer.get("state", ())))
+    query = _Query(parse_qs(split("url", url).query))
+    if "error" in query:
+        raise _not_granted(oauth_error(query["error"][0]))
+    received = Secret("".join(query.get("state", ())))
     if not hmac.compare_digest(received.encode(), header_safe("state", state).encode()):
         raise AuthenticationError("the redirect's state is not the one sent out: start the login again")
-    return _only_code(answer)
+    return _only_code(query)
 
 
-class _Answer(dict[str, list[str]]):
-    """A query whose repr hides it: it brings a code."""
+class _Query(dict[str, list[str]]):
+    """A query whose repr hides its values: one of them is a code."""
 
     def __repr__(self) -> str:
         return f"<query with {', '.join(self.keys() & {'code', 'error', 'state'})}>"
 
 
-def _not_granted(word: str | None) -> AuthenticationError:
-    if word == "access_denied":
-        return AuthenticationError("the user refused access: ask again, or ask another user", name=word)
-    return AuthenticationError("the authorise page failed: start the login again", name=word)
+def _not_granted(name: str | None) -> AuthenticationError:
+    if name == "access_denied":
+        return AuthenticationError("the user refused access: ask again, or ask another user", name=name)
+    return AuthenticationError("the authorise page failed: start the login again", name=name)
 
 
-def _only_code(answer: _Answer) -> str:
-    if len(answer.get("code", ())) != 1:
-        raise AuthenticationError("the redirect brings no single code: start the login again")
-    return Secret(answer["code"][0])
+def _only_code(query: _Query) -> str:
+    if len(query.get("code", ())) != 1:
+        raise AuthenticationError("the redirect has no single code: start the login again")
+    return Secret(query["code"][0])
 
 
 def _is_verifier(_: object, attribute: "Attribute[Any]", value: object) -> None:
@@ -91,9 +91,9 @@ def _is_verifier(_: object, attribute: "Attribute[Any]", value: object) -> None:
 @sealed
 @frozen
 class Pkce:
-    """Proof that whoever exchanges a code is who asked for it (RFC 7636), in place of a client secret.
+    """Proof Key for Code Exchange (RFC 7636): only the program that began a login can exchange its code.
 
-    Raises: InvalidRequestError where the verifier is not what the standard asks for.
+    Raises: InvalidRequestError if the verifier does not conform to the standard.
     """
 
     verifier: str = field(repr=False, validator=_is_verifier)
@@ -123,11 +123,11 @@ def _renewing_url(login: "AuthorizationCode") -> str:
 class AuthorizationCode:
     """The login of a user in a browser: `authorize_url`, then `read_redirect`, then `exchange`.
 
-    With a `client_secret` the exchange goes to `token_url` by HTTP Basic, or in the form where `basic` is
-    false, as `API_TOKEN_URL` wants it. Without one it needs a `Pkce` and goes to `API_TOKEN_URL`. Renewals go
-    to `refresh_url`, by HTTP Basic where there is a secret: by default where the login was granted, or to
-    `CRM_TOKEN_URL` where `basic` is false. Addresses take HTTPS; plain HTTP only on this machine, or with
-    `allow_http`.
+    With a `client_secret` the code is sent to `token_url` with HTTP Basic, or with the secret in the form if `basic`
+    is false, as `API_TOKEN_URL` requires. Without one it needs a `Pkce` and is sent to `API_TOKEN_URL`. Renewals are
+    sent to `refresh_url`, with HTTP Basic if there is a secret: by default the URL that granted the login, or
+    `CRM_TOKEN_URL` if `basic` is false. Addresses must be https:// and contain no credentials; http:// is for loopback,
+    or needs `allow_http`.
 
     Raises: InvalidRequestError naming the argument that is wrong.
     """
@@ -143,9 +143,9 @@ class AuthorizationCode:
     clock: Callable[[], float] = field(default=time.time, kw_only=True, repr=False, validator=function)
 
     def authorize_url(self, state: str, *, pkce: Pkce | None = None) -> str:
-        """The page to send the user to. Keep `state` (see `new_state`) and `pkce` for when they come back.
+        """The page to send the user to. Keep `state` (see `new_state`) and `pkce` until the redirect arrives.
 
-        Raises: InvalidRequestError where `state` is empty.
+        Raises: InvalidRequestError if `state` is empty.
         """
         parts = urlsplit(self.authorize_page)
         asked = {"clientId": self.client_id, "state": header_safe("state", state)}
@@ -158,11 +158,11 @@ class AuthorizationCode:
     ) -> RefreshToken:
         """Credentials ready for a client; a code works once and for a short time.
 
-        `on_token` is called with this first token and with every later one. A failure of it does not fail the
-        exchange, since the code is spent: it is called again before the token's first use.
+        `on_token` is called with this first token and with every later one. If it fails, the exchange does not, as the
+        code is spent: `on_token` is called again before the token's first use.
 
-        Raises: AuthenticationError where the code is refused; ServerError, RateLimitedError, TransportError,
-            DecodeError where no answer can be had; InvalidRequestError naming the argument that is wrong.
+        Raises: AuthenticationError if the code is refused; ServerError, RateLimitedError, TransportError,
+            DecodeError if there is no usable response; InvalidRequestError naming the argument that is wrong.
         """
         code = pasted(code)
         request, asked_at = self._token_request(header_safe("code", code), pkce), self.clock()
@@ -198,7 +198,7 @@ class AuthorizationCode:
         return TokenRequest(self.token_url, form | self._proof(pkce), basic=basic, advice=CODE_REFUSED)
 
     def _proof(self, pkce: Pkce | None) -> dict[str, str]:
-        """What the form itself says to show that this is the application the code was meant for."""
+        """The fields of the form that prove which application sends it."""
         if self.client_secret is None and pkce is None:
             raise InvalidRequestError("without a client secret the exchange needs a Pkce", argument="pkce")
         verifier = {"code_verifier": pkce.verifier} if pkce is not None else {}
