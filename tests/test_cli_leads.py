@@ -2,7 +2,9 @@ from io import BytesIO, TextIOWrapper
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from lofty_async.cli.app import app
 from lofty_async.cli.sync import chosen_leads
 
 
@@ -44,3 +46,27 @@ def test_a_long_line_is_not_shown_in_full() -> None:
 def test_a_file_that_is_no_text_is_refused() -> None:
     with pytest.raises(click.BadParameter, match="UTF-8"):
         chosen_leads((), TextIOWrapper(BytesIO(b"7\n\xff\xfe\n"), encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sync", "--jsonl", ""),
+        ("sync", "--db", ""),
+        ("login", "--client-id", "a", "--redirect-uri", "https://a.test/", "--token-file", ""),
+    ],
+)
+def test_a_file_without_a_name_is_a_usage_error(arguments: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert result.stderr.endswith(f"Error: Invalid value for '{arguments[-2]}': must be a file name, not ''\n")
+
+
+@pytest.mark.parametrize("value", ["abc", "0", "", "9" * 5000])
+def test_what_is_no_lead_id_is_named(value: str) -> None:
+    for arguments, name in ((("tasks", "list", value), "LEAD"), (("sync", "--lead", value), "--lead")):
+        result = CliRunner().invoke(app, arguments)
+        assert (result.exit_code, result.stderr.splitlines()[-1]) == (
+            2,
+            f"Error: {name} must be a lead id, not {value[:40]!r}",
+        )

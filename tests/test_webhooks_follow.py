@@ -36,23 +36,23 @@ def about_lead(number: int, bucket: str = "updatedLead", kind: NoticeKind = Noti
 
 
 @define
-class Listing:
-    office: "Office"
+class TaskList:
+    client: "FakeClient"
     lead_id: int
     on_bad_record: Callable[[DecodeError], object]
 
     async def collect(self) -> list[Task]:
-        self.office.look(f"lead {self.lead_id}")
-        for error in self.office.unreadable:
+        self.client.look(f"lead {self.lead_id}")
+        for error in self.client.unreadable:
             self.on_bad_record(error)
-        found = [task for task in self.office.records.values() if task.lead_id == self.lead_id]
+        found = [task for task in self.client.records.values() if task.lead_id == self.lead_id]
         if not found:
             raise NotFoundError(status=404, code=20006)
         return found
 
 
 @define
-class Office:
+class FakeClient:
     """A client whose tasks are a dictionary, on a clock that moves when somebody sleeps."""
 
     records: dict[int, Task] = field(factory=dict[int, Task])
@@ -62,7 +62,7 @@ class Office:
     reads: list[tuple[float, str]] = field(factory=list[tuple[float, str]])
 
     @property
-    def tasks(self) -> "Office":
+    def tasks(self) -> "FakeClient":
         return self
 
     async def get(self, task_id: int, /) -> Task:
@@ -83,7 +83,7 @@ class Office:
         self.now += seconds
         await asyncio.sleep(0)
 
-    def holding(self, *task_ids: int, lead_id: int = 7) -> "Office":
+    def holding(self, *task_ids: int, lead_id: int = 7) -> "FakeClient":
         self.records |= {number: Task(id=number, lead_id=lead_id) for number in task_ids}
         return self
 
@@ -99,22 +99,22 @@ class Office:
         async with asyncio.timeout(5):
             return [change async for change in changes]
 
-    def list(self, lead_id: int, /, *, on_bad_record: Callable[[DecodeError], object]) -> Listing:
-        return Listing(self, lead_id, on_bad_record)
+    def list(self, lead_id: int, /, *, on_bad_record: Callable[[DecodeError], object]) -> TaskList:
+        return TaskList(self, lead_id, on_bad_record)
 
 
 class TestWhatIsRead:
     async def test_a_task_for_its_notice(self) -> None:
-        office = Office().holding(1)
-        (change,) = await office.follow((0, about_task(1)))
-        assert change == TaskChange(task_id=1, task=office.records[1], notice=about_task(1))
-        assert office.reads == [(2.0, "task 1")]
+        client = FakeClient().holding(1)
+        (change,) = await client.follow((0, about_task(1)))
+        assert change == TaskChange(task_id=1, task=client.records[1], notice=about_task(1))
+        assert client.reads == [(2.0, "task 1")]
 
     async def test_all_tasks_of_a_lead_for_a_lead_s_notice(self) -> None:
-        office = Office().holding(1, 2)
-        changes = await office.follow((0, about_lead(7)))
+        client = FakeClient().holding(1, 2)
+        changes = await client.follow((0, about_lead(7)))
         assert [change.task_id for change in changes] == [1, 2]
-        assert office.reads == [(2.0, "lead 7")]
+        assert client.reads == [(2.0, "lead 7")]
 
     @pytest.mark.parametrize(
         ("notice", "read"),
@@ -128,15 +128,15 @@ class TestWhatIsRead:
         ],
     )
     async def test_the_task_where_it_is_named_else_its_lead(self, notice: WebhookNotice, read: list[str]) -> None:
-        office = Office().holding(1)
-        await office.follow((0, notice))
-        assert [what for _, what in office.reads] == read
+        client = FakeClient().holding(1)
+        await client.follow((0, notice))
+        assert [what for _, what in client.reads] == read
 
 
 class TestMerging:
     async def test_repeats_are_read_once_and_the_latest_notice_is_given(self) -> None:
-        office = Office().holding(1, 2)
-        changes = await office.follow(
+        client = FakeClient().holding(1, 2)
+        changes = await client.follow(
             (0, about_task(1, "createdTask")),
             (0, about_task(2)),
             (0, about_task(1)),
@@ -146,7 +146,7 @@ class TestMerging:
             (1, "finishedTask"),
             (2, "updatedTask"),
         ]
-        assert office.reads == [(2.0, "task 1"), (2.0, "task 2")]
+        assert client.reads == [(2.0, "task 1"), (2.0, "task 2")]
 
     def test_a_repeat_puts_the_read_off_but_not_for_ever(self) -> None:
         merger = NoticeMerger(within=2)
@@ -188,53 +188,53 @@ class TestMerging:
 
 class TestContradictions:
     async def test_a_task_that_is_not_there_yet_is_asked_for_once_more(self) -> None:
-        office = Office()
+        client = FakeClient()
 
         async def write_at_last(seconds: float) -> None:
-            await office.sleep(seconds)
-            if office.now == 4:
-                office.holding(1)
+            await client.sleep(seconds)
+            if client.now == 4:
+                client.holding(1)
 
         changes = follow_tasks(
-            office.timed([(0, about_task(1, "createdTask"))]), office, clock=office.clock, sleep=write_at_last
+            client.timed([(0, about_task(1, "createdTask"))]), client, clock=client.clock, sleep=write_at_last
         )
         assert [(change.task_id, change.gone) async for change in changes] == [(1, False)]
-        assert office.reads == [(2, "task 1"), (4, "task 1")]
+        assert client.reads == [(2, "task 1"), (4, "task 1")]
 
     async def test_a_task_that_stays_away_is_gone(self) -> None:
-        office = Office()
-        changes = await office.follow((0, about_task(1)))
+        client = FakeClient()
+        changes = await client.follow((0, about_task(1)))
         assert changes == [TaskChange(task_id=1, gone=True, notice=about_task(1))]
-        assert len(office.reads) == 2
+        assert len(client.reads) == 2
 
     async def test_a_deleted_task_is_gone_at_once(self) -> None:
-        office = Office()
-        (change,) = await office.follow((0, about_task(1, "deletedTask")))
+        client = FakeClient()
+        (change,) = await client.follow((0, about_task(1, "deletedTask")))
         assert (change.task_id, change.task, change.gone) == (1, None, True)
-        assert len(office.reads) == 1
+        assert len(client.reads) == 1
 
     async def test_a_deleted_task_that_still_shows_is_asked_for_once_more(self) -> None:
-        office = Office().holding(1)
-        (change,) = await office.follow((0, about_task(1, "deletedTask")))
-        assert change.task == office.records[1]
-        assert len(office.reads) == 2
+        client = FakeClient().holding(1)
+        (change,) = await client.follow((0, about_task(1, "deletedTask")))
+        assert change.task == client.records[1]
+        assert len(client.reads) == 2
 
     @pytest.mark.parametrize(("bucket", "reads"), [("deletedLead", 1), ("createdLead", 2)])
     async def test_a_lead_that_is_not_found_may_be_one_without_access(self, bucket: str, reads: int) -> None:
-        office = Office()
-        (change,) = await office.follow((0, about_lead(9, bucket)))
+        client = FakeClient()
+        (change,) = await client.follow((0, about_lead(9, bucket)))
         assert (change.task_id, change.gone, change.notice.lead_id) == (None, False, 9)
         assert isinstance(change.error, NotFoundError)
-        assert len(office.reads) == reads
+        assert len(client.reads) == reads
 
     @pytest.mark.parametrize(
         ("status", "code", "reads"), [(404, None, 1), (410, None, 1), (404, 20006, 2), (404, 20003, 1)]
     )
     async def test_only_lofty_s_code_says_that_a_task_is_gone(self, status: int, code: int | None, reads: int) -> None:
-        office = Office(failure=NotFoundError("<html>404 page not found</html>", status=status, code=code))
-        (change,) = await office.follow((0, about_task(1)))
-        assert (change.task_id, change.gone, change.error) == (1, False, office.failure)
-        assert len(office.reads) == reads
+        client = FakeClient(failure=NotFoundError("<html>404 page not found</html>", status=status, code=code))
+        (change,) = await client.follow((0, about_task(1)))
+        assert (change.task_id, change.gone, change.error) == (1, False, client.failure)
+        assert len(client.reads) == reads
 
     def test_a_newer_notice_stands_for_the_second_read(self) -> None:
         merger = NoticeMerger(within=2)
@@ -251,21 +251,21 @@ class TestContradictions:
 
 class TestFailures:
     async def test_a_read_that_fails_is_told_and_the_next_goes_on(self) -> None:
-        office = Office(failure=ServerError(status=500)).holding(1, 2)
+        client = FakeClient(failure=ServerError(status=500)).holding(1, 2)
         script = [(0.0, about_task(1)), (0.0, about_task(2))]
-        changes = follow_tasks(office.timed(script), office, clock=office.clock, sleep=office.sleep)
+        changes = follow_tasks(client.timed(script), client, clock=client.clock, sleep=client.sleep)
         first = await anext(changes)
-        assert (first.task_id, first.task, first.gone, first.error) == (1, None, False, office.failure)
-        office.failure = None
+        assert (first.task_id, first.task, first.gone, first.error) == (1, None, False, client.failure)
+        client.failure = None
         assert [(change.task_id, change.error) async for change in changes] == [(2, None)]
 
     async def test_a_record_that_cannot_be_read_withholds_no_other_of_its_lead(self) -> None:
         named, nameless = DecodeError("bad", record_id=9), DecodeError("bad", record_id="?")
-        office = Office(unreadable=[named, nameless]).holding(1, 2)
-        changes = await office.follow((0, about_lead(7)))
+        client = FakeClient(unreadable=[named, nameless]).holding(1, 2)
+        changes = await client.follow((0, about_lead(7)))
         assert [(change.task_id, change.task, change.error) for change in changes] == [
-            (1, office.records[1], None),
-            (2, office.records[2], None),
+            (1, client.records[1], None),
+            (2, client.records[2], None),
             (9, None, named),
             (None, None, nameless),
         ]
@@ -278,36 +278,36 @@ class TestFailures:
         ):
             bad, *good = sandbox.state.entries.of(sandbox.state.leads.ids()[0])
             sandbox.state.change(bad.id, quirks={"createTime": "rubbish"})
-            office = Office()
-            notices = office.timed([(0, about_lead(bad.lead_id))])
+            client = FakeClient()
+            notices = client.timed([(0, about_lead(bad.lead_id))])
             changes = [change async for change in follow_tasks(notices, lofty, within=0)]
         assert {change.task_id for change in changes if change.error is None} == {entry.id for entry in good}
         assert [(change.task_id, type(change.error)) for change in changes if change.error] == [(bad.id, DecodeError)]
 
     async def test_a_source_that_fails_is_raised_after_what_it_gave_is_read(self) -> None:
-        office = Office().holding(1)
+        client = FakeClient().holding(1)
 
         async def failing() -> AsyncIterator[WebhookNotice]:
             yield about_task(1)
             raise OSError("the source broke")
 
-        changes = follow_tasks(failing(), office, clock=office.clock, sleep=office.sleep)
+        changes = follow_tasks(failing(), client, clock=client.clock, sleep=client.sleep)
         assert (await anext(changes)).task_id == 1
         with pytest.raises(OSError, match="the source broke"):
             await anext(changes)
 
     @pytest.mark.parametrize("within", [-1, float("nan")])
     def test_the_time_to_merge_is_not_negative(self, within: float) -> None:
-        office = Office()
+        client = FakeClient()
         with pytest.raises(InvalidRequestError) as caught:
-            follow_tasks(office.timed([]), office, within=within)
+            follow_tasks(client.timed([]), client, within=within)
         assert caught.value.argument == "within"
 
 
 class TestLeaving:
     async def test_closing_the_receiver_ends_it_when_all_is_read(self) -> None:
-        office, receiver = Office().holding(1, 2), WebhookReceiver("a-token-nobody-guesses")
-        changes = follow_tasks(receiver.notices(), office, clock=office.clock, sleep=office.sleep)
+        client, receiver = FakeClient().holding(1, 2), WebhookReceiver("a-token-nobody-guesses")
+        changes = follow_tasks(receiver.notices(), client, clock=client.clock, sleep=client.sleep)
 
         async def posted(*numbers: int) -> AsyncIterator[bytes]:
             yield json.dumps({"listId": 10, "updatedTask": [{"taskId": number} for number in numbers]}).encode()
@@ -317,10 +317,10 @@ class TestLeaving:
         assert (await anext(changes)).task_id == 1
         await receiver.close(timeout=1000)
         assert [change.task_id async for change in changes] == [2]
-        assert len(office.reads) == 2
+        assert len(client.reads) == 2
 
     async def test_it_waits_for_notices_without_end_and_can_be_cancelled(self) -> None:
-        office = Office()
+        client = FakeClient()
         closed = asyncio.Event()
 
         async def silent() -> AsyncIterator[WebhookNotice]:
@@ -330,7 +330,7 @@ class TestLeaving:
             finally:
                 closed.set()
 
-        waiting: asyncio.Future[Any] = asyncio.ensure_future(anext(follow_tasks(silent(), office)))
+        waiting: asyncio.Future[Any] = asyncio.ensure_future(anext(follow_tasks(silent(), client)))
         for _ in range(3):
             await asyncio.sleep(0)
         waiting.cancel()
@@ -340,16 +340,16 @@ class TestLeaving:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     async def test_leaving_the_loop_leaves_no_task_behind(self) -> None:
-        office = Office().holding(1, 2)
+        client = FakeClient().holding(1, 2)
         script = [(0.0, about_task(1)), (100.0, about_task(2))]
-        changes = follow_tasks(office.timed(script), office, clock=office.clock, sleep=office.sleep)
+        changes = follow_tasks(client.timed(script), client, clock=client.clock, sleep=client.sleep)
         assert (await anext(changes)).task_id == 1
         await changes.aclose()
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     async def test_no_more_notices_are_taken_than_there_is_room_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(follow, "MAX_PENDING_READS", 2)
-        office, taken = Office().holding(*range(5)), 0
+        client, taken = FakeClient().holding(*range(5)), 0
 
         async def counted() -> AsyncIterator[WebhookNotice]:
             nonlocal taken
@@ -357,7 +357,7 @@ class TestLeaving:
                 taken += 1
                 yield about_task(number)
 
-        changes = follow_tasks(counted(), office, clock=office.clock, sleep=office.sleep)
+        changes = follow_tasks(counted(), client, clock=client.clock, sleep=client.sleep)
         assert (await anext(changes)).task_id == 0
         assert taken <= 4
         assert [change.task_id async for change in changes] == [1, 2, 3, 4]
@@ -391,16 +391,16 @@ class Follower:
     """A task that follows a receiver and handles each change as slowly as it is told to."""
 
     receiver: WebhookReceiver
-    office: Office
+    client: FakeClient
     wrap: Wrap = as_it_is
     handled: list[int | None] = field(factory=list[int | None])
     entered: asyncio.Semaphore = field(factory=lambda: asyncio.Semaphore(0))
     may_go_on: asyncio.Event = field(factory=asyncio.Event)
 
     async def follow(self) -> None:
-        office = self.office
+        client = self.client
         notices = self.wrap(self.receiver.notices())
-        changes = follow_tasks(notices, office, clock=office.clock, sleep=office.sleep)
+        changes = follow_tasks(notices, client, clock=client.clock, sleep=client.sleep)
         async with aclosing(changes):
             async for change in changes:
                 self.entered.release()
@@ -414,7 +414,7 @@ class TestAReceiverThatIsClosed:
         self, wrap: Wrap, caplog: pytest.LogCaptureFixture
     ) -> None:
         receiver = WebhookReceiver(SECRET)
-        follower = Follower(receiver, Office().holding(*range(1, 51)), wrap)
+        follower = Follower(receiver, FakeClient().holding(*range(1, 51)), wrap)
         following = asyncio.create_task(follower.follow())
         for number in range(1, 51):
             assert await post(receiver, number) == 200
@@ -431,7 +431,7 @@ class TestAReceiverThatIsClosed:
 
     async def test_counts_what_was_not_handled_in_time(self, wrap: Wrap, caplog: pytest.LogCaptureFixture) -> None:
         receiver = WebhookReceiver(SECRET)
-        follower = Follower(receiver, Office().holding(*range(1, 11)), wrap)
+        follower = Follower(receiver, FakeClient().holding(*range(1, 11)), wrap)
         following = asyncio.create_task(follower.follow())
         await post(receiver, *range(1, 6))
         for number in range(6, 11):
@@ -447,7 +447,7 @@ class TestAReceiverThatIsClosed:
 
     async def test_gets_back_what_a_follower_leaves(self, wrap: Wrap, caplog: pytest.LogCaptureFixture) -> None:
         receiver = WebhookReceiver(SECRET)
-        follower = Follower(receiver, Office().holding(*range(1, 7)), wrap)
+        follower = Follower(receiver, FakeClient().holding(*range(1, 7)), wrap)
         following = asyncio.create_task(follower.follow())
         await post(receiver, 1, 2, 3)
         await post(receiver, 4, 5)
@@ -467,7 +467,7 @@ class TestAReceiverThatIsClosed:
 class TestWhatIsInHand:
     async def test_counts_for_the_size_of_the_queue(self) -> None:
         receiver = WebhookReceiver(SECRET, queue_size=3)
-        follower = Follower(receiver, Office().holding(*range(1, 6)))
+        follower = Follower(receiver, FakeClient().holding(*range(1, 6)))
         following = asyncio.create_task(follower.follow())
         assert [await post(receiver, number) for number in range(1, 6)] == [200, 200, 200, 503, 503]
         await follower.entered.acquire()
@@ -481,7 +481,7 @@ class TestWhatIsInHand:
 
     async def test_is_nothing_where_a_notice_names_no_record(self) -> None:
         receiver = WebhookReceiver(SECRET)
-        follower = Follower(receiver, Office())
+        follower = Follower(receiver, FakeClient())
         following = asyncio.create_task(follower.follow())
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -493,7 +493,7 @@ class TestWhatIsInHand:
     async def test_is_given_back_by_a_read_that_is_cancelled(self) -> None:
         reading = asyncio.Event()
 
-        class Slow(Office):
+        class Slow(FakeClient):
             async def get(self, task_id: int, /) -> Task:
                 reading.set()
                 await asyncio.Event().wait()
@@ -511,7 +511,7 @@ class TestWhatIsInHand:
 
     async def test_goes_to_a_reader_that_waits_already(self) -> None:
         receiver = WebhookReceiver(SECRET)
-        follower = Follower(receiver, Office().holding(1, 2))
+        follower = Follower(receiver, FakeClient().holding(1, 2))
         following = asyncio.create_task(follower.follow())
         await post(receiver, 1, 2)
         await follower.entered.acquire()
@@ -522,10 +522,10 @@ class TestWhatIsInHand:
             assert (await waiting).task_id == 2
 
     async def test_is_a_lead_until_the_last_of_its_tasks_was_taken(self) -> None:
-        receiver, office = WebhookReceiver(SECRET), Office().holding(1, 2)
+        receiver, client = WebhookReceiver(SECRET), FakeClient().holding(1, 2)
         await post(receiver, 7, key="leadId", bucket="updatedLead")
         for taken, left in [(1, [7]), (2, [])]:
-            changes = follow_tasks(receiver.notices(), office, clock=office.clock, sleep=office.sleep)
+            changes = follow_tasks(receiver.notices(), client, clock=client.clock, sleep=client.sleep)
             assert [(await anext(changes)).task_id for _ in range(taken)] == [1, 2][:taken]
             await changes.aclose()
             await receiver.close(timeout=0)
@@ -533,7 +533,7 @@ class TestWhatIsInHand:
 
     async def test_ends_with_the_second_read_of_a_task_that_stays_away(self) -> None:
         receiver = WebhookReceiver(SECRET)
-        follower = Follower(receiver, Office())
+        follower = Follower(receiver, FakeClient())
         follower.may_go_on.set()
         following = asyncio.create_task(follower.follow())
         await post(receiver, 1)
@@ -542,28 +542,28 @@ class TestWhatIsInHand:
         assert (follower.handled, receiver.stats.waiting) == ([1], 0)
 
     async def test_is_no_reason_for_a_follower_that_closes_to_wait_for_itself(self) -> None:
-        receiver, office = WebhookReceiver(SECRET), Office().holding(1, 2, 3)
+        receiver, client = WebhookReceiver(SECRET), FakeClient().holding(1, 2, 3)
         await post(receiver, 1, 2, 3)
         taken: list[int | None] = []
         async with asyncio.timeout(5):
-            async for change in follow_tasks(receiver.notices(), office, clock=office.clock, sleep=office.sleep):
+            async for change in follow_tasks(receiver.notices(), client, clock=client.clock, sleep=client.sleep):
                 taken.append(change.task_id)
                 await receiver.close(timeout=1000)
         assert taken == [1, 2, 3]
 
     async def test_of_an_outer_loop_is_not_taken_for_one_s_own(self) -> None:
-        receiver, office = WebhookReceiver(SECRET), Office().holding(1, 5)
+        receiver, client = WebhookReceiver(SECRET), FakeClient().holding(1, 5)
         await post(receiver, 1, 2)
         async with aclosing(receiver.notices()) as notices:
             async for _ in notices:
-                assert [change.task_id for change in await office.follow((0, about_task(5)))] == [5]
+                assert [change.task_id for change in await client.follow((0, about_task(5)))] == [5]
                 break
         await receiver.close(timeout=0)
         assert [notice.task_id async for notice in receiver.notices()] == [2]
 
 
 async def test_reads_wait_for_the_rate_limit_whatever_the_client_s_max_wait() -> None:
-    office = Office()
+    client = FakeClient()
     async with (
         Sandbox(
             1, 3, appointments_per_lead=0, limit=2, window=0.2, reset_style=ResetStyle.MILLISECONDS_LEFT
@@ -571,13 +571,13 @@ async def test_reads_wait_for_the_rate_limit_whatever_the_client_s_max_wait() ->
         LoftyClient(sandbox.auth, base_url=sandbox.url, max_wait=0) as lofty,
     ):
         numbers = list(sandbox.state.entries)
-        notices = office.timed([(0, about_task(number)) for number in numbers])
+        notices = client.timed([(0, about_task(number)) for number in numbers])
         changes = [change async for change in follow_tasks(notices, lofty, within=0)]
     assert [(change.task_id, change.error) for change in changes] == [(number, None) for number in numbers]
 
 
 async def test_reads_let_interactive_calls_go_first() -> None:
-    office = Office()
+    client = FakeClient()
     async with (
         Sandbox(
             1, 2, appointments_per_lead=0, limit=1, window=0.3, reset_style=ResetStyle.MILLISECONDS_LEFT
@@ -586,7 +586,7 @@ async def test_reads_let_interactive_calls_go_first() -> None:
     ):
         await lofty.me()
         task_id = next(iter(sandbox.state.entries))
-        changes = follow_tasks(office.timed([(0, about_task(task_id))]), lofty, within=0)
+        changes = follow_tasks(client.timed([(0, about_task(task_id))]), lofty, within=0)
         reading = asyncio.ensure_future(anext(changes))
         while not lofty.rate_limit.queued[Lane.BULK]:
             await asyncio.sleep(0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import click
 
 from .options import (
+    FilePath,
     NetworkOptions,
     OutputOptions,
     ServerOptions,
@@ -45,7 +46,7 @@ def whoami(*, output: OutputOptions, server: ServerOptions) -> None:
 @click.option("--redirect-uri", required=True, metavar="URI", help="As registered for the application.")
 @click.option(
     "--token-file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FilePath(),
     metavar="FILE",
     help="File for the login. Default: LOFTY_TOKEN_FILE, which the other commands use too, else "
     "lofty-async/token.json among the user's settings ($XDG_CONFIG_HOME or ~/.config on Linux).",

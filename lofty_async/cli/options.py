@@ -78,6 +78,18 @@ class RecordId(click.IntRange):
             raise click.UsageError(message, ctx) from error
 
 
+class FilePath(click.Path):
+    """The path of a file; an empty one, such as an unset variable of a shell gives, is refused."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("must be a file name, not ''", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 LEAD_ID: Final = RecordId("lead")
 
 
@@ -98,7 +110,9 @@ def parse_time_zone(name: str | None) -> "ZoneInfo | None":
     try:
         return None if name is None else ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:  # zoneinfo raises them for unknown, odd and folder names
-        raise click.BadParameter(f"must be an IANA time zone, not {name!r}", param_hint="--time-zone") from error
+        raise click.BadParameter(
+            f"must be an IANA time zone, not {(name or '')[:MAX_SHOWN]!r}", param_hint="--time-zone"
+        ) from error
 
 
 def parse_start(text: str | None, zone: "ZoneInfo | None") -> datetime | None:
@@ -120,7 +134,7 @@ def parse_end(text: str | None, zone: "ZoneInfo | None") -> datetime | None:
 def _parse_time(text: str, zone: "ZoneInfo | None", time_of_day: time, option: str) -> datetime:
     parsed = _parse_iso(text, time_of_day)
     if parsed is None:
-        raise click.BadParameter(f"must be an ISO 8601 time or date, not {text!r}", param_hint=option)
+        raise click.BadParameter(f"must be an ISO 8601 time or date, not {text[:MAX_SHOWN]!r}", param_hint=option)
     if parsed.tzinfo is None and zone is None:
         raise click.BadParameter(f"{text!r} has no UTC offset: add one, or pass --time-zone", param_hint=option)
     return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=zone)

@@ -9,12 +9,12 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from .options import LEAD_ID, MAX_SHOWN, ServerOptions, parse_id, server_or_sandbox_options
+from .options import LEAD_ID, MAX_SHOWN, FilePath, ServerOptions, parse_id, server_or_sandbox_options
 
 if TYPE_CHECKING:
     from lofty_async.mirror import SyncReport, TaskSink, TaskSync
 
-FILE: Final = click.Path(dir_okay=False, path_type=Path)
+FILE: Final = FilePath()
 LINES: Final = click.File(encoding="utf-8-sig")
 DEFAULT_DB: Final = Path("tasks.sqlite")
 STDOUT: Final = Path("-")

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import click
 
 from .options import (
+    MAX_SHOWN,
     OutputOptions,
     RecordId,
     ServerOptions,
@@ -133,7 +134,7 @@ def event_named(text: str) -> "WebhookEvent":
     event = events.get(text.upper().replace("-", "_"))
     if event is None:
         names = ", ".join(one.name.lower().replace("_", "-") for one in WebhookEvent)
-        raise click.UsageError(f"EVENT must be 1 to 12 or one of {names}, not {text!r}")
+        raise click.UsageError(f"EVENT must be 1 to 12 or one of {names}, not {text[:MAX_SHOWN]!r}")
     return event
 
 
