@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 import jsonschema
-from attrs import frozen
+from attrs import field, frozen
 
 from lofty_async.sandbox import RequestRecord
 
@@ -34,10 +35,12 @@ def from_text(text: str) -> Any:
 class Description:
     """The vendor's description, to hold requests and answers against."""
 
-    strict: Mapping[str, Any]
-    loose: Mapping[str, Any]
+    # The event loop's own messages print fixtures; a document of this size takes milliseconds each time.
+    strict: Mapping[str, Any] = field(repr=False)
+    loose: Mapping[str, Any] = field(repr=False)
 
     @classmethod
+    @cache
     def load(cls) -> Self | None:
         """The description, `None` where there is none."""
         if not PLACE.is_file():
