@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from . import faults
     from .entities import Entry, EntryKind, Lead
     from .faults import Faults
-    from .paging import ListTotals, UnknownCursor
-    from .request_log import RequestRecord
+    from .gate import RequestRecord
+    from .options import ListTotals, UnknownCursor
+    from .rate_limit import ResetStyle
     from .server import Sandbox
     from .state import State
-    from .window import ResetStyle
 
 __all__ = [
     "Entry",
@@ -35,12 +35,12 @@ _HOMES = {
     "EntryKind": ".entities",
     "Faults": ".faults",
     "Lead": ".entities",
-    "ListTotals": ".paging",
-    "RequestRecord": ".request_log",
-    "ResetStyle": ".window",
+    "ListTotals": ".options",
+    "RequestRecord": ".gate",
+    "ResetStyle": ".rate_limit",
     "Sandbox": ".server",
     "State": ".state",
-    "UnknownCursor": ".paging",
+    "UnknownCursor": ".options",
 }
 
 

@@ -1,4 +1,4 @@
-"""What the sandbox knows: leads, and their tasks and appointments."""
+"""The records of the sandbox: leads, and their tasks and appointments."""
 
 from collections.abc import Mapping
 from datetime import datetime, time
@@ -11,16 +11,16 @@ from .times import TimeStyle
 
 TEAM_ID = 471_208_113_640_512
 MEMBER_ID = 471_208_990_024_571
-"""The user that the sandbox's credentials belong to, as records name them."""
+"""The user of the sandbox's credentials, as in records."""
 MEMBER_NAME = "Agatha Agent"
 
 LENDER_ID = 471_208_990_311_905
-"""A lender of the team, whom some leads have."""
+"""A lender of the team, assigned to some leads."""
 OFFICES: Mapping[int, int | None] = {3101: None, 3102: 3101, 3103: None}
-"""The team's offices, each with the office that it is a part of."""
+"""The team's offices, each with its parent office."""
 
 ABSENT = object()
-"""A quirk that leaves the field out."""
+"""The value of a quirk that omits its field."""
 
 
 class EntryKind(StrEnum):
@@ -32,7 +32,7 @@ class EntryKind(StrEnum):
 
 @frozen(kw_only=True)
 class Lead:
-    """A person whom agents work with; `quirks` replace fields of the answer, `ABSENT` leaves them out."""
+    """A contact of the team; `quirks` replace fields of the response, `ABSENT` omits them."""
 
     id: int
     first_name: str
@@ -47,14 +47,14 @@ class Lead:
     assigned_user_id: int = MEMBER_ID
     lender_user_id: int | None = None
     custom_roles: Mapping[str, int] = field(factory=dict[str, int])
-    """The users in roles that the team has named itself, by role."""
+    """The users in custom roles of the team, by role."""
     user_id: int = 0
     score: int = 0
     tags: tuple[str, ...] = ("vip",)
     segments: tuple[str, ...] = ("First-Time Buyers",)
     language: str = "en"
     office_id: int | None = None
-    """The office that owns the lead; the whole team where there is none."""
+    """The office that owns the lead; `None` for the whole team."""
     last_touch: datetime | None = None
     """When an agent last contacted the lead."""
     last_visit: datetime | None = None
@@ -67,15 +67,15 @@ class Lead:
 
     @property
     def roles(self) -> Mapping[str, int | None]:
-        """The users who look after the lead, by role."""
+        """The users assigned to the lead, by role."""
         return {"Agent": self.assigned_user_id, "Lender": self.lender_user_id, **self.custom_roles}
 
 
 @frozen(kw_only=True)
 class Entry:
-    """A task or an appointment: both live in one id space and are read through the same calls.
+    """A task or an appointment: both share an id space and are read through the same calls.
 
-    `end_at` is a task's deadline. `quirks` replace fields of the answer, `ABSENT` leaves them out.
+    `end_at` is a task's deadline. `quirks` replace fields of the response, `ABSENT` omits them.
     """
 
     id: int
@@ -96,9 +96,9 @@ class Entry:
     body: str | None = None
     reminder_type: int | str = 0
     reminder_time: str | None = None
-    """No call shows it."""
+    """In no response."""
     source_code: int | str | None = None
-    """A source type that stands for the usual one."""
+    """Replaces the usual source type."""
     smart_plan: bool = False
     query_id: int | None = None
     time_style: TimeStyle = TimeStyle.OFFSET
@@ -110,7 +110,7 @@ class Entry:
 
     @property
     def all_day(self) -> bool:
-        """An appointment from midnight to midnight, each in its own offset; there is no flag to set it."""
+        """Whether it is an appointment from midnight to midnight, each in its own offset."""
         return self.kind is EntryKind.APPOINTMENT and all(
             moment is not None and moment.time() == time() for moment in (self.start_at, self.end_at)
         )
@@ -121,7 +121,7 @@ class Entry:
 
     @property
     def source_type(self) -> int | str:
-        """A code; what the vendor's codes mean is not known."""
+        """A code; the meaning of the vendor's codes is unknown."""
         if self.source_code is not None:
             return self.source_code
         if self.smart_plan:

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 from attrs import define, field, frozen
 
-from .refusals import PROXY_PAGE, json_answer
+from .errors import PROXY_PAGE, json_response
 
 
 @define
@@ -56,7 +56,7 @@ class Reply:
         if isinstance(self.body, str):
             reply = web.Response(status=self.status, text=self.body, content_type=self.content_type)
         else:
-            reply = json_answer(self.body, self.status)
+            reply = json_response(self.body, self.status)
         reply.headers.update(self.headers)
         return reply
 
@@ -163,11 +163,11 @@ class Rule:
     seen: int = 0
     struck: int = 0
 
-    def strikes(self, label: str, dice: random.Random) -> bool:
+    def strikes(self, label: str, rng: random.Random) -> bool:
         if not fnmatchcase(label, self.match) or self.spent:
             return False
         self.seen += 1
-        hit = self.seen > self.after and (self.chance >= 1 or dice.random() < self.chance)
+        hit = self.seen > self.after and (self.chance >= 1 or rng.random() < self.chance)
         self.struck += hit
         return hit
 
@@ -180,7 +180,7 @@ class Rule:
 class Faults:
     """The faults that wait for their requests."""
 
-    _dice: random.Random
+    _rng: random.Random
     rules: list[Rule] = field(factory=list[Rule], init=False)
 
     def add(
@@ -199,7 +199,7 @@ class Faults:
             kind: The fault; an answer of status 500 by default. The first added is the outermost.
             times: How often it strikes; `None` for ever.
             after: How many matching requests pass first.
-            chance: How likely it strikes then, 0 to 1; the dice are the sandbox's seed's.
+            chance: How likely it strikes then, 0 to 1; the rng are the sandbox's seed's.
         """
         rule = Rule(match, Reply() if kind is None else kind, times, after, chance)
         self.rules.append(rule)
@@ -210,7 +210,7 @@ class Faults:
 
     async def answer(self, label: str, request: web.Request, answer: Answer) -> web.StreamResponse:
         """The answer, with every fault that strikes wrapped round it."""
-        for rule in reversed([rule for rule in self.rules if rule.strikes(label, self._dice)]):
+        for rule in reversed([rule for rule in self.rules if rule.strikes(label, self._rng)]):
             answer = partial(rule.fault, request, answer)
         return await answer()
 

@@ -1,32 +1,118 @@
-"""What stands before every call: firewall, window, credentials, content type; and the log behind them."""
+"""The gate before every call: firewall, rate limit, credentials and content type; and the log of all requests."""
 
 import asyncio
-from collections.abc import Callable, Container
+import itertools
+import json
+from collections.abc import Callable, Container, Iterator
 from email.utils import formatdate
+from typing import Any
 
 from aiohttp import ClientPayloadError, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
-from attrs import frozen
+from attrs import define, evolve, field, frozen
+from multidict import CIMultiDictProxy, MultiMapping
 
-from . import parameters, refusals
-from .credentials import Credentials
+from . import errors, parameters
+from .errors import ResponseError
 from .faults import EXCHANGE, Exchange, Faults
-from .reading import label_of
-from .refusals import Refusal
-from .request_log import RequestLog, RequestRecord
-from .window import ResetStyle, Throttle
+from .parameters import label_of
+from .rate_limit import ResetStyle, Throttle
 
 BLOCKED_AGENTS = ("Python/", "Python-urllib/", "python-requests/", "Java/")
-"""Defaults of libraries, which the firewall turns away."""
+"""Defaults of libraries, which the firewall blocks."""
 JSON_CHARSETS = ("utf-8", "utf8")
 TYPED_GETS = frozenset({"GET /v2.0/calendar", "GET /v2.0/calendar/meetings/available"})
 """Calls of method GET that need a Content-Type and answer 415 without; the others were never seen to."""
 
 
+@define
+class Credentials:
+    """API keys and access tokens, each kind with its own word before it."""
+
+    keys: set[str] = field(factory=set[str])
+    tokens: dict[str, float] = field(factory=dict[str, float])
+    """Access tokens, with the time (epoch seconds) at which they expire."""
+    revoked: set[str] = field(factory=set[str])
+
+    out_of_scope: set[str] = field(factory=set[str])
+    """Calls, such as `GET /v2.0/calendar`, for which the application lacks the scope."""
+
+    def check(self, header: str | None, now: float) -> None:
+        """Raises: ResponseError 401 for an unknown or expired one, 400/200058 for the wrong word or a revoked one."""
+        word, _, credential = (header or "").partition(" ")
+        if credential in self.revoked:
+            raise errors.wrong_scheme()
+        if credential not in self.keys and self.tokens.get(credential, 0.0) <= now:
+            raise errors.bad_credentials()
+        if word != ("token" if credential in self.keys else "Bearer"):
+            raise errors.wrong_scheme()
+
+    def check_scope(self, label: str) -> None:
+        """Raises: ResponseError 403/200100 for a call outside the scope."""
+        if label in self.out_of_scope:
+            raise errors.missing_scope()
+
+    def revoke(self, credential: str) -> None:
+        self.revoked.add(credential)
+
+
+@frozen
+class RequestRecord:
+    """One request that arrived; `status` is `None` until it is answered, and stays so where it never is."""
+
+    at: float
+    """The sandbox's clock, in epoch seconds."""
+    method: str
+    path: str
+    route: str
+    """Such as `GET /v2.0/tasks/{taskId}`."""
+    query: MultiMapping[str]
+    headers: CIMultiDictProxy[str] = field(repr=False)
+    body: bytes = field(repr=False)
+    status: int | None = None
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@define
+class RequestLog:
+    """The last `keep` requests, and counts of all."""
+
+    keep: int
+    arrived: int = 0
+    served: int = 0
+    """Requests answered otherwise than with 429."""
+    rejected: int = 0
+    """Requests answered with 429."""
+    _records: dict[int, RequestRecord] = field(factory=dict[int, RequestRecord], init=False)
+    _numbers: Iterator[int] = field(factory=itertools.count, init=False)
+
+    @property
+    def records(self) -> list[RequestRecord]:
+        return list(self._records.values())
+
+    def arrive(self, record: RequestRecord) -> int:
+        """Records a request and returns its number for `answer`."""
+        number = next(self._numbers)
+        self.arrived += 1
+        self._records[number] = record
+        if len(self._records) > self.keep:
+            del self._records[next(iter(self._records))]
+        return number
+
+    def answer(self, number: int, status: int) -> None:
+        rejected = status == web.HTTPTooManyRequests.status_code
+        self.rejected += rejected
+        self.served += not rejected
+        if number in self._records:
+            self._records[number] = evolve(self._records[number], status=status)
+
+
 @frozen
 class Gate:
-    """The middlewares of the sandbox; calls in `open_calls` need no credential and spend no budget."""
+    """The middlewares; calls in `open_calls` need no credential and have no rate limit."""
 
     clock: Callable[[], float]
     log: RequestLog
@@ -38,14 +124,14 @@ class Gate:
     open_calls: Container[str]
 
     def middlewares(self) -> list[Middleware]:
-        """From the outermost on; refusals become answers before the faults see them, and once more after."""
+        """Outermost first; errors become responses before the faults see them, and once more after."""
         return [
             self.record,
-            self.answer_refusals,
+            self.answer_errors,
             self.block,
             self.admit,
             self.fail,
-            self.answer_refusals,
+            self.answer_errors,
             self.authorise,
         ]
 
@@ -61,19 +147,19 @@ class Gate:
             response = await handler(request)
         else:
             response = unreadable.response(request.path)
-            response.force_close()  # what is left of the body would be taken for the next request
+            response.force_close()  # the rest of the body would be read as the next request
         if not exchange.dropped:
             self.log.answer(number, response.status)
         return response
 
     @web.middleware
-    async def answer_refusals(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
-        except Refusal as refusal:
-            return refusal.response(request.path)
+        except ResponseError as error:
+            return error.response(request.path)
         except web.HTTPNotFound:
-            return refusals.not_found().response(request.path)
+            return errors.not_found().response(request.path)
         except web.HTTPMethodNotAllowed as error:
             return web.Response(status=error.status, text=error.text)
 
@@ -81,7 +167,7 @@ class Gate:
     async def block(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         agent = request.headers.get(hdrs.USER_AGENT, "")
         if not agent or agent.startswith(BLOCKED_AGENTS):
-            raise refusals.blocked()
+            raise errors.blocked()
         return await handler(request)
 
     @web.middleware
@@ -89,10 +175,10 @@ class Gate:
         if label_of(request) in self.open_calls:
             return await handler(request)
         now = self.clock()
-        standing = self.throttle.spend(label_of(request), now)
-        EXCHANGE.get().rate_headers = standing.headers(self.reset_style, now)
-        if not standing.admitted:
-            raise refusals.too_many_requests()
+        window = self.throttle.spend(label_of(request), now)
+        EXCHANGE.get().rate_headers = window.headers(self.reset_style, now)
+        if not window.admitted:
+            raise errors.too_many_requests()
         return await handler(request)
 
     @web.middleware
@@ -112,7 +198,7 @@ class Gate:
         return await handler(request)
 
     async def stamp(self, _request: web.Request, response: web.StreamResponse) -> None:
-        """Writes the sandbox's own time and the rate headers; a signal, so that streams have them too."""
+        """Writes the Date and rate headers; a signal, so that streams have them too."""
         response.headers[hdrs.DATE] = formatdate(self.clock(), usegmt=True)
         response.headers.update(EXCHANGE.get(Exchange()).rate_headers)
 
@@ -128,14 +214,14 @@ class Gate:
         )
 
 
-async def _read(request: web.Request) -> tuple[bytes, Refusal | None]:
-    """The body, or the refusal of one that cannot be unpacked or is too large."""
+async def _read(request: web.Request) -> tuple[bytes, ResponseError | None]:
+    """The body, or the error of one that cannot be decoded or is too large."""
     try:
         return await request.read(), None
     except web.HTTPRequestEntityTooLarge:
-        return b"", refusals.body_too_large()
+        return b"", errors.body_too_large()
     except (web.RequestPayloadError, HttpProcessingError, ClientPayloadError):
-        return b"", refusals.invalid("the body is not encoded as its headers say")
+        return b"", errors.invalid("the body is not encoded as its headers say")
 
 
 def _check_content_type(request: web.Request) -> None:
@@ -143,7 +229,7 @@ def _check_content_type(request: web.Request) -> None:
     if request.method == hdrs.METH_GET and label_of(request) not in TYPED_GETS:
         return
     if not sent and request.method != hdrs.METH_GET:
-        raise refusals.content_type_missing()
+        raise errors.content_type_missing()
     charset = (request.charset or "utf-8").lower()
     if not sent or request.content_type != "application/json" or charset not in JSON_CHARSETS:
-        raise refusals.unsupported_media_type()
+        raise errors.unsupported_media_type()

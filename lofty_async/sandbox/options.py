@@ -1,13 +1,15 @@
-"""What a sandbox can be made with, as types and as rules."""
+"""The options of a sandbox: their types, their ranges, and the rules of lists that they set."""
 
 import math
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from typing import Any, Final, TypedDict
 
+from attrs import frozen
 from attrs.validators import and_, deep_mapping, ge, gt, instance_of, le, lt, optional
 
-from .paging import ListTotals, UnknownCursor
-from .window import ResetStyle
+from . import errors
+from .rate_limit import ResetStyle
 
 Rule = Callable[[Any, Any, Any], None]
 """An attrs validator; what it raises names the argument."""
@@ -19,6 +21,71 @@ LENGTH: Final[Rule] = and_(gt(0), lt(math.inf))
 PORT: Final[Rule] = and_(ge(0), le(65535))
 LIMIT_OR_NONE: Final[Rule] = optional(POSITIVE)
 LIMITS: Final[Rule] = deep_mapping(instance_of(str), POSITIVE)
+
+
+class UnknownCursor(StrEnum):
+    """The answer of my-tasks to a `currentId` that is not in the caller's list any more."""
+
+    CONTINUE = "continue"
+    """What follows the place where the task was last seen; an empty list for a task that never existed."""
+    RESTART = "restart"
+    """The list from its top."""
+    EMPTY = "empty"
+    """An empty list."""
+    ERROR = "error"
+    """400 INVALID_PARAMETER (20012)."""
+
+
+class ListTotals(StrEnum):
+    """The `total` that the calendar and leads report."""
+
+    EXACT = "exact"
+    MISSING = "missing"
+    ZERO = "zero"
+    TOO_SMALL = "too_small"
+    """Half of it."""
+    TOO_LARGE = "too_large"
+    """One more than twice of it."""
+
+
+@frozen(kw_only=True)
+class ListOptions:
+    """What the contract leaves open about lists; the arguments are those of `Sandbox`."""
+
+    cursor_inclusive: bool = False
+    unknown_cursor: UnknownCursor = UnknownCursor.CONTINUE
+    repeat_last_page: bool = True
+    totals: ListTotals = ListTotals.EXACT
+    max_page_size: int | None = None
+    reports_page_size: bool = True
+    offset_limit: int | None = None
+
+    def page_size(self, asked: int) -> int:
+        """The number of records on a page."""
+        return asked if self.max_page_size is None else min(asked, self.max_page_size)
+
+    def reported_size(self, asked: int) -> int:
+        """The page size that the answer names."""
+        return self.page_size(asked) if self.reports_page_size else asked
+
+    def total(self, count: int) -> Mapping[str, Any]:
+        """The member of an answer that says how many records there are in all."""
+        match self.totals:
+            case ListTotals.EXACT:
+                return {"total": count}
+            case ListTotals.MISSING:
+                return {}
+            case ListTotals.ZERO:
+                return {"total": 0}
+            case ListTotals.TOO_SMALL:
+                return {"total": count // 2}
+            case ListTotals.TOO_LARGE:
+                return {"total": 2 * count + 1}
+
+    def check_offset(self, offset: int) -> None:
+        """Raises: ResponseError at or beyond the limit."""
+        if self.offset_limit is not None and offset >= self.offset_limit:
+            raise errors.offset_exceeds_limit()
 
 
 class SandboxOptions(TypedDict, total=False):

@@ -1,12 +1,24 @@
-"""The parameters that each call takes, by label; any other is refused instead of being ignored."""
+"""Strict parsing of requests: which parameters each call takes, and how each is read."""
 
+import json
+import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from . import refusals
+from aiohttp import web
+from attrs import frozen
+
+from . import errors, times
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
+
+MAX_TEXT_LENGTH = 10_000
+MAX_ID = 2**63 - 1
+INTEGER = re.compile(r"-?[0-9]{1,19}")
+WRITABLE_YEARS = range(2, 9999)
+"""Years whose every moment can be written in every time zone, and has a day before and after it."""
 
 Names = frozenset[str]
 
@@ -44,25 +56,186 @@ EMPTY_BODIES: Final = (b"", b"{}")
 
 
 def check_query(label: str, query: "MultiMapping[str]") -> None:
-    """Raises: Refusal naming a parameter that the call does not take, or takes only once."""
+    """Raises: ResponseError naming a parameter that the call does not take, or takes only once."""
     _check(query.keys(), QUERIES.get(label, frozenset()))
     for name in query.keys() - REPEATABLE:
         if len(query.getall(name)) > 1:
-            raise refusals.invalid(f"{name} is given more than once")
+            raise errors.invalid(f"{name} is given more than once")
 
 
 def check_body(label: str, body: Iterable[str]) -> None:
-    """Raises: Refusal naming a field that the call does not take."""
+    """Raises: ResponseError naming a field that the call does not take."""
     _check(body, BODIES[label])
 
 
 def check_no_body(label: str, body: bytes) -> None:
-    """Raises: Refusal where a call that takes no body has one."""
+    """Raises: ResponseError where a call that takes no body has one."""
     if label not in BODIES and body not in EMPTY_BODIES:
-        raise refusals.invalid("this call takes no body")
+        raise errors.invalid("this call takes no body")
 
 
 def _check(given: Iterable[str], known: Names) -> None:
     for name in given:
         if name not in known:
-            raise refusals.invalid(f"{name} is not a parameter of this call")
+            raise errors.invalid(f"{name} is not a parameter of this call")
+
+
+@frozen
+class Fields:
+    """A query or a JSON body. Null and missing are the same; every error names its field."""
+
+    values: Mapping[str, Any]
+    textual: bool = False
+    """Whether numbers and flags are written as text, as in a query; in JSON they are not."""
+
+    @classmethod
+    def of_query(cls, request: web.Request) -> "Fields":
+        return cls(request.query, textual=True)
+
+    @classmethod
+    async def of_body(cls, request: web.Request) -> "Fields":
+        body = _json(await request.read())
+        if not isinstance(body, dict):
+            raise errors.invalid("the body is not an object")
+        fields = cast("dict[str, Any]", body)
+        check_body(label_of(request), fields)
+        return cls(fields)
+
+    def has(self, name: str) -> bool:
+        return self.values.get(name) is not None
+
+    def given(self, name: str) -> bool:
+        """Whether there is more than null and the empty string."""
+        return self.values.get(name) not in (None, "")
+
+    def require(self, *names: str) -> None:
+        for name in names:
+            if not self.given(name):
+                raise errors.invalid(f"{name} is required")
+
+    def text(self, name: str) -> str | None:
+        value = self.values.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise errors.invalid(f"{name} is not a string")
+        if len(value) > MAX_TEXT_LENGTH:
+            raise errors.too_long(name)
+        return value
+
+    def integer(self, name: str) -> int | None:
+        if not self.given(name):
+            return None
+        value = self.values[name]
+        if self.textual and isinstance(value, str) and INTEGER.fullmatch(value):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MAX_ID:
+            raise errors.invalid(f"{name} is not an integer of 64 bits")
+        return value
+
+    def record_id(self, name: str) -> int | None:
+        """An id: positive and within 64 bits."""
+        value = self.integer(name)
+        if value is not None and not 1 <= value <= MAX_ID:
+            raise errors.invalid(f"{name} is not an id")
+        return value
+
+    def required_id(self, name: str) -> int:
+        value = self.record_id(name)
+        if value is None:
+            raise errors.invalid(f"{name} is required")
+        return value
+
+    def limit(self, *, default: int, most: int = MAX_ID) -> int:
+        """Raises: ResponseError LIMIT_NOT_VALID (20042) outside of 1 to `most`."""
+        limit = self.integer("limit")
+        limit = default if limit is None else limit
+        if not 1 <= limit <= most:
+            raise errors.limit_not_valid()
+        return limit
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        if not self.given(name):
+            return default
+        value = self.values[name]
+        if self.textual and value in ("true", "false"):
+            value = value == "true"
+        if not isinstance(value, bool):
+            raise errors.invalid(f"{name} is neither true nor false")
+        return value
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str | None:
+        value = self.text(name)
+        if value and value not in choices:
+            raise errors.invalid(f"{name} is none of {', '.join(choices)}")
+        return value or None
+
+    def zone(self, name: str = "timeZoneCode") -> str | None:
+        code = self.text(name)
+        if code and times.zone(code) is None:
+            raise errors.invalid(f"{name} is no IANA time zone")
+        return code or None
+
+    def bound(self, name: str) -> datetime | None:
+        """An ISO time with its offset, else the same in `…Ms`; the string wins."""
+        text = self.text(name)
+        return self._milliseconds(f"{name}Ms") if not text else self._iso(name, text)
+
+    def moment(self, name: str) -> datetime | None:
+        """As `bound`, but in a year that can be written and reckoned with."""
+        return _writable(name, self.bound(name))
+
+    def required_moment(self, name: str) -> datetime:
+        moment = self.moment(name)
+        if moment is None:
+            raise errors.invalid(f"{name} is required")
+        return moment
+
+    def iso(self, name: str) -> datetime | None:
+        """An ISO time with its offset, and no other form."""
+        text = self.text(name)
+        return _writable(name, self._iso(name, text)) if text else None
+
+    def milliseconds(self, name: str) -> datetime | None:
+        return _writable(name, self._milliseconds(name))
+
+    def _iso(self, name: str, text: str) -> datetime:
+        try:
+            return times.read(text)
+        except ValueError:
+            raise errors.invalid(f"{name} is not an ISO 8601 time with offset") from None
+
+    def _milliseconds(self, name: str) -> datetime | None:
+        value = self.integer(name)
+        if value is None:
+            return None
+        try:
+            return times.from_milliseconds(value)
+        except OverflowError:
+            raise errors.invalid(f"{name} is out of range") from None
+
+
+def _json(sent: bytes) -> Any:
+    try:
+        body = json.loads(sent)
+        # Half of a surrogate pair can be escaped in JSON, but no answer could be encoded that holds it.
+        json.dumps(body, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise errors.invalid("the body is not JSON") from None
+    return body
+
+
+def _writable(name: str, moment: datetime | None) -> datetime | None:
+    if moment is not None and moment.year not in WRITABLE_YEARS:
+        raise errors.invalid(f"{name} is out of range")
+    return moment
+
+
+def path_id(request: web.Request, name: str) -> int:
+    return Fields({name: request.match_info[name]}, textual=True).required_id(name)
+
+
+def label_of(request: web.Request) -> str:
+    """The call, such as `GET /v2.0/tasks/{taskId}`; the bare path where there is no such call."""
+    resource = request.match_info.route.resource
+    return f"{request.method} {resource.canonical if resource is not None else request.path}"

@@ -1,4 +1,4 @@
-"""Leads and entries made up from a seed: each lead's data is derived alone, when it is first asked for."""
+"""Leads and entries generated from a seed, each lead on its own, so that only what is read is generated."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -31,87 +31,58 @@ ZONES = ("America/Los_Angeles", "America/New_York", "America/Chicago", "Asia/Kol
 WAYS = ("Call", "Email", "Text", "Other")
 WORK = ("Call back about the viewing", "Send the pre-approval letter", "Ask for the floor plan", "Follow up")
 BEYOND_DOUBLES = 2**53 + 1
-"""The first integer that a double cannot hold: readers that take JSON numbers for floats lose it."""
+"""The first integer that a double cannot hold: readers that parse JSON numbers as floats corrupt it."""
+UNICODE = "Überraschung 🏡 für 李先生\n\t\u05e9\u05dc\u05d5\u05dd “quoted” \\ \u2028end"
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
-Quirk = Callable[[Entry, datetime], Entry]
-
-
-def _plain(entry: Entry, _origin: datetime) -> Entry:
-    return entry
-
-
-def _gmt(entry: Entry, _origin: datetime) -> Entry:
-    return evolve(entry, time_style=TimeStyle.GMT)
-
-
-def _zulu(entry: Entry, _origin: datetime) -> Entry:
-    return evolve(entry, time_style=TimeStyle.ZULU)
-
-
-def _no_start(entry: Entry, _origin: datetime) -> Entry:
-    quirks = {"startAt": ABSENT, "finishTime": None, "subject": None, "body": None, "address": None}
-    return evolve(entry, start_at=None, quirks=quirks)
-
-
-def _timeless(entry: Entry, _origin: datetime) -> Entry:
-    quirks = {"startAt": "", "endAt": None, "timeZoneCode": "", "leadEmail": "", "finishTime": ABSENT}
-    return evolve(entry, start_at=None, end_at=None, time_zone=None, quirks=quirks)
-
-
-def _numbers_for_none(entry: Entry, _origin: datetime) -> Entry:
-    return evolve(entry, reminder_type=-1, quirks={"pipelineId": -1, "queryId": 0, "leadUserId": -1})
-
-
-def _unknown_vocabulary(entry: Entry, _origin: datetime) -> Entry:
-    return evolve(entry, type="Handwritten Note", assigned_role="Lender")
-
-
-def _unicode(entry: Entry, _origin: datetime) -> Entry:
-    return evolve(entry, content="Überraschung 🏡 für 李先生\n\t\u05e9\u05dc\u05d5\u05dd “quoted” \\ \u2028end")
-
-
-def _email(entry: Entry, _origin: datetime) -> Entry:
-    return evolve(entry, type="Email", subject="Listings in Austin", body="<p>Two of them &amp; a plan.</p>")
-
-
-def _smart_plan(entry: Entry, _origin: datetime) -> Entry:
-    query_id = BEYOND_DOUBLES + 2 * (entry.id % 1_000_000)
-    return evolve(entry, smart_plan=True, query_id=query_id, quirks={"queryInfo": "plan=welcome;step=2"})
-
-
-def _finished(entry: Entry, origin: datetime) -> Entry:
-    return evolve(entry, finished_at=origin - timedelta(hours=5), updated_at=origin - timedelta(hours=5))
-
-
-def _overdue(entry: Entry, origin: datetime) -> Entry:
-    return evolve(entry, start_at=origin - timedelta(days=3), end_at=origin - timedelta(days=2, hours=23))
-
-
-def _new_field(entry: Entry, _origin: datetime) -> Entry:
-    return evolve(entry, quirks={"aiSummary": {"score": 0.5, "tags": []}, "leadFirstName": ABSENT})
-
+Quirk = Callable[[Entry, datetime], dict[str, Any]]
+"""Makes the fields in which a task differs from a plain one, given the task and the seed's origin."""
 
 QUIRKS: tuple[Quirk, ...] = (
-    _plain,
-    _gmt,
-    _smart_plan,
-    _finished,
-    _email,
-    _overdue,
-    _zulu,
-    _unicode,
-    _no_start,
-    _numbers_for_none,
-    _unknown_vocabulary,
-    _timeless,
-    _new_field,
+    lambda _entry, _origin: {},
+    lambda _entry, _origin: {"time_style": TimeStyle.GMT},
+    lambda entry, _origin: {  # a task of a smart plan
+        "smart_plan": True,
+        "query_id": BEYOND_DOUBLES + 2 * (entry.id % 1_000_000),
+        "quirks": {"queryInfo": "plan=welcome;step=2"},
+    },
+    lambda _entry, origin: {"finished_at": origin - 5 * HOUR, "updated_at": origin - 5 * HOUR},
+    lambda _entry, _origin: {"type": "Email", "subject": "Listings in Austin", "body": "<p>Two &amp; a plan.</p>"},
+    lambda _entry, origin: {"start_at": origin - 72 * HOUR, "end_at": origin - 71 * HOUR},  # overdue
+    lambda _entry, _origin: {"time_style": TimeStyle.ZULU},
+    lambda _entry, _origin: {"content": UNICODE},
+    lambda _entry, _origin: {  # no start
+        "start_at": None,
+        "quirks": {"startAt": ABSENT, "finishTime": None, "subject": None, "body": None, "address": None},
+    },
+    lambda _entry, _origin: {  # numbers for none
+        "reminder_type": -1,
+        "quirks": {"pipelineId": -1, "queryId": 0, "leadUserId": -1},
+    },
+    lambda _entry, _origin: {"type": "Handwritten Note", "assigned_role": "Lender"},  # outside the vocabulary
+    lambda _entry, _origin: {  # no time at all
+        "start_at": None,
+        "end_at": None,
+        "time_zone": None,
+        "quirks": {"startAt": "", "endAt": None, "timeZoneCode": "", "leadEmail": "", "finishTime": ABSENT},
+    },
+    lambda _entry, _origin: {  # a field that is not documented yet
+        "quirks": {"aiSummary": {"score": 0.5, "tags": []}, "leadFirstName": ABSENT}
+    },
 )
-"""Dealt round to the tasks of all leads, so that a handful of leads has them all."""
+"""Assigned in turn to the tasks of all leads, so that a few leads have them all."""
+
+LEAD_QUIRKS: tuple[Mapping[str, Any], ...] = (
+    {},
+    {"lastTouch": "", "birthday": None, "pondId": 0},
+    {"emails": [], "phones": None, "lenderUserId": -1},
+    {"tags": ABSENT, "segments": ABSENT, "leadTypes": [-1], "assignTime": None},
+)
 
 
 @frozen
 class Numbering:
-    """Fifteen-digit ids from which a lead's place in the list can be computed."""
+    """Fifteen-digit ids, from which the index of a lead can be computed."""
 
     leads: int
     stride: int
@@ -128,28 +99,28 @@ class Numbering:
     def lead_ids(self) -> range:
         return range(self.first_lead, self.first_lead + 7 * self.leads, 7)
 
-    def place(self, lead_id: int) -> int:
+    def index(self, lead_id: int) -> int:
         return (lead_id - self.first_lead) // 7
 
-    def entry_id(self, place: int, number: int) -> int:
-        return self.first_entry + place * self.stride + number
+    def entry_id(self, index: int, number: int) -> int:
+        return self.first_entry + index * self.stride + number
 
-    def owner(self, entry_id: int) -> int | None:
-        """The lead that was given this entry, were it derived."""
-        place = (entry_id - self.first_entry) // self.stride
-        return self.lead_ids()[place] if 0 <= place < self.leads else None
+    def lead_of(self, entry_id: int) -> int | None:
+        """The lead to which the seed gives this entry, if there is one."""
+        index = (entry_id - self.first_entry) // self.stride
+        return self.lead_ids()[index] if 0 <= index < self.leads else None
 
 
 @define
 class Seed:
-    """Made-up leads, each with its tasks and appointments; the same seed and day give the same data."""
+    """Generates leads, each with its tasks and appointments; the same seed and day give the same data."""
 
     leads: int
     tasks_per_lead: int
     appointments_per_lead: int
     seed: int
     origin: datetime
-    """The day's midnight (UTC) that every time is counted from."""
+    """The midnight (UTC) to which all times are relative."""
     numbering: Numbering = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -157,93 +128,84 @@ class Seed:
         self.numbering = Numbering(self.leads, stride, self.seed % 1000 * 100_000_000_000)
 
     def lead(self, lead_id: int) -> Lead:
-        dice = random.Random(f"{self.seed}:{lead_id}:lead")
-        place = self.numbering.place(lead_id)
-        return evolve(self._person(dice, lead_id, place), **self._dealings(dice))
-
-    def _person(self, dice: random.Random, lead_id: int, place: int) -> Lead:
-        first, last = dice.choice(FIRST_NAMES), dice.choice(LAST_NAMES)
+        rng = random.Random(f"{self.seed}:{lead_id}:lead")
+        index = self.numbering.index(lead_id)
         return Lead(
             id=lead_id,
-            first_name=first,
-            last_name=last,
-            email=f"lead{place}@example.com",
-            phone=f"+1415{5_550_000 + place % 10_000:07}",
-            stage=dice.choice(STAGES),
-            source=dice.choice(SOURCES),
-            created_at=self.origin - timedelta(days=dice.randrange(1, 900)),
-            updated_at=self.origin - timedelta(hours=dice.randrange(1, 20)),
-            user_id=BEYOND_DOUBLES + 2 * place,
-            score=dice.randrange(-1, 100),
-            quirks=_lead_quirks(place),
+            first_name=rng.choice(FIRST_NAMES),
+            last_name=rng.choice(LAST_NAMES),
+            email=f"lead{index}@example.com",
+            phone=f"+1415{5_550_000 + index % 10_000:07}",
+            stage=rng.choice(STAGES),
+            source=rng.choice(SOURCES),
+            created_at=self._before(rng, 900, DAY),
+            updated_at=self._before(rng, 20, HOUR),
+            user_id=BEYOND_DOUBLES + 2 * index,
+            score=rng.randrange(-1, 100),
+            quirks=LEAD_QUIRKS[index % len(LEAD_QUIRKS)],
+            **self._history(rng),
         )
 
-    def _dealings(self, dice: random.Random) -> dict[str, Any]:
-        """What has come of a lead since it was made."""
-        touched, visited = (self.origin - timedelta(hours=dice.randrange(1, 2000)) for _ in range(2))
+    def _history(self, rng: random.Random) -> dict[str, Any]:
+        """The fields that change while agents work with a lead."""
+        touched, visited = self._before(rng, 2000, HOUR), self._before(rng, 2000, HOUR)
         return {
-            "assigned_at": self.origin - timedelta(minutes=dice.randrange(1, 50_000)),
-            "tags": tuple(dice.sample(TAGS, dice.randrange(3))),
-            "segments": tuple(dice.sample(SEGMENTS, dice.randrange(3))),
-            "language": dice.choice(LANGUAGES),
-            "office_id": dice.choice((None, *OFFICES)),
-            "lender_user_id": dice.choice((None, LENDER_ID)),
-            "custom_roles": dice.choice(({}, {"Coordinator": MEMBER_ID})),
-            "last_touch": dice.choice((None, touched)),
-            "last_visit": dice.choice((None, visited)),
+            "assigned_at": self._before(rng, 50_000, MINUTE),
+            "tags": tuple(rng.sample(TAGS, rng.randrange(3))),
+            "segments": tuple(rng.sample(SEGMENTS, rng.randrange(3))),
+            "language": rng.choice(LANGUAGES),
+            "office_id": rng.choice((None, *OFFICES)),
+            "lender_user_id": rng.choice((None, LENDER_ID)),
+            "custom_roles": rng.choice(({}, {"Coordinator": MEMBER_ID})),
+            "last_touch": rng.choice((None, touched)),
+            "last_visit": rng.choice((None, visited)),
         }
 
-    def entries(self, lead_id: int) -> Iterator[Entry]:
-        dice = random.Random(f"{self.seed}:{lead_id}:entries")
-        place = self.numbering.place(lead_id)
-        for number in range(self.tasks_per_lead):
-            quirk = QUIRKS[(place * self.tasks_per_lead + number) % len(QUIRKS)]
-            yield quirk(self._task(dice, self.numbering.entry_id(place, number), lead_id), self.origin)
-        for number in range(self.tasks_per_lead, self.tasks_per_lead + self.appointments_per_lead):
-            yield self._appointment(dice, self.numbering.entry_id(place, number), lead_id)
+    def _before(self, rng: random.Random, most: int, unit: timedelta) -> datetime:
+        return self.origin - rng.randrange(1, most) * unit
 
-    def _task(self, dice: random.Random, entry_id: int, lead_id: int) -> Entry:
-        code = dice.choice(ZONES)
-        start = self._moment(code, hours=dice.randrange(24, 24 * 60))
+    def entries(self, lead_id: int) -> Iterator[Entry]:
+        rng = random.Random(f"{self.seed}:{lead_id}:entries")
+        index = self.numbering.index(lead_id)
+        for number in range(self.tasks_per_lead):
+            task = self._task(rng, self.numbering.entry_id(index, number), lead_id)
+            quirk = QUIRKS[(index * self.tasks_per_lead + number) % len(QUIRKS)]
+            yield evolve(task, **quirk(task, self.origin))
+        for number in range(self.tasks_per_lead, self.tasks_per_lead + self.appointments_per_lead):
+            yield self._appointment(rng, self.numbering.entry_id(index, number), lead_id)
+
+    def _task(self, rng: random.Random, entry_id: int, lead_id: int) -> Entry:
+        code = rng.choice(ZONES)
+        start = self._moment(code, hours=rng.randrange(24, 24 * 60))
         return Entry(
             id=entry_id,
             lead_id=lead_id,
-            type=dice.choice(WAYS),
-            content=dice.choice(WORK),
+            type=rng.choice(WAYS),
+            content=rng.choice(WORK),
             start_at=start,
-            end_at=start + timedelta(hours=1),
+            end_at=start + HOUR,
             time_zone=code,
-            created_at=self.origin - timedelta(hours=dice.randrange(48, 2000)),
-            updated_at=self.origin - timedelta(hours=dice.randrange(1, 48)),
-            assigned_role=dice.choice(("Agent", "Agent", "Assistant")),
+            created_at=self.origin - rng.randrange(48, 2000) * HOUR,
+            updated_at=self._before(rng, 48, HOUR),
+            assigned_role=rng.choice(("Agent", "Agent", "Assistant")),
         )
 
-    def _appointment(self, dice: random.Random, entry_id: int, lead_id: int) -> Entry:
-        task = self._task(dice, entry_id, lead_id)
+    def _appointment(self, rng: random.Random, entry_id: int, lead_id: int) -> Entry:
+        task = self._task(rng, entry_id, lead_id)
         start, end = task.start_at, task.end_at
-        every_fourth = dice.random() < 0.25
-        if every_fourth and start is not None:
+        all_day = rng.random() < 0.25
+        if all_day and start is not None:
             start = start.replace(hour=0, minute=0, second=0)
-            end = start + timedelta(days=1)
+            end = start + DAY
         return evolve(
             task,
             kind=EntryKind.APPOINTMENT,
             type="Appointment",
             content="Viewing",
-            address=dice.choice(("12 Main St, Austin, TX", "", "Rua Augusta 1º, Lisboa")),
+            address=rng.choice(("12 Main St, Austin, TX", "", "Rua Augusta 1º, Lisboa")),
             start_at=start,
             end_at=end,
         )
 
     def _moment(self, code: str, hours: int) -> datetime:
-        return (self.origin + timedelta(hours=hours)).astimezone(zone(code) or UTC)
-
-
-def _lead_quirks(place: int) -> Mapping[str, Any]:
-    quirks: tuple[Mapping[str, Any], ...] = (
-        {},
-        {"lastTouch": "", "birthday": None, "pondId": 0},
-        {"emails": [], "phones": None, "lenderUserId": -1},
-        {"tags": ABSENT, "segments": ABSENT, "leadTypes": [-1], "assignTime": None},
-    )
-    return quirks[place % len(quirks)]
+        return (self.origin + hours * HOUR).astimezone(zone(code) or UTC)

@@ -16,24 +16,29 @@ from attrs import define, field
 from lofty_async.auth import ApiKey
 
 from . import times
-from .credentials import Credentials
+from .calendar import CalendarHandlers
 from .faults import Faults
-from .gate import Gate
-from .grants import Grants
-from .handlers_calendar import CalendarHandlers
-from .handlers_leads import LeadHandlers
-from .handlers_oauth import OPEN_CALLS, OAuthHandlers
-from .handlers_tasks import TaskHandlers
-from .handlers_v1 import LegacyHandlers
-from .handlers_webhooks import WebhookHandlers
-from .options import LENGTH, LIMIT_OR_NONE, LIMITS, NOT_NEGATIVE, PORT, POSITIVE, SECONDS, SandboxOptions
-from .paging import ListBehaviour, ListTotals, UnknownCursor
-from .postman import Postman
-from .request_log import RequestLog, RequestRecord
+from .gate import Credentials, Gate, RequestLog, RequestRecord
+from .leads import LeadHandlers
+from .oauth import OPEN_CALLS, Grants, OAuthHandlers
+from .options import (
+    LENGTH,
+    LIMIT_OR_NONE,
+    LIMITS,
+    NOT_NEGATIVE,
+    PORT,
+    POSITIVE,
+    SECONDS,
+    ListOptions,
+    ListTotals,
+    SandboxOptions,
+    UnknownCursor,
+)
+from .rate_limit import FixedWindow, ResetStyle, Throttle
 from .seed import Seed
 from .state import State
-from .subscriptions import Subscriptions
-from .window import FixedWindow, ResetStyle, Throttle
+from .tasks import TaskHandlers, V1TaskHandlers
+from .webhooks import Subscriptions, WebhookHandlers, WebhookSender
 
 NEVER = float("inf")
 
@@ -122,19 +127,19 @@ class Sandbox:
     host: str = field(default="127.0.0.1", kw_only=True)
     port: int = field(default=0, kw_only=True, validator=PORT)
     keep_requests: int = field(default=100_000, kw_only=True, validator=NOT_NEGATIVE)
-    state: State = field(init=False)
+    state: State = field(init=False, repr=False)
     """The data, to look at and to change."""
-    faults: Faults = field(init=False)
+    faults: Faults = field(init=False, repr=False)
     """What shall go wrong."""
-    credentials: Credentials = field(init=False)
+    credentials: Credentials = field(init=False, repr=False)
     """Who may call; any number of keys share the one application and its window."""
-    oauth: Grants = field(init=False)
+    oauth: Grants = field(init=False, repr=False)
     """The OAuth client, and what has been issued to it."""
-    webhooks: Postman = field(init=False)
+    webhooks: WebhookSender = field(init=False, repr=False)
     """What is posted to subscribers: `delay`, `repeats`, `shuffle`, `deliveries`, `await settled()`."""
-    app: web.Application = field(init=False)
-    log: RequestLog = field(init=False)
-    _runner: web.AppRunner | None = field(default=None, init=False)
+    app: web.Application = field(init=False, repr=False)
+    log: RequestLog = field(init=False, repr=False)
+    _runner: web.AppRunner | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.state = State(self._seeded(), now=self._now, read_lag=self.read_lag)
@@ -142,7 +147,7 @@ class Sandbox:
         self.credentials = Credentials({self.api_key}, {self.access_token: NEVER})
         self.log = RequestLog(self.keep_requests)
         self.oauth = self._client()
-        self.webhooks = self._postman()
+        self.webhooks = self._sender()
         self.app = self._application()
 
     @property
@@ -206,10 +211,12 @@ class Sandbox:
 
     async def close(self) -> None:
         """Stops listening and drops what is still open; the data stays. May be called again."""
-        await self.webhooks.close()
         runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
+        try:
+            await self.webhooks.close()
+        finally:
+            if runner is not None:
+                await runner.cleanup()
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -260,14 +267,14 @@ class Sandbox:
         grants.allow_refresh(self.refresh_token)
         return grants
 
-    def _postman(self) -> Postman:
+    def _sender(self) -> WebhookSender:
         subscriptions = Subscriptions(self.allow_http, self.most_webhooks)
-        postman = Postman(subscriptions, self._now, self.state.permission_modes, random.Random(self.seed))
-        self.state.watchers.append(postman.collect)
-        return postman
+        sender = WebhookSender(subscriptions, self._now, self.state.permission_modes, random.Random(self.seed))
+        self.state.watchers.append(sender.notify)
+        return sender
 
-    def _lists(self) -> ListBehaviour:
-        return ListBehaviour(
+    def _lists(self) -> ListOptions:
+        return ListOptions(
             cursor_inclusive=self.cursor_inclusive,
             unknown_cursor=self.unknown_cursor,
             repeat_last_page=self.repeat_last_page,
@@ -294,7 +301,7 @@ class Sandbox:
         app.add_routes(TaskHandlers(self.state, lists).routes())
         app.add_routes(CalendarHandlers(self.state, self.time_zone, lists).routes())
         app.add_routes(LeadHandlers(self.state, self.time_zone, lists).routes())
-        app.add_routes(LegacyHandlers(self.state).routes())
+        app.add_routes(V1TaskHandlers(self.state).routes())
         app.add_routes(WebhookHandlers(self.webhooks.subscriptions).routes())
         app.add_routes(OAuthHandlers(self.oauth).routes())
         return app

@@ -1,21 +1,23 @@
-"""Entries as the API writes them."""
+"""Records as the API writes them: tasks, appointments, leads and the caller's profile, with every documented field."""
 
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
+from zlib import crc32
 
 from attrs import frozen
 
-from .entities import ABSENT, MEMBER_ID, MEMBER_NAME, TEAM_ID, Entry, Lead
-from .times import TimeStyle, milliseconds, show
+from .entities import ABSENT, LENDER_ID, MEMBER_ID, MEMBER_NAME, OFFICES, TEAM_ID, Entry, Lead
+from .times import EPOCH, TimeStyle, milliseconds, show
 
 PIPELINE_ID = 880_143
 ASSIGNED_ROLES = ("Agent", "Assistant")
 
 
 @frozen
-class Writer:
-    """Writes entries as seen at a moment, their start and end in `zone` where one was asked for."""
+class EntryWriter:
+    """Writes entries as of `now`, with start and end in `zone` if it is given."""
 
     now: datetime
     zone: tzinfo | None = None
@@ -76,7 +78,7 @@ def _task_fields(entry: Entry, lead: Lead, now: datetime) -> dict[str, Any]:
 
 
 def _common(entry: Entry, lead: Lead) -> dict[str, Any]:
-    """What both versions of the API say alike about a task."""
+    """The fields of a task that V1 and V2 share."""
     return {
         "id": entry.id,
         "leadId": entry.lead_id,
@@ -103,7 +105,7 @@ def _common(entry: Entry, lead: Lead) -> dict[str, Any]:
 
 
 def task_v1(entry: Entry, lead: Lead, now: datetime) -> dict[str, Any]:
-    """A task as the legacy API writes it: plain UTC times, `""` for none."""
+    """A task in V1: plain UTC times, `""` for none."""
     fields = _common(entry, lead) | {
         "deadline": show(entry.end_at, TimeStyle.PLAIN) if entry.end_at else "",
         "finishTime": show(entry.finished_at, TimeStyle.PLAIN) if entry.finished_at else "",
@@ -120,7 +122,7 @@ _IN_V1 = frozenset({"pipelineId", "queryId", "leadUserId", "queryInfo", "leadEma
 
 
 def appointment_v1(entry: Entry, now: datetime) -> dict[str, Any]:
-    """An appointment as the legacy API writes it: `deadline` is its start, in milliseconds; -1 is none."""
+    """An appointment in V1: `deadline` is its start, in milliseconds; -1 is none."""
     return {
         "id": entry.id,
         "descr": entry.content,
@@ -142,7 +144,7 @@ def appointment_v1(entry: Entry, now: datetime) -> dict[str, Any]:
 
 
 def with_quirks(fields: dict[str, Any], quirks: Mapping[str, Any]) -> dict[str, Any]:
-    """Quirks stand for what nobody set: what has been written since wins over `""`, null and missing."""
+    """Replaces fields by the quirks, except those that a client has since set to a value."""
     if not quirks:
         return fields
     unset = {name: value for name, value in quirks.items() if fields.get(name) in (None, "") or name not in _SETTABLE}
@@ -150,3 +152,226 @@ def with_quirks(fields: dict[str, Any], quirks: Mapping[str, Any]) -> dict[str, 
 
 
 _SETTABLE = frozenset({"startAt", "endAt", "timeZoneCode", "finishTime", "address", "content"})
+
+
+OFFICE_NAMES = dict(zip(OFFICES, ("Austin", "North Austin", "Lisbon"), strict=True))
+AGENT = {
+    "licenseId": "TX-0042",
+    "position": "Agent",
+    "companyName": "Example Realty",
+    "companyAddress": "1 Congress Ave, Austin, TX",
+    "mlsAgentId": "",
+    "agentPid": None,
+}
+OPPORTUNITIES = (None, "High Interest", "Sell", "Back to Site", "Back on Market")
+
+_ADDRESS: Final = {"streetAddress": "12 Main St", "city": "Austin", "state": "TX", "zipCode": "73301"}
+_RELATIVE: Final = {
+    "relationship": "Husband",
+    "firstName": "Sam",
+    "lastName": "",
+    "phones": ["+14155551234"],
+    "emails": ["spouse@example.com"],
+    "birthday": "Mar 1, 1990",
+}
+_LEAD: Final = _ADDRESS | {
+    "birthday": "Feb 29, 1988",
+    "phoneStatuses": [2],
+    "facebook": "",
+    "twitter": "",
+    "cannotText": False,
+    "cannotCall": False,
+    "cannotEmail": False,
+    "unsubscription": False,
+    "hiddenFlag": False,
+    "referredBy": "A neighbour",
+    "assignedUser": MEMBER_NAME,
+    "assignCompletionStatus": True,
+    "leadTypes": [2],
+    "buyingTimeFrame": "6-12",
+    "sellingTimeFrame": "Just Looking",
+    "preQual": "Yes",
+    "houseToSell": "No",
+    "fthb": "Yes",
+    "withBuyerAgent": "No",
+    "withListingAgent": "",
+    "mortgage": "Yes",
+    "buyHouse": None,
+    "customAttributes": [{"attributeName": "Pets", "attributeType": "text", "value": "a cat", "params": ""}],
+    "teamId": TEAM_ID,
+    "pondId": 0,
+    "pondName": "",
+}
+_INQUIRY: Final = {
+    "priceMin": 250_000,
+    "priceMax": 900_000,
+    "propertyType": ["Single Family Home", "Condo"],
+    "bedroomsMin": 2,
+    "bedroomsMax": 4,
+    "bathroomsMin": "1.5",
+    "bathroomsMax": "3",
+    "locations": [
+        {
+            "stateCode": "TX",
+            "city": "Austin",
+            "zipCode": "73301",
+            "county": "Travis",
+            "streetAddress": "",
+            "description": "near the river",
+        }
+    ],
+    "modifyByAgent": False,
+    "defaultValue": False,
+}
+_HOME: Final = _ADDRESS | {
+    "county": "Travis",
+    "price": 640_000,
+    "priceMin": 600_000,
+    "priceMax": 700_000,
+    "propertyType": "Townhouse",
+    "bedrooms": 3,
+    "bathrooms": 2.5,
+    "squareFeet": 1800,
+    "lotSize": 0.33,
+    "parkingSpace": 1,
+    "floors": 2,
+    "mailAddress": True,
+    "listingId": "",
+    "autoListingId": 0,
+    "listingStatus": "",
+    "label": "Home",
+    "labelList": "Home",
+    "labelType": "",
+    "note": None,
+    "pictureUrl": "",
+    "siteListingUrl": "",
+}
+
+
+def lead(lead: Lead) -> dict[str, Any]:
+    """A lead as lists show it: what all leads share, and what this one has."""
+    return with_quirks(_LEAD | _person(lead) | _assignment(lead) | _history(lead) | _property(lead), lead.quirks)
+
+
+def _person(lead: Lead) -> dict[str, Any]:
+    return {
+        "leadId": lead.id,
+        "leadUserId": lead.user_id,
+        "firstName": lead.first_name,
+        "lastName": lead.last_name,
+        "emails": [lead.email],
+        "phones": [lead.phone],
+        "language": lead.language,
+        "leadFamilyMemberList": [_RELATIVE | {"lastName": lead.last_name}],
+        "score": lead.score,
+        "opportunity": OPPORTUNITIES[lead.id % len(OPPORTUNITIES)],
+    }
+
+
+def _assignment(lead: Lead) -> dict[str, Any]:
+    """The source and stage of the lead, and the users and the office that look after it."""
+    return {
+        "leadSource": _number(lead.source),
+        "source": lead.source,
+        "stageId": _number(lead.stage),
+        "stage": lead.stage,
+        "assignedUserId": lead.assigned_user_id,
+        "lenderUserId": lead.lender_user_id,
+        "customRoleList": [
+            {"roleId": _number(role), "role": role, "assigneeId": user_id, "assignee": MEMBER_NAME}
+            for role, user_id in lead.custom_roles.items()
+        ],
+        "ownershipScope": "TEAM" if lead.office_id is None else "OFFICE",
+        "ownershipId": lead.office_id,
+    }
+
+
+def _history(lead: Lead) -> dict[str, Any]:
+    created, updated = show(lead.created_at, TimeStyle.PLAIN), show(lead.updated_at, TimeStyle.PLAIN)
+    tag = {"leadId": lead.id, "createTime": created, "updateTime": updated, "creatorUserId": MEMBER_ID}
+    return {
+        "tags": [tag | {"tagId": _number(name), "tagName": name, "visibleType": 0} for name in lead.tags],
+        "segments": lead.segments,
+        "groups": lead.segments,
+        "createTime": show(lead.created_at, TimeStyle.OFFSET),
+        "assignTime": show(lead.assigned_at or lead.created_at, TimeStyle.GMT),
+        "lastUpdateTime": updated,
+        "lastTouch": show(lead.last_touch, TimeStyle.OFFSET) if lead.last_touch else "",
+        "lastVisit": show(lead.last_visit, TimeStyle.ZULU) if lead.last_visit else None,
+    }
+
+
+def _property(lead: Lead) -> dict[str, Any]:
+    """The homes that the lead is looking for, and the one that it owns."""
+    times = {"createTime": show(lead.created_at, TimeStyle.ZULU), "updateTime": show(lead.updated_at, TimeStyle.ZULU)}
+    return {
+        "leadInquiry": _INQUIRY | {"id": lead.id + 1, "leadUserId": lead.user_id} | times,
+        "leadPropertyList": [_HOME | {"id": lead.id + 2, "leadUserId": lead.user_id}],
+    }
+
+
+def profile(time_zone: str, lead_count: int) -> dict[str, Any]:
+    """The caller's membership of the team; its short `id` occurs in no other record."""
+    first, last = MEMBER_NAME.split()
+    office_id = next(iter(OFFICES))
+    return {
+        "id": 11_042,
+        "teamId": TEAM_ID,
+        "invitorUserId": LENDER_ID,
+        "memberUserId": MEMBER_ID,
+        "role": 0,
+        "roleName": "Agent",
+        "firstLetter": first[0],
+        "email": "agatha@example.com",
+        "firstName": first,
+        "lastName": last,
+        "phoneNumber": "+14155550199",
+        "virtualNumber": "",
+        "status": 1,
+        "accountStatus": "ACTIVE",
+        "newLeadCount": 0,
+        "assignedLeadCount": lead_count,
+        "isAdmin": False,
+        "agentInfo": AGENT,
+        "timeZoneId": time_zone,
+        "groupId": office_id,
+        "groupName": OFFICE_NAMES[office_id],
+        "group": _office(office_id),
+    }
+
+
+def _office(office_id: int) -> dict[str, Any]:
+    return {
+        "id": office_id,
+        "teamId": TEAM_ID,
+        "parentId": OFFICES[office_id] or 0,
+        "websiteOwnerId": MEMBER_ID,
+        "name": OFFICE_NAMES[office_id],
+        "type": 1,
+        "phone": "5125550100",
+        "phoneCode": "+1",
+        "phoneCountry": "US",
+        "email": "office@example.com",
+        "city": "Austin",
+        "state": "TX",
+        "zipcode": "73301",
+        "streetAddress": "1 Congress Ave",
+        "webSiteUrl": "https://example.com/",
+        "createTime": show(EPOCH, TimeStyle.ZULU),
+        "updateTime": show(EPOCH, TimeStyle.ZULU),
+        "path": f"/{office_id}",
+        "showInSite": True,
+        "defaultFlag": True,
+        "allowManageSub": False,
+        "agentCount": 1,
+        "boundNumber": "",
+        "status": "ACTIVE",
+        "layer": 1,
+        "childPath": "",
+    }
+
+
+@lru_cache
+def _number(name: str) -> int:
+    """An id that is always the same for a name."""
+    return crc32(name.encode()) % 1_000_000

@@ -1,4 +1,4 @@
-"""The sandbox's data and the few rules that hold it together; no HTTP."""
+"""The sandbox's data and its rules; no HTTP."""
 
 import itertools
 from collections.abc import Callable, Iterator, MutableMapping
@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
+from . import times
 from .entities import MEMBER_ID, Entry, EntryKind, Lead
 from .seed import Seed
 
@@ -14,16 +15,28 @@ FIRST_NEW_ID = 900_000_000_000_001
 
 SortKey = Callable[[Entry], tuple[float, int]]
 Watcher = Callable[[str, Entry], None]
-"""Told what happened (`created`, `updated`, `finished`, `unfinished`, `deleted`) to which entry."""
+"""Called with an action (`created`, `updated`, `finished`, `unfinished`, `deleted`) and the entry after it."""
+
+
+def newest_first(entry: Entry) -> tuple[float, int]:
+    start = entry.start_at or entry.end_at or times.EPOCH
+    return -start.timestamp(), -entry.id
+
+
+def latest_end_first(entry: Entry) -> tuple[float, int]:
+    end = entry.end_at or entry.start_at or times.EPOCH
+    return -end.timestamp(), -entry.id
 
 
 class Leads(MutableMapping[int, Lead]):
-    """All leads by id, in the order in which they are listed; made up when first looked at."""
+    """All leads by id, in the order of lists; each is generated on first access."""
 
     def __init__(self, seed: Seed) -> None:
         self._seed = seed
         self._leads: dict[int, Lead | None] = dict.fromkeys(seed.numbering.lead_ids())
         self._order: list[int] | None = None
+        self.version = 0
+        """Increases with every change; caches of lists compare it."""
 
     def __getitem__(self, lead_id: int) -> Lead:
         lead = self._leads[lead_id]
@@ -34,10 +47,12 @@ class Leads(MutableMapping[int, Lead]):
     def __setitem__(self, lead_id: int, lead: Lead) -> None:
         self._leads[lead_id] = lead
         self._order = None
+        self.version += 1
 
     def __delitem__(self, lead_id: int) -> None:
         del self._leads[lead_id]
         self._order = None
+        self.version += 1
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._leads)
@@ -49,14 +64,14 @@ class Leads(MutableMapping[int, Lead]):
         return lead_id in self._leads
 
     def ids(self) -> list[int]:
-        """The ids in order; kept, so that a page far down the list costs no more than the first."""
+        """The ids in order; cached, so that every page of a list costs the same."""
         if self._order is None:
             self._order = list(self._leads)
         return self._order
 
 
 class Entries(MutableMapping[int, Entry]):
-    """All tasks and appointments by id; a lead's are made up when first looked at."""
+    """All tasks and appointments by id; those of a lead are generated on first access."""
 
     def __init__(self, seed: Seed, leads: Leads) -> None:
         self._seed = seed
@@ -64,11 +79,11 @@ class Entries(MutableMapping[int, Entry]):
         self._entries: dict[int, Entry] = {}
         self._by_lead: dict[int, dict[int, Entry]] = {}
         self.version = 0
-        """Grows with every change, so that sorted lists may be kept."""
+        """Increases with every change; caches of sorted lists compare it."""
 
     def __getitem__(self, entry_id: int) -> Entry:
         if entry_id not in self._entries:
-            self._derive(self._seed.numbering.owner(entry_id))
+            self._derive(self._seed.numbering.lead_of(entry_id))
         return self._entries[entry_id]
 
     def __setitem__(self, entry_id: int, entry: Entry) -> None:
@@ -103,8 +118,8 @@ class Entries(MutableMapping[int, Entry]):
         self._entries |= self._by_lead[lead_id]
 
 
-class OfKind(MutableMapping[int, Entry]):
-    """The entries of one kind, read and changed in place."""
+class EntriesOfKind(MutableMapping[int, Entry]):
+    """A live view of the entries of one kind."""
 
     def __init__(self, state: "State", kind: EntryKind) -> None:
         self._state = state
@@ -131,9 +146,9 @@ class OfKind(MutableMapping[int, Entry]):
 
 @define(eq=False)
 class State:
-    """Leads, tasks and appointments, to look at and to change while somebody pages through them.
+    """Leads, tasks and appointments, which may be read and changed while a client pages through them.
 
-    Records are frozen: change one with `change(id, content="…")`.
+    Records are frozen: update one with `change(id, content="…")`.
     """
 
     seed: Seed
@@ -142,10 +157,10 @@ class State:
     """Seconds for which a new entry is missing from lists, as it may be on the real server."""
     leads: Leads = field(init=False)
     entries: Entries = field(init=False)
-    tasks: OfKind = field(init=False)
-    appointments: OfKind = field(init=False)
+    tasks: EntriesOfKind = field(init=False)
+    appointments: EntriesOfKind = field(init=False)
     forbidden_leads: set[int] = field(factory=set[int], init=False)
-    """Leads that exist but that the caller does not manage."""
+    """Leads that exist and that the caller does not manage."""
     removed: dict[int, Entry] = field(factory=dict[int, Entry], init=False)
     watchers: list[Watcher] = field(factory=list[Watcher], init=False)
     _sorted: dict[SortKey, tuple[int, list[Entry]]] = field(factory=dict[SortKey, tuple[int, list[Entry]]], init=False)
@@ -154,14 +169,14 @@ class State:
     def __attrs_post_init__(self) -> None:
         self.leads = Leads(self.seed)
         self.entries = Entries(self.seed, self.leads)
-        self.tasks = OfKind(self, EntryKind.TASK)
-        self.appointments = OfKind(self, EntryKind.APPOINTMENT)
+        self.tasks = EntriesOfKind(self, EntryKind.TASK)
+        self.appointments = EntriesOfKind(self, EntryKind.APPOINTMENT)
 
     def manages(self, lead_id: int) -> bool:
         return lead_id in self.leads and lead_id not in self.forbidden_leads
 
     def permission_modes(self, lead_id: int) -> frozenset[int]:
-        """The modes in which webhooks tell of a lead: 0 for the caller's own, 1 for all that the caller manages."""
+        """The permission modes of webhooks for a lead: 0 if it is the caller's own, 1 if the caller manages it."""
         if not self.manages(lead_id):
             return frozenset()
         return frozenset({0, 1} if self.leads[lead_id].assigned_user_id == MEMBER_ID else {1})
@@ -171,7 +186,7 @@ class State:
         return self.read_lag <= 0 or (self.now() - entry.created_at).total_seconds() >= self.read_lag
 
     def sorted_entries(self, key: SortKey) -> list[Entry]:
-        """All entries in this order, sorted anew only after a change; not to be changed by the caller."""
+        """All entries in this order, sorted again only after a change; the caller must not change the list."""
         version, found = self._sorted.get(key, (-1, []))
         if version != self.entries.version:
             found = sorted(self.entries.values(), key=key)
@@ -179,9 +194,9 @@ class State:
         return found
 
     def add_lead(self, **fields: Any) -> Lead:
-        """Adds a lead with any fields of `Lead`; what is not given is made up."""
+        """Adds a lead with any fields of `Lead`; defaults for the others."""
         name = {"first_name": "New", "last_name": "Lead", "email": "new@example.com", "phone": "+14155550100"}
-        lead = Lead(**self._born(name | fields))
+        lead = Lead(**self._new_fields(name | fields))
         self.leads[lead.id] = lead
         return lead
 
@@ -192,10 +207,10 @@ class State:
         del self.leads[lead_id]
 
     def add_task(self, lead_id: int, **fields: Any) -> Entry:
-        """Adds a task with any fields of `Entry`; id and times are made up where not given."""
-        entry = Entry(**self._born({"lead_id": lead_id} | fields))
+        """Adds a task with any fields of `Entry`; id and times have defaults."""
+        entry = Entry(**self._new_fields({"lead_id": lead_id} | fields))
         self.entries[entry.id] = entry
-        self._tell("created", entry)
+        self._notify("created", entry)
         return entry
 
     def add_appointment(self, lead_id: int, **fields: Any) -> Entry:
@@ -206,11 +221,11 @@ class State:
         changes: dict[str, Any] = {"updated_at": self.now()} | fields
         changed = evolve(self.entries[entry_id], **changes)
         self.entries[entry_id] = changed
-        self._tell(event, changed)
+        self._notify(event, changed)
         return changed
 
     def finish(self, entry_id: int) -> Entry:
-        """Finishes an entry; finishing it again keeps the first time."""
+        """Finishes an entry; a second finish keeps the first time."""
         finished_at = self.entries[entry_id].finished_at or self.now()
         return self.change(entry_id, event="finished", finished_at=finished_at)
 
@@ -218,17 +233,17 @@ class State:
         return self.change(entry_id, event="unfinished", finished_at=None)
 
     def remove(self, entry_id: int) -> Entry:
-        """Removes a task or appointment; what it was is kept in `removed`."""
+        """Removes a task or appointment and keeps the record in `removed`."""
         entry = self.removed[entry_id] = self.entries[entry_id]
         del self.entries[entry_id]
-        self._tell("deleted", entry)
+        self._notify("deleted", entry)
         return entry
 
-    def _born(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """The fields, with a new id and the time of birth where they are not given."""
-        birth = {"id": next(self._new_ids), "created_at": self.now(), "updated_at": self.now()}
-        return birth | fields
+    def _new_fields(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """The fields, with defaults for id and times."""
+        defaults = {"id": next(self._new_ids), "created_at": self.now(), "updated_at": self.now()}
+        return defaults | fields
 
-    def _tell(self, event: str, entry: Entry) -> None:
+    def _notify(self, event: str, entry: Entry) -> None:
         for watcher in self.watchers:
             watcher(event, entry)

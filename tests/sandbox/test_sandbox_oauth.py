@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from lofty_async.sandbox import Sandbox
-from lofty_async.sandbox.grants import challenge_of
+from lofty_async.sandbox.oauth import challenge_of
 
 if TYPE_CHECKING:
     from tests.sandbox.conftest import Answer, Api, Clock

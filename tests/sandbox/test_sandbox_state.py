@@ -7,7 +7,7 @@ from attrs import evolve
 from lofty_async.sandbox import Entry, EntryKind, State, times
 from lofty_async.sandbox.entities import ABSENT
 from lofty_async.sandbox.seed import BEYOND_DOUBLES, QUIRKS, Seed
-from lofty_async.sandbox.shapes import Writer
+from lofty_async.sandbox.shapes import EntryWriter
 from lofty_async.sandbox.times import TimeStyle
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -51,7 +51,7 @@ def test_a_hundred_thousand_leads_are_not_made_up_before_they_are_asked_for() ->
 
 def test_every_awkward_value_occurs_at_every_third_lead() -> None:
     one = state()
-    tasks = [Writer(NOW).task(entry, one.leads[entry.lead_id]) for entry in one.entries.values()]
+    tasks = [EntryWriter(NOW).task(entry, one.leads[entry.lead_id]) for entry in one.entries.values()]
     ends = [str(task["endAt"]) for task in tasks]
     for suffix in ("GMT", "Z", "None", ":00"):
         assert any(end.endswith(suffix) for end in ends)
@@ -143,7 +143,7 @@ def test_new_ids_differ() -> None:
 def test_quirks_leave_fields_out_or_replace_them() -> None:
     one = state()
     entry = one.add_task(one.leads.ids()[0], quirks={"body": ABSENT, "mood": "fine"}, time_style=TimeStyle.PLAIN)
-    task = Writer(NOW).task(entry, one.leads[entry.lead_id])
+    task = EntryWriter(NOW).task(entry, one.leads[entry.lead_id])
     assert "body" not in task
     assert (task["mood"], task["createTime"]) == ("fine", "2026-06-01 12:00:00")
 

@@ -1,26 +1,33 @@
-"""V2 calendar: entries by time, under composite ids, and free slots."""
+"""The calls on the calendar: entries by time, under composite ids, and free slots for meetings."""
 
 import re
-from datetime import datetime, timedelta
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any
 
 from aiohttp import web
 from attrs import frozen
 
-from . import refusals, times
+from . import errors, times
 from .entities import Entry, EntryKind
-from .handlers_tasks import ROLES, newest_first
-from .paging import ListBehaviour
-from .reading import LARGEST_ID, Fields
-from .refusals import json_answer
-from .shapes import Writer
-from .slots import Interval, free_slots
-from .state import State
+from .errors import json_response
+from .options import ListOptions
+from .parameters import MAX_ID, Fields
+from .shapes import EntryWriter
+from .state import State, latest_end_first, newest_first
+from .tasks import ROLES, finish
+
+Interval = tuple[datetime, datetime]
 
 WAYS = ("Call", "Email", "Text", "Other")
-LARGEST_PAGE = 500
-LONGEST_RANGE = timedelta(days=90)
+MAX_PAGE_SIZE = 500
+MAX_RANGE = timedelta(days=90)
 COMPOSITE = re.compile(r"(?P<id>[1-9][0-9]{0,18})-(?P<kind>task|appointment)")
+FIRST_HOUR = time(9)
+HOURS_PER_DAY = 8
+SATURDAY = 5
+SLOT_LENGTH = timedelta(hours=1)
 
 
 @frozen
@@ -29,7 +36,7 @@ class CalendarHandlers:
 
     state: State
     time_zone: str
-    lists: ListBehaviour
+    lists: ListOptions
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -50,18 +57,18 @@ class CalendarHandlers:
         self.lists.check_offset(page * size)
         code = fields.zone()
         found = [entry for entry in query.ordered(self.state) if query.matches(entry) and self._visible(entry)]
-        writer = Writer(self.state.now(), times.zone(code) if code else None)
+        writer = EntryWriter(self.state.now(), times.zone(code) if code else None)
         shown = found[page * size : (page + 1) * size]
         items = [writer.item(entry, self.state.leads[entry.lead_id]) for entry in shown]
-        told = {"page": page, "pageSize": self.lists.reported_size(asked), "items": items}
-        return json_answer({"data": {**self.lists.total(len(found)), **told}})
+        page_fields = {"page": page, "pageSize": self.lists.reported_size(asked), "items": items}
+        return json_response({"data": {**self.lists.total(len(found)), **page_fields}})
 
     async def create(self, request: web.Request) -> web.Response:
         fields = await Fields.of_body(request)
         fields.require("type", "content", "leadId", "timeZoneCode")
         kind = _kind(fields)
-        lead_id = fields.required_identity("leadId")
-        made: dict[str, Any] = {
+        lead_id = fields.required_id("leadId")
+        values: dict[str, Any] = {
             "start_at": self._later(fields, "startAt", required=True),
             "end_at": self._later(fields, "endAt", required=True),
             "content": fields.text("content"),
@@ -69,29 +76,25 @@ class CalendarHandlers:
             **_of_kind(kind, fields),
         }
         if not self.state.manages(lead_id):
-            raise refusals.permission_denied()
+            raise errors.permission_denied()
         add = self.state.add_task if kind is EntryKind.TASK else self.state.add_appointment
         message = "Calendar created successfully"
-        data = {"id": add(lead_id, **made).calendar_id, "type": kind.value, "message": message}
-        return json_answer({"data": data})
+        data = {"id": add(lead_id, **values).calendar_id, "type": kind.value, "message": message}
+        return json_response({"data": data})
 
     async def available(self, request: web.Request) -> web.Response:
         fields = Fields.of_query(request)
         start, end = fields.required_moment("startTime"), fields.required_moment("endTime")
-        limit = fields.integer("limit")
-        if limit is not None and limit < 1:
-            raise refusals.limit_not_valid()
+        limit = fields.limit(default=10)
         self._check_range(start, end)
-        zone = times.zone(fields.zone() or self.time_zone) or times.EPOCH.tzinfo
-        assert zone is not None, "the caller's zone is known"  # noqa: S101 - narrows a type
-        slots = free_slots(start, end, zone, self._busy())
-        written = [Writer(start).slot(*slot) for slot in slots[: 10 if limit is None else limit]]
-        return json_answer({"data": {"total": len(slots), "slots": written}})
+        slots = free_slots(start, end, times.zone(fields.zone() or self.time_zone) or UTC, self._busy())
+        written = [EntryWriter(start).slot(*slot) for slot in slots[:limit]]
+        return json_response({"data": {"total": len(slots), "slots": written}})
 
     async def update(self, request: web.Request) -> web.Response:
         fields = await Fields.of_body(request)
         entry = self._managed(request)
-        read: dict[str, Any] = {
+        values: dict[str, Any] = {
             "content": fields.text("content"),
             "start_at": self._later(fields, "startAt"),
             "end_at": self._later(fields, "endAt"),
@@ -99,38 +102,35 @@ class CalendarHandlers:
             "address": fields.text("address"),
             "reminder_type": _reminder_type(fields),
             "reminder_time": fields.text("reminderTime"),
-            "lead_id": fields.identity("leadId"),
+            "lead_id": fields.record_id("leadId"),
         }
-        changes = {name: value for name, value in read.items() if value not in (None, "")}
+        changes = {name: value for name, value in values.items() if value not in (None, "")}
         if not self.state.manages(changes.get("lead_id", entry.lead_id)):
-            raise refusals.permission_denied()
+            raise errors.permission_denied()
         self.state.change(entry.id, **changes)
-        return json_answer({"message": "Calendar updated successfully"})
+        return json_response({"message": "Calendar updated successfully"})
 
     async def delete(self, request: web.Request) -> web.Response:
         self.state.remove(self._managed(request).id)
-        return json_answer({"message": "Calendar deleted successfully"})
+        return json_response({"message": "Calendar deleted successfully"})
 
     async def finish(self, request: web.Request) -> web.Response:
-        entry = self._managed(request)
-        if entry.smart_plan:
-            raise refusals.smart_plan()
-        self.state.finish(entry.id)
-        return json_answer({"message": "Calendar finished successfully"})
+        finish(self.state, self._managed(request))
+        return json_response({"message": "Calendar finished successfully"})
 
     async def unfinish(self, request: web.Request) -> web.Response:
         self.state.unfinish(self._managed(request).id)
-        return json_answer({"message": "Calendar unfinished successfully"})
+        return json_response({"message": "Calendar unfinished successfully"})
 
     def _managed(self, request: web.Request) -> Entry:
-        named = COMPOSITE.fullmatch(request.match_info["calendarId"])
-        if named is None or int(named["id"]) > LARGEST_ID:
-            raise refusals.invalid("calendarId is not of the form <number>-task or <number>-appointment")
-        entry = self.state.entries.get(int(named["id"]))
-        if entry is None or entry.kind.lower() != named["kind"]:
-            raise refusals.invalid("no such calendar entry")
+        calendar_id = COMPOSITE.fullmatch(request.match_info["calendarId"])
+        if calendar_id is None or int(calendar_id["id"]) > MAX_ID:
+            raise errors.invalid("calendarId is not of the form <number>-task or <number>-appointment")
+        entry = self.state.entries.get(int(calendar_id["id"]))
+        if entry is None or entry.kind.lower() != calendar_id["kind"]:
+            raise errors.invalid("no such calendar entry")
         if not self.state.manages(entry.lead_id):
-            raise refusals.permission_denied()
+            raise errors.permission_denied()
         return entry
 
     def _visible(self, entry: Entry) -> bool:
@@ -139,16 +139,16 @@ class CalendarHandlers:
     def _later(self, fields: Fields, name: str, *, required: bool = False) -> datetime | None:
         moment = fields.required_moment(name) if required else fields.moment(name)
         if moment is not None and moment <= self.state.now():
-            raise refusals.invalid(f"{name} is not later than now")
+            raise errors.invalid(f"{name} is not later than now")
         return moment
 
     def _check_range(self, start: datetime, end: datetime) -> None:
         if start <= self.state.now():
-            raise refusals.invalid("startTime is not later than now")
+            raise errors.invalid("startTime is not later than now")
         if end <= start:
-            raise refusals.invalid("endTime is not later than startTime")
-        if end - start > LONGEST_RANGE:
-            raise refusals.invalid("the range is longer than 90 days")
+            raise errors.invalid("endTime is not later than startTime")
+        if end - start > MAX_RANGE:
+            raise errors.invalid("the range is longer than 90 days")
 
     def _busy(self) -> list[Interval]:
         return [
@@ -160,10 +160,10 @@ class CalendarHandlers:
 
 @frozen
 class CalendarQuery:
-    """Which entries to list; an entry is at its start, or at its end where it has none."""
+    """The filters and the order of a list; an entry counts at its start, or at its end if it has no start."""
 
     since: datetime | None
-    till: datetime | None
+    until: datetime | None
     lead_id: int | None
     include_finished: bool
     source_types: frozenset[str]
@@ -172,13 +172,13 @@ class CalendarQuery:
 
     @classmethod
     def read(cls, fields: Fields, source_types: frozenset[str]) -> "CalendarQuery":
-        since, till = fields.bound("startTime"), fields.bound("endTime")
-        if since is None and till is None:
-            raise refusals.invalid("one of startTime and endTime is required")
+        since, until = fields.bound("startTime"), fields.bound("endTime")
+        if since is None and until is None:
+            raise errors.invalid("one of startTime and endTime is required")
         return cls(
             since,
-            till,
-            fields.identity("leadId"),
+            until,
+            fields.record_id("leadId"),
             fields.flag("includeFinished", default=False),
             source_types,
             by_end=fields.choice("sort", ("startTime", "endTime")) == "endTime",
@@ -186,7 +186,7 @@ class CalendarQuery:
         )
 
     def ordered(self, state: State) -> list[Entry]:
-        entries = state.sorted_entries(_latest_end_first if self.by_end else newest_first)
+        entries = state.sorted_entries(latest_end_first if self.by_end else newest_first)
         return entries if self.descending else entries[::-1]
 
     def matches(self, entry: Entry) -> bool:
@@ -194,30 +194,25 @@ class CalendarQuery:
         return (
             at is not None
             and (self.since is None or at >= self.since)
-            and (self.till is None or at <= self.till)
+            and (self.until is None or at <= self.until)
             and self.lead_id in (None, entry.lead_id)
             and (self.include_finished or not entry.finished)
             and (not self.source_types or str(entry.source_type) in self.source_types)
         )
 
 
-def _latest_end_first(entry: Entry) -> tuple[float, int]:
-    end = entry.end_at or entry.start_at or times.EPOCH
-    return -end.timestamp(), -entry.id
-
-
 def _page(fields: Fields) -> tuple[int, int]:
     page, size = fields.integer("page") or 0, fields.integer("pageSize")
     size = 20 if size is None else size
     if page < 0 or size < 1:
-        raise refusals.invalid("page or pageSize is too small")
-    if size > LARGEST_PAGE:
-        raise refusals.limit_oversize()
+        raise errors.invalid("page or pageSize is too small")
+    if size > MAX_PAGE_SIZE:
+        raise errors.page_size_too_large()
     return page, size
 
 
 def _source_types(request: web.Request) -> frozenset[str]:
-    """Repeated keys and commas are both read: which of them the vendor means is not known, nor what its codes are."""
+    """Repeated keys and commas are both accepted: the vendor's encoding is unknown, and so are its codes."""
     return frozenset(",".join(request.query.getall("sourceType", [])).split(",")) - {""}
 
 
@@ -225,14 +220,14 @@ def _kind(fields: Fields) -> EntryKind:
     try:
         return EntryKind((fields.text("type") or "").upper())
     except ValueError:
-        raise refusals.invalid("type is neither TASK nor APPOINTMENT") from None
+        raise errors.invalid("type is neither TASK nor APPOINTMENT") from None
 
 
 def _of_kind(kind: EntryKind, fields: Fields) -> dict[str, Any]:
-    """The fields that only one kind of entry has; those of the other kind are refused."""
+    """The fields of this kind of entry; those of the other kind are errors."""
     for name in ("address",) if kind is EntryKind.TASK else ("taskWay", "assignedRole"):
         if fields.given(name):
-            raise refusals.invalid(f"{name} is not for an entry of type {kind.value}")
+            raise errors.invalid(f"{name} is not for an entry of type {kind.value}")
     if kind is EntryKind.APPOINTMENT:
         return {"address": fields.text("address")}
     fields.require("taskWay")
@@ -245,6 +240,41 @@ def _of_kind(kind: EntryKind, fields: Fields) -> dict[str, Any]:
 def _reminder_type(fields: Fields) -> int | str | None:
     """A string here, though tasks show a number."""
     text = fields.text("reminderType")
-    if not text or not text.isdecimal():
+    if not text or not (text.isascii() and text.isdigit()):
         return text
     return Fields({"reminderType": text}, textual=True).integer("reminderType")
+
+
+def free_slots(start: datetime, end: datetime, zone: tzinfo, busy: Iterable[Interval]) -> list[Interval]:
+    """The working hours between `start` and `end` that overlap no busy interval, ascending."""
+    merged = _merged(busy)
+    begins = [since for since, _ in merged]
+
+    def is_free(opens: datetime, closes: datetime) -> bool:
+        place = bisect_left(begins, closes)
+        return place == 0 or merged[place - 1][1] <= opens
+
+    hours = _working_hours(start.astimezone(zone), end.astimezone(zone))
+    return [hour for hour in hours if is_free(*hour)]
+
+
+def _merged(intervals: Iterable[Interval]) -> list[Interval]:
+    """The same time as disjoint intervals, ascending, so that a search finds the only one that can overlap."""
+    merged: list[Interval] = []
+    for since, until in sorted(intervals):
+        if merged and since <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], until))
+        else:
+            merged.append((since, max(since, until)))
+    return merged
+
+
+def _working_hours(start: datetime, end: datetime) -> Iterator[Interval]:
+    day = start.date()
+    while day <= end.date():
+        first = datetime.combine(day, FIRST_HOUR, tzinfo=start.tzinfo)
+        for hour in range(HOURS_PER_DAY if day.weekday() < SATURDAY else 0):
+            opens = first + hour * SLOT_LENGTH
+            if opens >= start and opens + SLOT_LENGTH <= end:
+                yield opens, opens + SLOT_LENGTH
+        day += timedelta(days=1)

@@ -1,4 +1,4 @@
-"""The server's fixed window: pure arithmetic, told the time by its caller."""
+"""The rate limit: fixed windows of the application and of single endpoints, as pure arithmetic on a given time."""
 
 import math
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class ResetStyle(StrEnum):
 
 
 @frozen
-class Standing:
+class WindowState:
     """Where a window stands after one request; times in seconds since the epoch."""
 
     limit: int
@@ -67,19 +67,19 @@ class FixedWindow:
     def resets_at(self) -> float:
         return self._opened_at + self.seconds
 
-    def look(self, now: float) -> Standing:
+    def peek(self, now: float) -> WindowState:
         """Where the window stands, with nothing spent."""
-        self._turn(now)
-        return self._standing(admitted=self._used < self.limit)
+        self._roll(now)
+        return self._state(admitted=self._used < self.limit)
 
-    def spend(self, now: float) -> Standing:
+    def spend(self, now: float) -> WindowState:
         """One request: admitted and counted, or refused and not counted."""
-        self._turn(now)
+        self._roll(now)
         admitted = self._used < self.limit
         self._used += admitted
-        return self._standing(admitted=admitted)
+        return self._state(admitted=admitted)
 
-    def _turn(self, now: float) -> None:
+    def _roll(self, now: float) -> None:
         if not self._opened_at <= now < self.resets_at:
             self._opened_at, self._used = self._opening(now), 0
 
@@ -90,8 +90,8 @@ class FixedWindow:
         # Rounding may put the grid's line on the wrong side of now; such a window would turn at every request.
         return opened_at + self.seconds if now >= opened_at + self.seconds else min(opened_at, now)
 
-    def _standing(self, *, admitted: bool) -> Standing:
-        return Standing(self.limit, max(0, self.limit - self._used), self.resets_at, admitted)
+    def _state(self, *, admitted: bool) -> WindowState:
+        return WindowState(self.limit, max(0, self.limit - self._used), self.resets_at, admitted)
 
 
 @define
@@ -106,19 +106,19 @@ class Throttle:
     endpoints: Mapping[str, FixedWindow] = field(factory=dict[str, FixedWindow])
     burst: FixedWindow | None = None
 
-    def spend(self, label: str, now: float) -> Standing:
+    def spend(self, label: str, now: float) -> WindowState:
         own = self.endpoints.get(label)
-        if self.burst is not None and not self.burst.look(now).admitted:
+        if self.burst is not None and not self.burst.peek(now).admitted:
             return self._refused_burst(now)
-        if own is not None and not own.look(now).admitted:
-            return own.look(now)
-        standing = self.application.spend(now)
-        if not standing.admitted:
-            return standing
+        if own is not None and not own.peek(now).admitted:
+            return own.peek(now)
+        state = self.application.spend(now)
+        if not state.admitted:
+            return state
         if self.burst is not None:
             self.burst.spend(now)
-        return standing if own is None else own.spend(now)
+        return state if own is None else own.spend(now)
 
-    def _refused_burst(self, now: float) -> Standing:
-        seen = self.application.look(now)
-        return Standing(seen.limit, seen.remaining, seen.resets_at, admitted=False)
+    def _refused_burst(self, now: float) -> WindowState:
+        seen = self.application.peek(now)
+        return WindowState(seen.limit, seen.remaining, seen.resets_at, admitted=False)

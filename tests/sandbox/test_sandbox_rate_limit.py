@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lofty_async.sandbox.window import FixedWindow, ResetStyle, Standing, Throttle
+from lofty_async.sandbox.rate_limit import FixedWindow, ResetStyle, Throttle, WindowState
 
 
 def spend(window: FixedWindow, now: float) -> bool:
@@ -16,10 +16,10 @@ def test_admits_its_limit_and_no_more() -> None:
 
 def test_reports_what_remains_and_when_it_resets() -> None:
     window = FixedWindow(2, 60.0, anchor=0.0)
-    assert window.spend(10.0) == Standing(2, 1, 60.0, admitted=True)
-    assert window.spend(59.9) == Standing(2, 0, 60.0, admitted=True)
-    assert window.spend(59.9) == Standing(2, 0, 60.0, admitted=False)
-    assert window.spend(60.0) == Standing(2, 1, 120.0, admitted=True)
+    assert window.spend(10.0) == WindowState(2, 1, 60.0, admitted=True)
+    assert window.spend(59.9) == WindowState(2, 0, 60.0, admitted=True)
+    assert window.spend(59.9) == WindowState(2, 0, 60.0, admitted=False)
+    assert window.spend(60.0) == WindowState(2, 1, 120.0, admitted=True)
 
 
 def test_windows_with_an_anchor_lie_on_a_grid() -> None:
@@ -55,10 +55,10 @@ def test_no_window_ever_admits_more_than_its_limit(limit: int, steps: list[float
     window, now, admitted = FixedWindow(limit, 60.0, anchor), 0.0, dict[float, int]()
     for step in steps:
         now += step
-        standing = window.spend(now)
-        admitted[standing.resets_at] = admitted.get(standing.resets_at, 0) + standing.admitted
-        assert standing.remaining == limit - admitted[standing.resets_at]
-        assert now < standing.resets_at <= now + 60.0 + 1e-9
+        state = window.spend(now)
+        admitted[state.resets_at] = admitted.get(state.resets_at, 0) + state.admitted
+        assert state.remaining == limit - admitted[state.resets_at]
+        assert now < state.resets_at <= now + 60.0 + 1e-9
     assert all(count <= limit for count in admitted.values())
 
 
@@ -72,8 +72,8 @@ def test_no_window_ever_admits_more_than_its_limit(limit: int, steps: list[float
     ],
 )
 def test_every_reset_style(style: ResetStyle, reset: str) -> None:
-    standing = Standing(100, 3, 1_780_000_060.0, admitted=True)
-    assert standing.headers(style, 1_780_000_039.0) == {
+    state = WindowState(100, 3, 1_780_000_060.0, admitted=True)
+    assert state.headers(style, 1_780_000_039.0) == {
         "X-RateLimit-Limit": "100",
         "X-RateLimit-Remaining": "3",
         "X-RateLimit-Reset": reset,
@@ -81,31 +81,31 @@ def test_every_reset_style(style: ResetStyle, reset: str) -> None:
 
 
 def test_absent_headers() -> None:
-    assert Standing(100, 3, 0.0, admitted=True).headers(ResetStyle.ABSENT, 0.0) == {}
+    assert WindowState(100, 3, 0.0, admitted=True).headers(ResetStyle.ABSENT, 0.0) == {}
 
 
 def test_an_endpoint_with_its_own_limit_reports_it_and_spends_both() -> None:
     throttle = Throttle(FixedWindow(10, 60.0), {"GET /v2.0/calendar": FixedWindow(2, 60.0)})
-    assert throttle.spend("GET /v2.0/calendar", 0.0) == Standing(2, 1, 60.0, admitted=True)
-    assert throttle.spend("GET /v2.0/tasks", 0.0) == Standing(10, 8, 60.0, admitted=True)
+    assert throttle.spend("GET /v2.0/calendar", 0.0) == WindowState(2, 1, 60.0, admitted=True)
+    assert throttle.spend("GET /v2.0/tasks", 0.0) == WindowState(10, 8, 60.0, admitted=True)
 
 
 def test_an_exhausted_endpoint_leaves_the_others_alone() -> None:
     throttle = Throttle(FixedWindow(10, 60.0), {"GET /v2.0/calendar": FixedWindow(1, 60.0)})
     throttle.spend("GET /v2.0/calendar", 0.0)
-    assert throttle.spend("GET /v2.0/calendar", 0.0) == Standing(1, 0, 60.0, admitted=False)
-    assert throttle.spend("GET /v2.0/tasks", 0.0) == Standing(10, 8, 60.0, admitted=True)
+    assert throttle.spend("GET /v2.0/calendar", 0.0) == WindowState(1, 0, 60.0, admitted=False)
+    assert throttle.spend("GET /v2.0/tasks", 0.0) == WindowState(10, 8, 60.0, admitted=True)
 
 
 def test_an_exhausted_application_spends_nothing_of_the_endpoint() -> None:
     own = FixedWindow(5, 60.0)
     throttle = Throttle(FixedWindow(0, 60.0), {"GET /v2.0/calendar": own})
-    assert throttle.spend("GET /v2.0/calendar", 0.0) == Standing(0, 0, 60.0, admitted=False)
-    assert own.look(0.0).remaining == 5
+    assert throttle.spend("GET /v2.0/calendar", 0.0) == WindowState(0, 0, 60.0, admitted=False)
+    assert own.peek(0.0).remaining == 5
 
 
 def test_a_burst_is_refused_with_budget_left() -> None:
     throttle = Throttle(FixedWindow(10, 60.0), burst=FixedWindow(2, 1.0))
     assert [throttle.spend("GET /v1.0/me", 0.5).admitted for _ in range(3)] == [True, True, False]
-    assert throttle.spend("GET /v1.0/me", 0.9) == Standing(10, 8, 60.5, admitted=False)
-    assert throttle.spend("GET /v1.0/me", 1.5) == Standing(10, 7, 60.5, admitted=True)
+    assert throttle.spend("GET /v1.0/me", 0.9) == WindowState(10, 8, 60.5, admitted=False)
+    assert throttle.spend("GET /v1.0/me", 1.5) == WindowState(10, 7, 60.5, admitted=True)

@@ -1,0 +1,178 @@
+"""Error responses, in every shape that the API's error bodies come in."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+Code = int | str
+Shape = Callable[[Code, str], Any]
+"""Makes the JSON body of an error from its code and message."""
+
+_ENCODE = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+
+
+def encode(body: Any) -> str:
+    return _ENCODE(body)
+
+
+def json_response(body: Any, status: int = 200) -> web.Response:
+    return web.Response(status=status, text=encode(body), content_type="application/json")
+
+
+def coded(code: Code, message: str) -> Any:
+    return {"code": code, "message": message}
+
+
+def wrapped(code: Code, message: str) -> Any:
+    return {"status": {"code": code, "msg": message}, "data": None}
+
+
+def v1(code: Code, message: str) -> Any:
+    return {"errorCode": code, "errorMsg": message}
+
+
+def hidden(code: Code, message: str) -> Any:
+    """The code stands in the text, as an exception of the server's framework prints it."""
+    return {"message": f"BaseApplicationException:errorCode={code},errorMsg={message}"}
+
+
+def message_only(_code: Code, message: str) -> Any:
+    return {"message": message}
+
+
+def bare(code: Code, _message: str) -> Any:
+    return str(code)
+
+
+def rfc6749(code: Code, message: str) -> Any:
+    return {"error": code, "error_description": message}
+
+
+_SHAPES: tuple[tuple[str, Shape], ...] = (("/v2.0/calendar", wrapped), ("/v1.0/", v1))
+
+
+def shape_of(path: str) -> Shape:
+    """The shape of errors in this part of the API, unless the error has one of its own."""
+    return next((shape for prefix, shape in _SHAPES if path.startswith(prefix)), coded)
+
+
+class ResponseError(Exception):
+    """Ends a request with an error response; with `plain`, `message` is the whole body instead of JSON."""
+
+    def __init__(
+        self, status: int, code: Code, message: str, shape: Shape | None = None, *, plain: bool = False
+    ) -> None:
+        super().__init__(status, code, message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.shape = shape
+        self.plain = plain
+
+    def response(self, path: str) -> web.Response:
+        if not self.plain:
+            return json_response((self.shape or shape_of(path))(self.code, self.message), self.status)
+        if not self.message:
+            return web.Response(status=self.status)
+        content_type = "text/html" if self.message.startswith("<") else "text/plain"
+        return web.Response(status=self.status, text=self.message, content_type=content_type)
+
+
+BLOCKED_PAGE = "<html><head><title>403 Forbidden</title></head><body><h1>403 Forbidden</h1></body></html>"
+PROXY_PAGE = "<html><head><title>One moment</title></head><body>Checking your connection.</body></html>"
+
+
+def blocked() -> ResponseError:
+    return ResponseError(403, 403, BLOCKED_PAGE, plain=True)
+
+
+def too_many_requests() -> ResponseError:
+    return ResponseError(429, 429, "Too Many Requests", message_only)
+
+
+def bad_credentials() -> ResponseError:
+    return ResponseError(401, "BAD_CREDENTIALS", "Bad credentials", coded)
+
+
+def wrong_scheme() -> ResponseError:
+    return ResponseError(400, 200058, "The authorization is invalid or has been revoked", coded)
+
+
+def content_type_missing() -> ResponseError:
+    return ResponseError(400, 20001, "Content-Type is missing", coded)
+
+
+def unsupported_media_type() -> ResponseError:
+    return ResponseError(415, 415, "Unsupported Media Type", plain=True)
+
+
+def body_too_large() -> ResponseError:
+    return ResponseError(413, 413, "Request Entity Too Large", plain=True)
+
+
+def missing_scope() -> ResponseError:
+    return ResponseError(403, 200100, "The application lacks the scope for this call", coded)
+
+
+def invalid(message: str) -> ResponseError:
+    return ResponseError(400, 20012, f"INVALID_PARAMETER: {message}")
+
+
+def missing(message: str) -> ResponseError:
+    return ResponseError(400, "MISSING_PARAMETER", message)
+
+
+def too_long(name: str) -> ResponseError:
+    return ResponseError(400, 20043, f"PARAMETER_TOO_LONG: {name}")
+
+
+def limit_not_valid() -> ResponseError:
+    return ResponseError(400, 20042, "LIMIT_NOT_VALID")
+
+
+def page_size_too_large() -> ResponseError:
+    return ResponseError(400, "LIMIT_PARAM_OVERSIZE", "pageSize is too large")
+
+
+def offset_exceeds_limit() -> ResponseError:
+    return ResponseError(400, "OFFSET_EXCEED_LIMIT", "the offset exceeds the limit of this list")
+
+
+def not_found() -> ResponseError:
+    return ResponseError(404, 20007, "RESOURCE_NOT_EXIST")
+
+
+def task_not_exist() -> ResponseError:
+    return ResponseError(404, "TASK_NOT_EXIST", "Task does not exist")
+
+
+def v1_task_not_exist() -> ResponseError:
+    """A repeated DELETE in V1 gets an empty body."""
+    return ResponseError(404, "TASK_NOT_EXIST", "", plain=True)
+
+
+def lead_not_exist(shape: Shape | None = None) -> ResponseError:
+    return ResponseError(404, 20006, "Lead not exist", shape)
+
+
+def permission_denied() -> ResponseError:
+    return ResponseError(400, 20017, "PERMISSION_DENIED")
+
+
+def smart_plan() -> ResponseError:
+    return ResponseError(400, "TASK_IS_SMARTPLAN", "Smart plan tasks cannot be finished")
+
+
+def lead_id_mismatch() -> ResponseError:
+    return ResponseError(400, "INVALID_UPDATE_OPERATION_LEADID", "leadId does not match the task's lead")
+
+
+def webhook(name: str) -> ResponseError:
+    return ResponseError(400, name, name.replace("_", " ").capitalize(), coded)
+
+
+def grant(code: str, status: int = 400) -> ResponseError:
+    """An error of a token endpoint, with a name of RFC 6749: the vendor's own are not known."""
+    return ResponseError(status, code, "The grant was refused", rfc6749)

@@ -1,0 +1,266 @@
+"""The list of leads with its filters and orders, and the caller's profile."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, cast
+
+from aiohttp import web
+from attrs import define, field, frozen
+
+from . import errors, shapes, times
+from .entities import OFFICES, Lead
+from .errors import encode, json_response
+from .options import ListOptions
+from .parameters import Fields
+from .state import Leads, State
+
+Condition = Callable[[Lead], bool]
+Filter = Callable[[Fields, str], Condition]
+"""Reads the parameter of this name."""
+
+
+def _time(read: Callable[[Lead], datetime | None]) -> Callable[[Lead], Any]:
+    return lambda lead: read(lead) or times.EPOCH
+
+
+SORTS: Mapping[str, Callable[[Lead], Any] | None] = {
+    "Default": None,
+    "CreateTime": lambda lead: lead.created_at,
+    "AssignTime": lambda lead: lead.assigned_at or lead.created_at,
+    "LastContact": _time(lambda lead: lead.last_touch),
+    "LastActivity": _time(lambda lead: lead.last_visit),
+    "Score": lambda lead: lead.score,
+}
+"""The orders that are implemented; the vendor names others, which are refused."""
+UNDOCUMENTED = ("otherFilters", "returnFields")
+MAX_PAGE_SIZE = 100
+MAX_CACHED_BODIES = 20_000  # of 3 KB each
+PAGING = frozenset({"limit", "offset", "scrollId"})
+SCROLL_ID = re.compile("scroll-([0-9a-f]{1,16})")
+
+
+def _among(read: Callable[[Lead], Iterable[str]]) -> Filter:
+    """One of the names, separated by commas, is one of the lead's."""
+
+    def condition(fields: Fields, name: str) -> Condition:
+        wanted = _names(fields.text(name))
+        return lambda lead: not wanted.isdisjoint(read(lead))
+
+    return condition
+
+
+def _all_tags(fields: Fields, name: str) -> Condition:
+    text = fields.text(name) or ""
+    wanted = frozenset(part.strip() for part in text.split(","))
+    return lambda lead: text in lead.tags or wanted <= {*lead.tags}
+
+
+def _contact(read: Callable[[Lead], str]) -> Filter:
+    """The whole of it, or a part where preciseSearchFlag is false."""
+
+    def condition(fields: Fields, name: str) -> Condition:
+        wanted = _plain(fields.text(name) or "")
+        if fields.flag("preciseSearchFlag", default=True):
+            return lambda lead: wanted == _plain(read(lead))
+        return lambda lead: wanted in _plain(read(lead))
+
+    return condition
+
+
+def _key(fields: Fields, name: str) -> Condition:
+    """A part of name, telephone or email; the whole of one of the latter where preciseSearchFlag is true."""
+    wanted = _plain(fields.text(name) or "")
+    if fields.flag("preciseSearchFlag", default=False):
+        return lambda lead: wanted in (_plain(lead.phone), _plain(lead.email))
+    return lambda lead: any(wanted in _plain(text) for text in (lead.name, lead.phone, lead.email))
+
+
+def _contacted(fields: Fields, name: str) -> Condition:
+    wanted = fields.flag(name, default=False)
+    return lambda lead: (lead.last_touch is not None) is wanted
+
+
+def _assigned(fields: Fields, name: str) -> Condition:
+    user_id = fields.record_id(name)
+    return lambda lead: lead.assigned_user_id == user_id
+
+
+def _offices(fields: Fields, name: str) -> Condition:
+    parts = (fields.text(name) or "").split(",")
+    wanted = {Fields({name: part.strip()}, textual=True).required_id(name) for part in parts}
+    if fields.flag("querySubGroup", default=False):
+        wanted |= {office_id for office_id, parent_id in OFFICES.items() if parent_id in wanted}
+    return lambda lead: lead.office_id in wanted
+
+
+def _roles(fields: Fields, name: str) -> Condition:
+    wanted = _role_filters(fields.text(name) or "", name)
+    return lambda lead: all(lead.roles.get(role) in user_ids for role, user_ids in wanted)
+
+
+FILTERS: Mapping[str, Filter] = {
+    "stage": _among(lambda lead: [lead.stage]),
+    "source": _among(lambda lead: [lead.source]),
+    "phone": _contact(lambda lead: lead.phone),
+    "email": _contact(lambda lead: lead.email),
+    "assignedUserId": _assigned,
+    "contacted": _contacted,
+    "groups": _among(lambda lead: lead.segments),
+    "segments": _among(lambda lead: lead.segments),
+    "allTags": _all_tags,
+    "anyTags": _among(lambda lead: lead.tags),
+    "groupIds": _offices,
+    "languages": _among(lambda lead: [lead.language]),
+    "roleAssigneeFilters": _roles,
+    "key": _key,
+}
+
+
+@frozen
+class LeadQuery:
+    """Filters combined by AND, and an order; the order of the list by default."""
+
+    conditions: tuple[Condition, ...]
+    order: Callable[[Lead], Any] | None
+    descending: bool
+
+    @classmethod
+    def read(cls, fields: Fields) -> "LeadQuery":
+        """Raises: ResponseError for what is malformed, would have no effect or is not implemented."""
+        for name in UNDOCUMENTED:
+            if fields.given(name):
+                raise errors.invalid(f"{name} is not documented, and the sandbox does not implement it")
+        _check_flags(fields)
+        sort = fields.choice("sort", tuple(SORTS))
+        order = SORTS[sort] if sort else None
+        return cls(tuple(_conditions(fields)), order, fields.flag("desc", default=False))
+
+    def choose(self, leads: Leads) -> list[int]:
+        ids = leads.ids()
+        if self.conditions:
+            ids = [lead_id for lead_id in ids if all(holds(leads[lead_id]) for holds in self.conditions)]
+        order = self.order
+        if order is not None:
+            ids = sorted(ids, key=lambda lead_id: order(leads[lead_id]))
+        return ids[::-1] if self.descending else ids
+
+
+def _conditions(fields: Fields) -> Iterator[Condition]:
+    for name, read in FILTERS.items():
+        if fields.given(name):
+            yield read(fields, name)
+
+
+def _check_flags(fields: Fields) -> None:
+    """Raises: ResponseError for a flag that has no effect."""
+    if fields.flag("querySubGroup", default=False) and not fields.given("groupIds"):
+        raise errors.invalid("querySubGroup needs groupIds")
+    if fields.given("preciseSearchFlag") and not any(fields.given(name) for name in ("email", "phone", "key")):
+        raise errors.invalid("preciseSearchFlag needs email, phone or key")
+
+
+def _names(text: str | None) -> frozenset[str]:
+    """The names separated by commas, and the whole text: a name may contain a comma."""
+    whole = text or ""
+    return frozenset({whole, *(part.strip() for part in whole.split(","))})
+
+
+def _plain(text: str) -> str:
+    return text.removeprefix("+1").casefold()
+
+
+def _role_filters(text: str, name: str) -> list[tuple[str, list[int]]]:
+    try:
+        read = [(one["roleName"], one["assigneeToIds"]) for one in json.loads(text)]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        read = None
+    if not read or not all(isinstance(role, str) and _are_ids(user_ids) for role, user_ids in read):
+        raise errors.invalid(f'{name} is not of the form [{{"roleName":"Agent","assigneeToIds":[1]}}]')
+    return read
+
+
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(type(one) is int for one in cast("list[object]", value))
+
+
+@define
+class LeadHandlers:
+    """`/v1.0/leads` and `/v1.0/me`; `time_zone` is the caller's own."""
+
+    state: State
+    time_zone: str
+    lists: ListOptions
+    _found: tuple[object, list[int]] = field(default=(None, []), init=False)
+    """The ids of the last query, so that its next page need not filter and sort all leads again."""
+    _bodies: dict[int, tuple[Lead, str]] = field(factory=dict[int, tuple[Lead, str]], init=False)
+    """The JSON of each lead that was listed, and the record that it was written from."""
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/v1.0/leads", self.list_leads, allow_head=False),
+            web.get("/v1.0/me", self.me, allow_head=False),
+        ]
+
+    async def list_leads(self, request: web.Request) -> web.Response:
+        fields = Fields.of_query(request)
+        asked, offset = fields.limit(default=10, most=MAX_PAGE_SIZE), self._offset(fields)
+        size = self.lists.page_size(asked)
+        ids = self._ids(fields)
+        shown = ids[self._start(len(ids), size, offset) :][:size]
+        metadata = {
+            "collection": "leads",
+            "limit": self.lists.reported_size(asked),
+            "offset": offset,
+            **self.lists.total(len(ids)),
+            "scrollId": f"scroll-{offset + len(shown):x}",
+        }
+        leads = ",".join(map(self._body, shown))
+        body = f'{{"_metadata":{encode(metadata)},"leads":[{leads}]}}'
+        return web.Response(text=body, content_type="application/json")
+
+    async def me(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler's signature
+        return json_response(shapes.profile(self.time_zone, len(self.state.leads)))
+
+    def _ids(self, fields: Fields) -> list[int]:
+        query = LeadQuery.read(fields)
+        key = self.state.leads.version, {name: fields.values[name] for name in fields.values if name not in PAGING}
+        if self._found[0] != key:
+            self._found = key, query.choose(self.state.leads)
+        return self._found[1]
+
+    def _body(self, lead_id: int) -> str:
+        lead = self.state.leads[lead_id]
+        written, body = self._bodies.get(lead_id, (None, ""))
+        if written is not lead:
+            body = encode(shapes.lead(lead))
+            if len(self._bodies) >= MAX_CACHED_BODIES:
+                self._bodies.clear()
+            self._bodies[lead_id] = lead, body
+        return body
+
+    def _offset(self, fields: Fields) -> int:
+        """The start of the page, also in a scroll id, which has no limit of offsets."""
+        scroll = fields.text("scrollId")
+        if scroll and fields.given("offset"):
+            raise errors.invalid("offset and scrollId exclude each other")
+        if scroll:
+            return _scrolled(scroll)
+        offset = fields.integer("offset") or 0
+        if offset < 0:
+            raise errors.invalid("offset is negative")
+        self.lists.check_offset(offset)
+        return offset
+
+    def _start(self, total: int, size: int, offset: int) -> int:
+        if offset >= total and self.lists.repeat_last_page:
+            return max(0, total - size)
+        return offset
+
+
+def _scrolled(scroll: str) -> int:
+    place = SCROLL_ID.fullmatch(scroll)
+    if place is None:
+        raise errors.invalid("scrollId is unknown or has expired")
+    return int(place[1], 16)

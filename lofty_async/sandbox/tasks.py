@@ -1,0 +1,260 @@
+"""The calls on tasks, in V2 and V1, and V1's list of appointments."""
+
+from datetime import datetime
+from typing import Any
+
+from aiohttp import web
+from attrs import frozen
+
+from . import errors, shapes, times
+from .entities import MEMBER_ID, Entry, EntryKind
+from .errors import json_response
+from .options import ListOptions, UnknownCursor
+from .parameters import Fields, path_id
+from .shapes import EntryWriter
+from .state import State, newest_first
+
+TYPES = ("Other", "Call", "Email", "Text", "Appointment")
+V1_TYPES = ("Other", "Call", "Email", "Text")
+ROLES = ("Agent", "Assistant")
+MAX_PAGE_SIZE = 100
+UPDATABLE = ("content", "startAt", "endAt", "address")
+
+
+@frozen
+class TaskHandlers:
+    """`/v2.0/tasks`, where appointments are tasks too."""
+
+    state: State
+    lists: ListOptions
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/v2.0/tasks", self.list_tasks, allow_head=False),
+            web.post("/v2.0/tasks", self.create),
+            web.get("/v2.0/tasks/my-tasks", self.mine, allow_head=False),
+            web.get("/v2.0/tasks/{taskId}", self.get, allow_head=False),
+            web.put("/v2.0/tasks/{taskId}", self.update),
+            web.delete("/v2.0/tasks/{taskId}", self.delete),
+            web.post("/v2.0/tasks/{taskId}/finish", self.finish),
+            web.post("/v2.0/tasks/{taskId}/unfinish", self.unfinish),
+        ]
+
+    async def list_tasks(self, request: web.Request) -> web.Response:
+        return self._tasks(_of_lead(self.state, request), EntryWriter(self.state.now()))
+
+    async def create(self, request: web.Request) -> web.Response:
+        fields = await Fields.of_body(request)
+        fields.require("type", "content", "assignedRole", "leadId", "endAt")
+        lead_id = fields.required_id("leadId")
+        values: dict[str, Any] = {
+            "type": fields.choice("type", TYPES),
+            "assigned_role": fields.choice("assignedRole", ROLES),
+            **_changes(fields),
+            "time_zone": fields.zone(),
+        }
+        _check_permission(self.state, lead_id)
+        if values["type"] == "Appointment":
+            values["kind"] = EntryKind.APPOINTMENT
+        return json_response({"taskId": self.state.add_task(lead_id, **values).id})
+
+    async def mine(self, request: web.Request) -> web.Response:
+        fields = Fields.of_query(request)
+        cursor = fields.integer("currentId") or 0
+        if cursor < 0:
+            raise errors.ResponseError(400, "INVALID_PARAMETER", "currentId is negative", errors.bare)
+        limit = fields.limit(default=10, most=MAX_PAGE_SIZE)
+        code = fields.zone()
+        entries = self._after(cursor, self._assigned(fields.record_id("userId") or MEMBER_ID))
+        writer = EntryWriter(self.state.now(), times.zone(code) if code else None)
+        return self._tasks(entries[: self.lists.page_size(limit)], writer)
+
+    async def get(self, request: web.Request) -> web.Response:
+        entry = _existing(self.state, request)
+        _check_permission(self.state, entry.lead_id)
+        return json_response({"task": EntryWriter(self.state.now()).task(entry, self.state.leads[entry.lead_id])})
+
+    async def update(self, request: web.Request) -> web.Response:
+        fields = await Fields.of_body(request)
+        entry = _changeable(self.state, request)
+        changes, zone = _changes(fields), fields.zone()
+        if not changes:
+            raise errors.missing(f"one of {', '.join(UPDATABLE)} is required")
+        self.state.change(entry.id, **changes, **({"time_zone": zone} if zone else {}))
+        return json_response({"message": "Task updated successfully"})
+
+    async def delete(self, request: web.Request) -> web.Response:
+        self.state.remove(_changeable(self.state, request).id)
+        return json_response({"message": "Task deleted successfully"})
+
+    async def finish(self, request: web.Request) -> web.Response:
+        finish(self.state, _changeable(self.state, request))
+        return json_response({"message": "Task finished successfully"})
+
+    async def unfinish(self, request: web.Request) -> web.Response:
+        self.state.unfinish(_changeable(self.state, request).id)
+        return json_response({"message": "Task unfinished successfully"})
+
+    def _assigned(self, user_id: int) -> list[Entry]:
+        state = self.state
+        found = (entry for entry in state.sorted_entries(newest_first) if entry.assigned_user_id == user_id)
+        return [entry for entry in found if state.listed(entry) and state.manages(entry.lead_id)]
+
+    def _after(self, cursor: int, entries: list[Entry]) -> list[Entry]:
+        if not cursor:
+            return entries
+        for place, entry in enumerate(entries):
+            if entry.id == cursor:
+                return entries[place if self.lists.cursor_inclusive else place + 1 :]
+        return self._after_unknown(cursor, entries)
+
+    def _after_unknown(self, cursor: int, entries: list[Entry]) -> list[Entry]:
+        match self.lists.unknown_cursor:
+            case UnknownCursor.CONTINUE:
+                last = self.state.entries.get(cursor) or self.state.removed.get(cursor)
+                return [entry for entry in entries if last is not None and newest_first(entry) > newest_first(last)]
+            case UnknownCursor.RESTART:
+                return entries
+            case UnknownCursor.EMPTY:
+                return []
+            case UnknownCursor.ERROR:
+                raise errors.invalid("currentId is not in the list")
+
+    def _tasks(self, entries: "list[Entry]", writer: EntryWriter) -> web.Response:
+        return json_response({"tasks": [writer.task(entry, self.state.leads[entry.lead_id]) for entry in entries]})
+
+
+@frozen
+class V1TaskHandlers:
+    """`/v1.0/tasks` and `/v1.0/appts`, where tasks and appointments are apart."""
+
+    state: State
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/v1.0/tasks", self.list_tasks, allow_head=False),
+            web.post("/v1.0/tasks", self.create),
+            web.get("/v1.0/tasks/{taskId}", self.get, allow_head=False),
+            web.put("/v1.0/tasks/{taskId}", self.update),
+            web.delete("/v1.0/tasks/{taskId}", self.delete),
+            web.get("/v1.0/appts", self.list_appointments, allow_head=False),
+        ]
+
+    async def list_tasks(self, request: web.Request) -> web.Response:
+        found = _of_lead(self.state, request)
+        return json_response({"taskList": [self._shown(entry) for entry in found if entry.kind is EntryKind.TASK]})
+
+    async def list_appointments(self, request: web.Request) -> web.Response:
+        found = [entry for entry in _of_lead(self.state, request) if entry.kind is EntryKind.APPOINTMENT]
+        return json_response([shapes.appointment_v1(entry, self.state.now()) for entry in found])
+
+    async def create(self, request: web.Request) -> web.Response:
+        fields = await Fields.of_body(request)
+        fields.require("content", "leadId", "deadline", "type", "assignedRole")
+        if fields.flag("finishFlag", default=False):
+            raise errors.invalid("finishFlag is for updates")
+        lead_id, values = fields.required_id("leadId"), _v1_changes(fields)
+        _check_permission(self.state, lead_id)
+        return json_response({"taskId": self.state.add_task(lead_id, **values).id})
+
+    async def get(self, request: web.Request) -> web.Response:
+        entry = _existing(self.state, request, EntryKind.TASK)
+        _check_permission(self.state, entry.lead_id)
+        return json_response({"task": self._shown(entry)})
+
+    async def update(self, request: web.Request) -> web.Response:
+        fields = await Fields.of_body(request)
+        entry = _changeable(self.state, request, EntryKind.TASK)
+        if fields.flag("finishFlag", default=False):
+            finish(self.state, entry)
+        else:
+            self._update(fields, entry)
+        return web.Response()
+
+    async def delete(self, request: web.Request) -> web.Response:
+        try:
+            entry = _changeable(self.state, request, EntryKind.TASK)
+        except errors.ResponseError as error:
+            raise errors.v1_task_not_exist() if error.code == "TASK_NOT_EXIST" else error from None
+        self.state.remove(entry.id)
+        return web.Response()
+
+    def _update(self, fields: Fields, entry: Entry) -> None:
+        """Changes what is given; a finishFlag that is false reopens a finished task."""
+        lead_id = fields.record_id("leadId")
+        if lead_id not in (None, entry.lead_id):
+            raise errors.lead_id_mismatch()
+        changes = _v1_changes(fields)
+        if not changes and lead_id is None and not fields.has("finishFlag"):
+            raise errors.missing("a field to update is required")
+        if fields.has("finishFlag") and entry.finished:
+            self.state.unfinish(entry.id)
+        if changes:
+            self.state.change(entry.id, **changes)
+
+    def _shown(self, entry: Entry) -> dict[str, Any]:
+        return shapes.task_v1(entry, self.state.leads[entry.lead_id], self.state.now())
+
+
+def finish(state: State, entry: Entry) -> None:
+    """Raises: ResponseError for a task of a smart plan."""
+    if entry.smart_plan:
+        raise errors.smart_plan()
+    state.finish(entry.id)
+
+
+def _of_lead(state: State, request: web.Request) -> list[Entry]:
+    lead_id = Fields.of_query(request).required_id("leadId")
+    if lead_id not in state.leads:
+        raise errors.lead_not_exist()
+    _check_permission(state, lead_id)
+    return [entry for entry in state.entries.of(lead_id) if state.listed(entry)]
+
+
+def _existing(state: State, request: web.Request, kind: EntryKind | None = None) -> Entry:
+    entry = state.entries.get(path_id(request, "taskId"))
+    if entry is None or kind not in (None, entry.kind):
+        raise errors.task_not_exist()
+    return entry
+
+
+def _changeable(state: State, request: web.Request, kind: EntryKind | None = None) -> Entry:
+    """A change gets another error than a read without access to the entry's lead."""
+    entry = _existing(state, request, kind)
+    if not state.manages(entry.lead_id):
+        raise errors.lead_not_exist(errors.hidden)
+    return entry
+
+
+def _check_permission(state: State, lead_id: int) -> None:
+    if not state.manages(lead_id):
+        raise errors.permission_denied()
+
+
+def _changes(fields: Fields) -> dict[str, Any]:
+    """The given ones of the fields that create and update have in common."""
+    values: dict[str, str | datetime | None] = {
+        "content": fields.text("content"),
+        "start_at": fields.iso("startAt"),
+        "end_at": fields.iso("endAt"),
+        "address": fields.text("address"),
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _v1_changes(fields: Fields) -> dict[str, Any]:
+    values: dict[str, str | datetime | None] = {
+        "content": fields.text("content"),
+        "end_at": _deadline(fields),
+        "type": fields.choice("type", V1_TYPES),
+        "assigned_role": fields.choice("assignedRole", ROLES),
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _deadline(fields: Fields) -> datetime | None:
+    """A time after 1970: numbers use 0 and -1 for none, and a task needs a deadline."""
+    moment = fields.milliseconds("deadline")
+    if moment is not None and moment <= times.EPOCH:
+        raise errors.invalid("deadline is not a time")
+    return moment

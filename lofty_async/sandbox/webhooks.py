@@ -1,0 +1,292 @@
+"""Webhooks: subscriptions, the calls on them, and the sender that posts events to their callbacks."""
+
+import asyncio
+import itertools
+import random
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp import web
+from attrs import define, field, frozen
+
+from . import errors
+from .entities import TEAM_ID, Entry, EntryKind
+from .errors import json_response
+from .parameters import Fields, path_id
+from .times import milliseconds
+
+EVENT_TYPES = range(1, 13)
+TASK_EVENT = 10
+APPOINTMENT_EVENT = 11
+MAX_RECORDS = 5000
+MAX_URL_LENGTH = 2000
+POST_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
+POST_HEADERS = {"Content-Type": "application/json", "User-Agent": "Lofty-Webhook/1.0"}
+
+_NOUNS = {TASK_EVENT: "Task", APPOINTMENT_EVENT: "Appointment"}
+_ID_NAMES = {TASK_EVENT: "taskId", APPOINTMENT_EVENT: "appointmentId"}
+_BUCKETS = {"unfinished": "updated"}
+
+
+@frozen
+class Subscription:
+    """Delivers one event type to one callback URL, at most `limit` records at once."""
+
+    id: int
+    event_type: int
+    callback_url: str = field(repr=False)
+    limit: int = 100
+    permission_mode: int = 0
+    team_id: int = TEAM_ID
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "subscribeId": self.id,
+            "teamId": self.team_id,
+            "listId": self.event_type,
+            "vendorId": 123,
+            "callbackUrl": self.callback_url,
+            "limit": self.limit,
+            "permissionMode": self.permission_mode,
+        }
+
+
+@define
+class Subscriptions:
+    """All subscriptions. The same one may be created twice; every event is then delivered twice."""
+
+    allow_http: bool = False
+    most: int = 50
+    by_id: dict[int, Subscription] = field(factory=dict[int, Subscription], init=False)
+    _ids: Iterator[int] = field(factory=lambda: itertools.count(7001), init=False)
+
+    def create(self, fields: Fields) -> Subscription:
+        if len(self.by_id) >= self.most:
+            raise errors.webhook("WEBHOOK_EXCEED_LIMIT")
+        limit = fields.limit(default=100, most=MAX_RECORDS)
+        return self.add(_event_type(fields), self._callback_url(fields), limit, _permission_mode(fields))
+
+    def add(
+        self,
+        event_type: int,
+        callback_url: str,
+        limit: int = 100,
+        permission_mode: int = 0,
+        team_id: int = TEAM_ID,
+    ) -> Subscription:
+        """Adds one without validation; one of another team can be neither listed nor deleted."""
+        added = Subscription(next(self._ids), event_type, callback_url, limit, permission_mode, team_id)
+        self.by_id[added.id] = added
+        return added
+
+    def own(self) -> list[Subscription]:
+        return [one for one in self.by_id.values() if one.team_id == TEAM_ID]
+
+    def delete(self, subscription_id: int) -> None:
+        one = self.by_id.get(subscription_id)
+        if one is None:
+            raise errors.webhook("WEBHOOK_DELETE_NOT_EXIST")
+        if one.team_id != TEAM_ID:
+            raise errors.webhook("WEBHOOK_DELETE_NO_AUTHORITY")
+        del self.by_id[subscription_id]
+
+    def _callback_url(self, fields: Fields) -> str:
+        url = fields.values.get("callbackUrl")
+        schemes = ("https", "http") if self.allow_http else ("https",)
+        if not isinstance(url, str) or len(url) > MAX_URL_LENGTH or not _is_url(url, schemes):
+            raise errors.webhook("WEBHOOK_CALLBACK_URL_INVALID")
+        return url
+
+
+@frozen
+class Event:
+    """A change of a task or an appointment."""
+
+    action: str
+    entry: Entry
+    at: datetime
+    modes: frozenset[int]
+    """The permission modes whose subscriptions receive it."""
+
+    @property
+    def type(self) -> int:
+        return TASK_EVENT if self.entry.kind is EntryKind.TASK else APPOINTMENT_EVENT
+
+    @property
+    def bucket(self) -> str:
+        return _BUCKETS.get(self.action, self.action) + _NOUNS[self.type]
+
+    def record(self) -> dict[str, Any]:
+        ids = {_ID_NAMES[self.type]: self.entry.id, "leadId": self.entry.lead_id}
+        return ids | {"updateTime": milliseconds(self.at)}
+
+
+def bodies(subscription: Subscription, events: Sequence[Event], size: int) -> list[dict[str, Any]]:
+    """The bodies for a subscription: records in buckets named after the action, at most `size` in a body.
+
+    The shape is that of the one body of another event type that has been seen; those of tasks and
+    appointments are not published.
+    """
+    mode = subscription.permission_mode
+    own = [event for event in events if event.type == subscription.event_type and mode in event.modes]
+    parts = [own[start : start + size] for start in range(0, len(own), size)]
+    return [_body(subscription, part) for part in parts]
+
+
+def _body(subscription: Subscription, events: Sequence[Event]) -> dict[str, Any]:
+    buckets: dict[str, list[dict[str, Any]]] = {}
+    for event in events:
+        buckets.setdefault(event.bucket, []).append(event.record())
+    return {"listId": subscription.event_type, "teamId": subscription.team_id} | buckets
+
+
+@frozen
+class Delivery:
+    """One body that was posted; `status` is `None` if there was no response."""
+
+    subscription_id: int
+    body: dict[str, Any]
+    status: int | None
+
+
+Post = tuple[Subscription, dict[str, Any]]
+
+
+@define(eq=False)
+class WebhookSender:
+    """Queues events and posts them, by default once and in order.
+
+    Set `delay` (seconds before the post), `repeats` (how often each body is posted) and `shuffle` (one event in
+    a body, in random order) at any time. A failed post is not retried: whether the real server does is unknown.
+    """
+
+    subscriptions: Subscriptions
+    now: Callable[[], datetime]
+    modes: Callable[[int], frozenset[int]]
+    """The permission modes whose subscriptions receive the events of a lead."""
+    _rng: random.Random
+    delay: float = 0.0
+    repeats: int = 1
+    shuffle: bool = False
+    deliveries: list[Delivery] = field(factory=list[Delivery], init=False)
+    _events: list[Event] = field(factory=list[Event], init=False)
+    _posts: deque[Post] = field(factory=deque[Post], init=False)
+    _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
+    _wake: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _idle: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _task: asyncio.Task[None] | None = field(default=None, init=False)
+
+    def notify(self, action: str, entry: Entry) -> None:
+        """Queues an event if there is any subscription; safe from any thread."""
+        if not self.subscriptions.by_id:
+            return
+        self._events.append(Event(action, entry, self.now(), self.modes(entry.lead_id)))
+        self._idle.clear()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._wake, self._idle = asyncio.Event(), asyncio.Event()
+        if self._events or self._posts:
+            self._wake.set()
+        else:
+            self._idle.set()
+        self._task = self._loop.create_task(self._run())
+
+    async def close(self) -> None:
+        """Stops posting; what is queued is posted after the next start."""
+        task, self._task, self._loop = self._task, None, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def settled(self) -> None:
+        """Returns when all queued events have been posted."""
+        await self._idle.wait()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await asyncio.sleep(self.delay)
+            await self._deliver()
+            if not self._events:
+                self._idle.set()
+
+    async def _deliver(self) -> None:
+        self._posts.extend(self._new_posts())
+        async with aiohttp.ClientSession(timeout=POST_TIMEOUT, headers=POST_HEADERS) as session:
+            while self._posts:
+                self.deliveries.append(await _post(session, *self._posts[0]))
+                self._posts.popleft()
+
+    def _new_posts(self) -> list[Post]:
+        events, self._events = self._events, []
+        posts = [
+            (subscription, body)
+            for subscription in self.subscriptions.by_id.values()
+            for body in bodies(subscription, events, 1 if self.shuffle else subscription.limit)
+            for _ in range(self.repeats)
+        ]
+        if self.shuffle:
+            self._rng.shuffle(posts)
+        return posts
+
+
+@frozen
+class WebhookHandlers:
+    """`/v1.0/webhook` to create and delete, `/v1.0/webhooks` to list."""
+
+    subscriptions: Subscriptions
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/v1.0/webhook", self.create),
+            web.get("/v1.0/webhooks", self.list_own, allow_head=False),
+            web.delete("/v1.0/webhook/{subscribeId}", self.delete),
+        ]
+
+    async def create(self, request: web.Request) -> web.Response:
+        return json_response(self.subscriptions.create(await Fields.of_body(request)).body())
+
+    async def list_own(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler's signature
+        return json_response([one.body() for one in self.subscriptions.own()])
+
+    async def delete(self, request: web.Request) -> web.Response:
+        self.subscriptions.delete(path_id(request, "subscribeId"))
+        return web.Response()
+
+
+async def _post(session: aiohttp.ClientSession, subscription: Subscription, body: dict[str, Any]) -> Delivery:
+    try:
+        async with session.post(subscription.callback_url, data=json_response(body).body) as response:
+            return Delivery(subscription.id, body, response.status)
+    except (aiohttp.ClientError, TimeoutError, ValueError):  # UnicodeError: a host that cannot be looked up
+        return Delivery(subscription.id, body, None)
+
+
+def _event_type(fields: Fields) -> int:
+    event_type = fields.values.get("listId")
+    if isinstance(event_type, bool) or not isinstance(event_type, int) or event_type not in EVENT_TYPES:
+        raise errors.webhook("WEBHOOK_TYPE_ERROR")
+    return event_type
+
+
+def _permission_mode(fields: Fields) -> int:
+    mode = fields.integer("permissionMode") or 0
+    if mode not in (0, 1):
+        raise errors.invalid("permissionMode is neither 0 nor 1")
+    return mode
+
+
+def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and not text.isspace() and " " not in text
+    except ValueError:
+        return False
