@@ -56,7 +56,8 @@ class CalendarHandlers:
         size = self.lists.page_size(asked)
         self.lists.check_offset(page * size)
         code = fields.zone()
-        found = [entry for entry in query.ordered(self.state) if query.matches(entry) and self._visible(entry)]
+        ordered = query.ordered(self.state)
+        found = self.state.visible(query, lambda: filter(query.matches, ordered))
         writer = EntryWriter(self.state.now(), times.zone(code) if code else None)
         shown = found[page * size : (page + 1) * size]
         items = [writer.item(entry, self.state.leads[entry.lead_id]) for entry in shown]
@@ -132,9 +133,6 @@ class CalendarHandlers:
         if not self.state.manages(entry.lead_id):
             raise errors.permission_denied()
         return entry
-
-    def _visible(self, entry: Entry) -> bool:
-        return self.state.listed(entry) and self.state.manages(entry.lead_id)
 
     def _later(self, fields: Fields, name: str, *, required: bool = False) -> datetime | None:
         moment = fields.required_moment(name) if required else fields.moment(name)

@@ -192,8 +192,6 @@ class LeadHandlers:
     state: State
     time_zone: str
     lists: ListOptions
-    _found: tuple[object, list[int]] = field(default=(None, []), init=False)
-    """The ids of the last query, so that its next page need not filter and sort all leads again."""
     _bodies: dict[int, tuple[Lead, str]] = field(factory=dict[int, tuple[Lead, str]], init=False)
     """The JSON of each lead that was listed, and the record that it was written from."""
 
@@ -225,10 +223,8 @@ class LeadHandlers:
 
     def _ids(self, fields: Fields) -> list[int]:
         query = LeadQuery.read(fields)
-        key = self.state.leads.version, {name: fields.values[name] for name in fields.values if name not in PAGING}
-        if self._found[0] != key:
-            self._found = key, query.choose(self.state.leads)
-        return self._found[1]
+        filters = frozenset((name, value) for name, value in fields.values.items() if name not in PAGING)
+        return self.state.cached(filters, lambda: query.choose(self.state.leads))
 
     def _body(self, lead_id: int) -> str:
         lead = self.state.leads[lead_id]

@@ -1,9 +1,9 @@
 """The sandbox's data and its rules; no HTTP."""
 
 import itertools
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, MutableMapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define, evolve, field
 
@@ -12,6 +12,9 @@ from .entities import MEMBER_ID, Entry, EntryKind, Lead
 from .seed import Seed
 
 FIRST_NEW_ID = 900_000_000_000_001
+MAX_CACHED_LISTS = 16
+
+T = TypeVar("T")
 
 SortKey = Callable[[Entry], tuple[float, int]]
 Watcher = Callable[[str, Entry], None]
@@ -163,7 +166,8 @@ class State:
     """Leads that exist and that the caller does not manage."""
     removed: dict[int, Entry] = field(factory=dict[int, Entry], init=False)
     watchers: list[Watcher] = field(factory=list[Watcher], init=False)
-    _sorted: dict[SortKey, tuple[int, list[Entry]]] = field(factory=dict[SortKey, tuple[int, list[Entry]]], init=False)
+    _cache: dict[Hashable, list[Any]] = field(factory=dict[Hashable, list[Any]], init=False, repr=False)
+    _cache_version: Hashable = field(default=None, init=False)
     _new_ids: Iterator[int] = field(factory=lambda: itertools.count(FIRST_NEW_ID, 3), init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -186,12 +190,25 @@ class State:
         return self.read_lag <= 0 or (self.now() - entry.created_at).total_seconds() >= self.read_lag
 
     def sorted_entries(self, key: SortKey) -> list[Entry]:
-        """All entries in this order, sorted again only after a change; the caller must not change the list."""
-        version, found = self._sorted.get(key, (-1, []))
-        if version != self.entries.version:
-            found = sorted(self.entries.values(), key=key)
-            self._sorted[key] = (self.entries.version, found)
-        return found
+        """All entries in this order; the caller must not change the list."""
+        return self.cached(key, lambda: sorted(self.entries.values(), key=key))
+
+    def cached(self, key: Hashable, make: Callable[[], list[T]]) -> list[T]:
+        """The list that `make` returns, kept until the data changes, so that later pages cost little.
+
+        The list may depend on leads, entries and permissions, but not on the time.
+        """
+        version = self.entries.version, self.leads.version, frozenset(self.forbidden_leads)
+        if version != self._cache_version or len(self._cache) >= MAX_CACHED_LISTS:
+            self._cache, self._cache_version = {}, version
+        if key not in self._cache:
+            self._cache[key] = make()
+        return self._cache[key]
+
+    def visible(self, key: Hashable, find: Callable[[], Iterable[Entry]]) -> list[Entry]:
+        """Those of the found entries that lists show to the caller; cached under `key`."""
+        found = self.cached(key, lambda: [entry for entry in find() if self.manages(entry.lead_id)])
+        return found if self.read_lag <= 0 else [entry for entry in found if self.listed(entry)]
 
     def add_lead(self, **fields: Any) -> Lead:
         """Adds a lead with any fields of `Lead`; defaults for the others."""

@@ -96,9 +96,10 @@ class TaskHandlers:
         return json_response({"message": "Task unfinished successfully"})
 
     def _assigned(self, user_id: int) -> list[Entry]:
-        state = self.state
-        found = (entry for entry in state.sorted_entries(newest_first) if entry.assigned_user_id == user_id)
-        return [entry for entry in found if state.listed(entry) and state.manages(entry.lead_id)]
+        entries = self.state.sorted_entries(newest_first)
+        return self.state.visible(
+            ("assigned", user_id), lambda: (entry for entry in entries if entry.assigned_user_id == user_id)
+        )
 
     def _after(self, cursor: int, entries: list[Entry]) -> list[Entry]:
         if not cursor:
