@@ -226,7 +226,7 @@ async def _opened(request: web.Request, response: web.StreamResponse) -> tuple[w
     """A stream that has sent the response's headers, and the body that is to follow."""
     body = response.body if isinstance(response, web.Response) else b""
     content = body if isinstance(body, bytes) else b""
-    stream = web.StreamResponse(status=response.status, headers={"Content-Type": response.content_type})
+    stream = web.StreamResponse(status=response.status, headers=response.headers)
     stream.content_length = len(content)
     await stream.prepare(request)
     return stream, content

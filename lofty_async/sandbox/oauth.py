@@ -13,12 +13,14 @@ from attrs import define, field, frozen
 from . import errors
 from .errors import json_response
 from .gate import Credentials
+from .parameters import is_url
 
 CODE_LIFETIME = 600.0
 REFRESH_TOKEN_LIFETIME = 180 * 86_400.0
 FORM = "application/x-www-form-urlencoded"
 OPEN_CALLS = frozenset({"POST /api/user-web/oauth/token", "POST /oauth/token", "GET /page/vendor-auth.html"})
 """Calls that need no credential of the API and have no rate limit."""
+CHALLENGE_METHODS = ("plain", "S256")
 UNKNOWN_PAGE = "<html><body>Unknown application or address</body></html>"
 
 Form = Mapping[str, str]
@@ -161,7 +163,7 @@ class OAuthHandlers:
         """Redirects at once, as if the user had decided: with `code` or `error`, and the given `state`."""
         query = request.query
         target = query.get("redirect_uri") or self.grants.redirect_uri
-        if query.get("clientId") != self.grants.client_id or not target or not _is_url(target):
+        if query.get("clientId") != self.grants.client_id or not target or not is_url(target):
             raise errors.ResponseError(400, 400, UNKNOWN_PAGE, plain=True)
         state = {"state": query["state"]} if "state" in query else {}
         location = _with_query(target, self._decision(query, target) | state)
@@ -171,6 +173,8 @@ class OAuthHandlers:
         if self.grants.deny:
             return {"error": "access_denied"}
         method = query.get("code_challenge_method", "plain")
+        if method not in CHALLENGE_METHODS:
+            return {"error": "invalid_request"}
         return {"code": self.grants.authorise(target, query.get("code_challenge"), method)}
 
     def _named_code(self, form: Form) -> dict[str, Any]:
@@ -183,15 +187,6 @@ class OAuthHandlers:
         is_public = proves_by_verifier or form.get("grant_type") == "refresh_token"
         secret = form.get("client_secret", self.grants.client_secret if is_public else "")
         self.grants.check_client(form.get("client_id", ""), secret)
-
-
-def _is_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError:  # half of an IPv6 address, a port that is no number
-        return False
-    return bool(parts.scheme)
 
 
 def _with_query(url: str, added: Mapping[str, str]) -> str:
@@ -211,6 +206,7 @@ async def _form(request: web.Request) -> Form:
         raise errors.grant("invalid_request")
     try:
         text = (await request.read()).decode(request.charset or "utf-8")
+        text.encode()  # some charsets decode to half of a surrogate pair, which nothing can encode
         return dict(parse_qsl(text, keep_blank_values=True, errors="strict"))
     except (LookupError, ValueError):  # a charset that does not exist, or another than the text's
         raise errors.grant("invalid_request") from None

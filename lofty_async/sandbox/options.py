@@ -6,19 +6,35 @@ from enum import StrEnum
 from typing import Any, Final, TypedDict
 
 from attrs import frozen
-from attrs.validators import and_, deep_mapping, ge, gt, instance_of, le, lt, optional
+from attrs.validators import and_, deep_mapping, ge, gt, instance_of, lt, optional
 
-from . import errors
+from . import errors, times
 from .rate_limit import ResetStyle
 
 Rule = Callable[[Any, Any, Any], None]
-"""An attrs validator; what it raises names the argument."""
+"""An attrs validator, whose error names the argument."""
 
-NOT_NEGATIVE: Final[Rule] = ge(0)
-POSITIVE: Final[Rule] = ge(1)
+
+def integer(least: int, most: float = math.inf) -> Rule:
+    bounds = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
+
+    def check(_sandbox: object, argument: Any, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ValueError(f"'{argument.name}' must be an integer {bounds}, not {value!r}")
+
+    return check
+
+
+def zone(_sandbox: object, argument: Any, value: Any) -> None:
+    if not isinstance(value, str) or times.zone(value) is None:
+        raise ValueError(f"'{argument.name}' must be an IANA time zone, not {value!r}")
+
+
+NOT_NEGATIVE: Final = integer(0)
+POSITIVE: Final = integer(1)
 SECONDS: Final[Rule] = and_(ge(0), lt(math.inf))
 LENGTH: Final[Rule] = and_(gt(0), lt(math.inf))
-PORT: Final[Rule] = and_(ge(0), le(65535))
+PORT: Final = integer(0, 65535)
 LIMIT_OR_NONE: Final[Rule] = optional(POSITIVE)
 LIMITS: Final[Rule] = deep_mapping(instance_of(str), POSITIVE)
 
@@ -27,7 +43,7 @@ class UnknownCursor(StrEnum):
     """The answer of my-tasks to a `currentId` that is not in the caller's list any more."""
 
     CONTINUE = "continue"
-    """What follows the place where the task was last seen; an empty list for a task that never existed."""
+    """The entries after the last position of the task; an empty list for a task that never existed."""
     RESTART = "restart"
     """The list from its top."""
     EMPTY = "empty"
@@ -50,7 +66,7 @@ class ListTotals(StrEnum):
 
 @frozen(kw_only=True)
 class ListOptions:
-    """What the contract leaves open about lists; the arguments are those of `Sandbox`."""
+    """The behaviour of lists that the contract leaves open; the arguments are those of `Sandbox`."""
 
     cursor_inclusive: bool = False
     unknown_cursor: UnknownCursor = UnknownCursor.CONTINUE

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from attrs import frozen
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_TEXT_LENGTH = 10_000
 MAX_ID = 2**63 - 1
+CONTROL_OR_SPACE = re.compile(r"[\x00-\x20\x7f]")
 INTEGER = re.compile(r"-?[0-9]{1,19}")
 WRITABLE_YEARS = range(2, 9999)
 """Years whose every moment can be written in every time zone, and has a day before and after it."""
@@ -229,6 +231,18 @@ def _writable(name: str, moment: datetime | None) -> datetime | None:
     if moment is not None and moment.year not in WRITABLE_YEARS:
         raise errors.invalid(f"{name} is out of range")
     return moment
+
+
+def is_url(text: str, schemes: tuple[str, ...] | None = None) -> bool:
+    """Whether it is an absolute URL, of one of the schemes and with a host if schemes are given."""
+    if CONTROL_OR_SPACE.search(text):
+        return False
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:  # half of an IPv6 address, a port that is no number or out of range
+        return False
+    return bool(parts.scheme) if schemes is None else parts.scheme in schemes and bool(parts.hostname)
 
 
 def path_id(request: web.Request, name: str) -> int:

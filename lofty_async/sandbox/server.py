@@ -33,6 +33,7 @@ from .options import (
     ListTotals,
     SandboxOptions,
     UnknownCursor,
+    zone,
 )
 from .rate_limit import FixedWindow, ResetStyle, Throttle
 from .seed import Seed
@@ -118,7 +119,7 @@ class Sandbox:
     per_second_limit: int | None = field(default=None, kw_only=True, validator=LIMIT_OR_NONE)
     latency: float = field(default=0.0, kw_only=True, validator=SECONDS)
     read_lag: float = field(default=0.0, kw_only=True, validator=SECONDS)
-    time_zone: str = field(default="America/Los_Angeles", kw_only=True)
+    time_zone: str = field(default="America/Los_Angeles", kw_only=True, validator=zone)
     clock: Callable[[], float] = field(default=time.time, kw_only=True)
     allow_http: bool = field(default=False, kw_only=True)
     most_webhooks: int = field(default=50, kw_only=True, validator=NOT_NEGATIVE)
@@ -149,6 +150,7 @@ class Sandbox:
         self.oauth = self._client()
         self.webhooks = self._sender()
         self.app = self._application()
+        self._check_labels()
 
     @property
     def api_key(self) -> str:
@@ -272,6 +274,13 @@ class Sandbox:
         sender = WebhookSender(subscriptions, self._now, self.state.permission_modes, random.Random(self.seed))
         self.state.watchers.append(sender.notify)
         return sender
+
+    def _check_labels(self) -> None:
+        resources = [(route.method, route.resource) for route in self.app.router.routes()]
+        labels = {f"{method} {resource.canonical}" for method, resource in resources if resource is not None}
+        for label in self.endpoint_limits:
+            if label not in labels - OPEN_CALLS:
+                raise ValueError(f"'endpoint_limits' must be of calls such as 'GET /v2.0/calendar', not {label!r}")
 
     def _lists(self) -> ListOptions:
         return ListOptions(

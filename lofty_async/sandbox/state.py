@@ -164,8 +164,8 @@ class State:
     appointments: EntriesOfKind = field(init=False)
     forbidden_leads: set[int] = field(factory=set[int], init=False)
     """Leads that exist and that the caller does not manage."""
-    removed: dict[int, Entry] = field(factory=dict[int, Entry], init=False)
-    watchers: list[Watcher] = field(factory=list[Watcher], init=False)
+    removed: dict[int, Entry] = field(factory=dict[int, Entry], init=False, repr=False)
+    watchers: list[Watcher] = field(factory=list[Watcher], init=False, repr=False)
     _cache: dict[Hashable, list[Any]] = field(factory=dict[Hashable, list[Any]], init=False, repr=False)
     _cache_version: Hashable = field(default=None, init=False)
     _new_ids: Iterator[int] = field(factory=lambda: itertools.count(FIRST_NEW_ID, 3), init=False)

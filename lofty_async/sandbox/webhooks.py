@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
@@ -16,7 +15,7 @@ from attrs import define, field, frozen
 from . import errors
 from .entities import TEAM_ID, Entry, EntryKind
 from .errors import json_response
-from .parameters import Fields, path_id
+from .parameters import Fields, is_url, path_id
 from .times import milliseconds
 
 EVENT_TYPES = range(1, 13)
@@ -97,7 +96,7 @@ class Subscriptions:
     def _callback_url(self, fields: Fields) -> str:
         url = fields.values.get("callbackUrl")
         schemes = ("https", "http") if self.allow_http else ("https",)
-        if not isinstance(url, str) or len(url) > MAX_URL_LENGTH or not _is_url(url, schemes):
+        if not isinstance(url, str) or len(url) > MAX_URL_LENGTH or not is_url(url, schemes):
             raise errors.webhook("WEBHOOK_CALLBACK_URL_INVALID")
         return url
 
@@ -282,11 +281,3 @@ def _permission_mode(fields: Fields) -> int:
     if mode not in (0, 1):
         raise errors.invalid("permissionMode is neither 0 nor 1")
     return mode
-
-
-def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in schemes and bool(parts.hostname) and not text.isspace() and " " not in text
-    except ValueError:
-        return False

@@ -108,6 +108,13 @@ async def test_a_slow_body_arrives_whole_and_with_headers(api: "Api", lead_id: i
     assert time.monotonic() - started >= 0.02
 
 
+async def test_a_slow_body_keeps_the_headers_of_its_answer(api: "Api") -> None:
+    api.sandbox.faults.add(kind=faults.SlowBody(0.0))
+    api.sandbox.faults.add(kind=faults.Reply(503, "<p>later</p>", {"Retry-After": "7"}))
+    answer = await api.get("/v1.0/me")
+    assert (answer.status, answer.text, answer.headers["Retry-After"]) == (503, "<p>later</p>", "7")
+
+
 @pytest.mark.parametrize("headers", [{}, {"X-RateLimit-Remaining": "-5", "X-RateLimit-Reset": "soon"}])
 async def test_missing_and_absurd_rate_headers(api: "Api", headers: dict[str, str]) -> None:
     api.sandbox.faults.add(kind=faults.RateHeaders(headers))

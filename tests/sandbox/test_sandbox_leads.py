@@ -200,6 +200,18 @@ async def test_orders(api: "Api", sort: str, field: str) -> None:
     assert ids(backwards.body) == found[::-1]
 
 
+async def test_lists_show_changes_of_a_lead_and_of_permissions(api: "Api", lead_id: int) -> None:
+    state = api.sandbox.state
+    assert (await api.get("/v1.0/leads", stage="Frozen")).body["_metadata"]["total"] == 0
+    state.leads[lead_id] = evolve(state.leads[lead_id], stage="Frozen", quirks={})
+    assert [lead["stage"] for lead in (await api.get("/v1.0/leads", stage="Frozen")).body["leads"]] == ["Frozen"]
+    before = (await api.get("/v2.0/tasks/my-tasks", limit=100)).body["tasks"]
+    state.forbidden_leads.add(lead_id)
+    after = (await api.get("/v2.0/tasks/my-tasks", limit=100)).body["tasks"]
+    assert [task["id"] for task in after] == [task["id"] for task in before if task["leadId"] != lead_id]
+    assert len(after) < len(before)
+
+
 async def test_the_order_of_the_list(api: "Api") -> None:
     every = api.sandbox.state.leads.ids()
     assert ids((await api.get("/v1.0/leads", sort="Default", limit=100)).body) == every

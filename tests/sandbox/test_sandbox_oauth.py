@@ -177,6 +177,11 @@ async def test_the_user_may_refuse(api: "Api") -> None:
     assert await agreed(api) == {"tenant": "7", "error": "access_denied", "state": "s p&ace"}
 
 
+async def test_a_challenge_method_that_is_unknown_gets_no_code(api: "Api") -> None:
+    back = await agreed(api, code_challenge=challenge_of(VERIFIER), code_challenge_method="S512")
+    assert back == {"tenant": "7", "error": "invalid_request", "state": "s p&ace"}
+
+
 async def test_the_page_needs_a_client_and_somewhere_to_go(api: "Api") -> None:
     known = api.sandbox.oauth.client_id
     assert (await api.get(PAGE, clientId="wrong", redirect_uri=BACK)).status == 400
@@ -201,7 +206,10 @@ async def test_no_secret_shows_in_a_repr(api: "Api") -> None:
     assert api.sandbox.oauth.client_secret not in repr(api.sandbox.requests) + repr(api.sandbox.oauth)
 
 
-@pytest.mark.parametrize("address", ["http://[::1", "http://app.example:port/", "nowhere", ""])
+@pytest.mark.parametrize(
+    "address",
+    ["http://[::1", "http://app.example:port/", "nowhere", "", "https://app.example/\0", "https://app.example/a b"],
+)
 async def test_nobody_is_led_to_an_address_that_is_none(api: "Api", address: str) -> None:
     asked = {"clientId": api.sandbox.oauth.client_id, "redirect_uri": address}
     answer = await api.call("GET", PAGE, params=asked, allow_redirects=False)
@@ -210,7 +218,14 @@ async def test_nobody_is_led_to_an_address_that_is_none(api: "Api", address: str
 
 @pytest.mark.parametrize("path", [A, B])
 @pytest.mark.parametrize(
-    ("charset", "body"), [("x-unknown", b"a=b"), ("base64", b"a=b"), ("utf-8", b"a=\xff"), ("utf-8", b"a=%ff")]
+    ("charset", "body"),
+    [
+        ("x-unknown", b"a=b"),
+        ("base64", b"a=b"),
+        ("utf-8", b"a=\xff"),
+        ("utf-8", b"a=%ff"),
+        ("unicode_escape", b"code=\\ud800"),
+    ],
 )
 async def test_a_form_that_is_no_text(api: "Api", path: str, charset: str, body: bytes) -> None:
     headers = {"Content-Type": f"{FORM}; charset={charset}", "Authorization": encoded(*basic(api.sandbox))}

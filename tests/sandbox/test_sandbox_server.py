@@ -101,6 +101,34 @@ def test_an_argument_out_of_its_range_is_named(argument: str, value: object) -> 
         Sandbox(**{argument: value})  # type: ignore[arg-type] # any of them
 
 
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("time_zone", "Mars/Olympus"), ("endpoint_limits", {"GET /v2.0/calender": 1}), ("leads", 2.5), ("limit", True)],
+)
+def test_an_argument_that_would_have_no_effect_is_named(argument: str, value: object) -> None:
+    with pytest.raises((ValueError, TypeError), match=argument):
+        Sandbox(**{argument: value})  # type: ignore[arg-type] # any of them
+
+
+async def test_closing_that_is_cancelled_frees_the_port() -> None:
+    sandbox = await Sandbox(1).start()
+    url = sandbox.url
+    closing_ = asyncio.create_task(sandbox.close())
+    await asyncio.sleep(0)
+    closing_.cancel()
+    await asyncio.wait([closing_])
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await session.get(url)
+
+
+def test_the_repr_does_not_grow_with_the_data() -> None:
+    sandbox = Sandbox(500, 5)
+    assert len(list(sandbox.state.entries)) == 3000
+    sandbox.state.sorted_entries(lambda entry: (0.0, entry.id))
+    assert len(repr(sandbox)) + len(repr(sandbox.state)) < 3000
+
+
 async def test_many_keys_share_one_window() -> None:
     async with Sandbox(1, limit=1) as sandbox:
         sandbox.credentials.keys.add("another-account")

@@ -77,6 +77,9 @@ async def test_subscribes_lists_and_deletes(api: "Api") -> None:
         ({"callbackUrl": "ftp://example.com/"}, "WEBHOOK_CALLBACK_URL_INVALID"),
         ({"callbackUrl": "https://"}, "WEBHOOK_CALLBACK_URL_INVALID"),
         ({"callbackUrl": "https://[half"}, "WEBHOOK_CALLBACK_URL_INVALID"),
+        ({"callbackUrl": "https://example.com:99999/"}, "WEBHOOK_CALLBACK_URL_INVALID"),
+        ({"callbackUrl": "https://exam\nple.com/"}, "WEBHOOK_CALLBACK_URL_INVALID"),
+        ({"callbackUrl": "https://example.com/\0"}, "WEBHOOK_CALLBACK_URL_INVALID"),
         ({"callbackUrl": "https://example.com/" + "x" * 2000}, "WEBHOOK_CALLBACK_URL_INVALID"),
     ],
 )
@@ -210,6 +213,32 @@ async def test_what_happens_while_closed_is_posted_after_the_next_start(
     async with sandbox:
         await sandbox.webhooks.settled()
     assert len(subscriber.bodies) == 1
+
+
+async def test_a_delivery_that_closing_interrupts_is_made_after_the_next_start(sandbox: Sandbox) -> None:
+    received, arrived = list[Any](), asyncio.Event()
+
+    async def receive(request: web.Request) -> web.Response:
+        received.append(await request.json())
+        arrived.set()
+        await asyncio.sleep(60 if len(received) == 1 else 0)
+        return web.Response()
+
+    app = web.Application()
+    app.add_routes([web.post("/hook", receive)])
+    runner = web.AppRunner(app, shutdown_timeout=0.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    for _ in range(2):
+        sandbox.webhooks.subscriptions.add(TASK, f"http://127.0.0.1:{runner.addresses[0][1]}/hook")
+    async with sandbox:
+        sandbox.state.add_task(sandbox.state.leads.ids()[0])
+        await arrived.wait()
+    async with sandbox, asyncio.timeout(10):
+        await sandbox.webhooks.settled()
+    await runner.cleanup()
+    assert [delivery.status for delivery in sandbox.webhooks.deliveries] == [200, 200]
+    assert len(received) == 3
 
 
 async def test_changes_from_another_thread_are_told(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
