@@ -1,6 +1,6 @@
-"""A Lofty server of our own: real HTTP over real state, to run, try out and test against.
+"""A Lofty server of our own: real HTTP over real state, to try out and to test against.
 
-The names load when they are first used, so that the pytest plugin costs nothing in runs that need no server.
+Names are imported on first use, so that the pytest plugin imports no server in runs that use none.
 """
 
 from importlib import import_module

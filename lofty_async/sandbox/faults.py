@@ -1,4 +1,4 @@
-"""Faults on demand: what can happen to a request besides being answered."""
+"""Faults on demand: error responses, dropped connections, delays and wrong headers."""
 
 import asyncio
 import random
@@ -16,25 +16,25 @@ from .errors import PROXY_PAGE, json_response
 
 @define
 class Exchange:
-    """What becomes of the request at hand."""
+    """The state of the current request."""
 
     rate_headers: Mapping[str, str] = field(factory=dict[str, str])
-    """The rate headers that its answer will carry."""
+    """The rate headers of its response."""
     dropped: bool = False
-    """Whether the client never gets an answer."""
+    """Whether the connection is dropped without a response."""
 
 
 EXCHANGE: ContextVar[Exchange] = ContextVar("exchange")
 
 Answer = Callable[[], Awaitable[web.StreamResponse]]
-"""The real answer; the request takes effect when it is awaited."""
+"""Makes the real response; the request takes effect when this is awaited."""
 Fault = Callable[[web.Request, Answer], Awaitable[web.StreamResponse]]
-"""Anything that answers a request, with the real answer at hand; a plain function will do."""
+"""Responds to a request, with or without the real response; a plain async function will do."""
 
 
 @frozen
 class Latency:
-    """Answers, some seconds later; the request takes effect after the wait."""
+    """Delays the response; the request takes effect after the delay."""
 
     seconds: float
 
@@ -45,7 +45,7 @@ class Latency:
 
 @frozen
 class Reply:
-    """Answers with any status and body instead, JSON unless it is a string; the request takes no effect."""
+    """Responds with any status and body, JSON unless it is a string; the request takes no effect."""
 
     status: int = 500
     body: Any = field(factory=lambda: {"code": 20005, "message": "Internal server error"})
@@ -63,7 +63,7 @@ class Reply:
 
 @frozen
 class TooManyRequests:
-    """A 429 that no window explains, without rate headers."""
+    """A 429 although requests remain, without rate headers."""
 
     headers: Mapping[str, str] = field(factory=dict[str, str])
 
@@ -74,7 +74,7 @@ class TooManyRequests:
 
 @frozen
 class FilterTooManyRequests:
-    """The limit as the filter in front tells it: status 400, plain text, no rate headers."""
+    """The rate limit of a filter in front of the API: status 400, plain text, no rate headers."""
 
     async def __call__(self, request: web.Request, answer: Answer) -> web.StreamResponse:
         EXCHANGE.get().rate_headers = {}
@@ -142,7 +142,7 @@ class NotJson:
 
 @frozen
 class RateHeaders:
-    """Answers, but with these rate headers; none by default."""
+    """The real response with these rate headers; none by default."""
 
     headers: Mapping[str, str] = field(factory=dict[str, str])
 
@@ -153,7 +153,7 @@ class RateHeaders:
 
 @define
 class Rule:
-    """When a fault strikes."""
+    """A fault and the requests to which it happens."""
 
     match: str
     fault: Fault
@@ -163,7 +163,7 @@ class Rule:
     seen: int = 0
     struck: int = 0
 
-    def strikes(self, label: str, rng: random.Random) -> bool:
+    def applies(self, label: str, rng: random.Random) -> bool:
         if not fnmatchcase(label, self.match) or self.spent:
             return False
         self.seen += 1
@@ -178,7 +178,7 @@ class Rule:
 
 @define
 class Faults:
-    """The faults that wait for their requests."""
+    """The faults to come."""
 
     _rng: random.Random
     rules: list[Rule] = field(factory=list[Rule], init=False)
@@ -192,14 +192,14 @@ class Faults:
         after: int = 0,
         chance: float = 1.0,
     ) -> Rule:
-        """Lets a fault happen to requests whose label, such as `GET /v2.0/tasks/{taskId}`, matches.
+        """Adds a fault to requests whose label, such as `GET /v2.0/tasks/{taskId}`, matches.
 
         Args:
             match: A label, or a pattern with `*`.
-            kind: The fault; an answer of status 500 by default. The first added is the outermost.
-            times: How often it strikes; `None` for ever.
+            kind: The fault; a response of status 500 by default. The first added is the outermost.
+            times: How often it happens; `None` for no limit.
             after: How many matching requests pass first.
-            chance: How likely it strikes then, 0 to 1; the rng are the sandbox's seed's.
+            chance: Its probability then, 0 to 1, drawn from the sandbox's seed.
         """
         rule = Rule(match, Reply() if kind is None else kind, times, after, chance)
         self.rules.append(rule)
@@ -209,8 +209,8 @@ class Faults:
         self.rules.clear()
 
     async def answer(self, label: str, request: web.Request, answer: Answer) -> web.StreamResponse:
-        """The answer, with every fault that strikes wrapped round it."""
-        for rule in reversed([rule for rule in self.rules if rule.strikes(label, self._rng)]):
+        """The response, after every fault that happens to the request."""
+        for rule in reversed([rule for rule in self.rules if rule.applies(label, self._rng)]):
             answer = partial(rule.fault, request, answer)
         return await answer()
 

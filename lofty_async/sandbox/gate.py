@@ -23,7 +23,7 @@ BLOCKED_AGENTS = ("Python/", "Python-urllib/", "python-requests/", "Java/")
 """Defaults of libraries, which the firewall blocks."""
 JSON_CHARSETS = ("utf-8", "utf8")
 TYPED_GETS = frozenset({"GET /v2.0/calendar", "GET /v2.0/calendar/meetings/available"})
-"""Calls of method GET that need a Content-Type and answer 415 without; the others were never seen to."""
+"""GET calls that answer 415 without a Content-Type; no other was seen to."""
 
 
 @define
@@ -59,7 +59,7 @@ class Credentials:
 
 @frozen
 class RequestRecord:
-    """One request that arrived; `status` is `None` until it is answered, and stays so where it never is."""
+    """One request; `status` is `None` until it is answered, for ever if its connection is dropped."""
 
     at: float
     """The sandbox's clock, in epoch seconds."""
@@ -83,7 +83,7 @@ class RequestLog:
     keep: int
     arrived: int = 0
     served: int = 0
-    """Requests answered otherwise than with 429."""
+    """Requests answered with another status than 429."""
     rejected: int = 0
     """Requests answered with 429."""
     _records: dict[int, RequestRecord] = field(factory=dict[int, RequestRecord], init=False)
@@ -175,9 +175,9 @@ class Gate:
         if label_of(request) in self.open_calls:
             return await handler(request)
         now = self.clock()
-        window = self.throttle.spend(label_of(request), now)
+        window = self.throttle.count(label_of(request), now)
         EXCHANGE.get().rate_headers = window.headers(self.reset_style, now)
-        if not window.admitted:
+        if not window.allowed:
             raise errors.too_many_requests()
         return await handler(request)
 

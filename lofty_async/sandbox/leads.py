@@ -33,7 +33,7 @@ SORTS: Mapping[str, Callable[[Lead], Any] | None] = {
     "LastActivity": _time(lambda lead: lead.last_visit),
     "Score": lambda lead: lead.score,
 }
-"""The orders that are implemented; the vendor names others, which are refused."""
+"""The orders that are implemented; the vendor names others, which are errors."""
 UNDOCUMENTED = ("otherFilters", "returnFields")
 MAX_PAGE_SIZE = 100
 MAX_CACHED_BODIES = 20_000  # of 3 KB each
@@ -58,7 +58,7 @@ def _all_tags(fields: Fields, name: str) -> Condition:
 
 
 def _contact(read: Callable[[Lead], str]) -> Filter:
-    """The whole of it, or a part where preciseSearchFlag is false."""
+    """Equal, or contained if preciseSearchFlag is false."""
 
     def condition(fields: Fields, name: str) -> Condition:
         wanted = _plain(fields.text(name) or "")
@@ -70,7 +70,7 @@ def _contact(read: Callable[[Lead], str]) -> Filter:
 
 
 def _key(fields: Fields, name: str) -> Condition:
-    """A part of name, telephone or email; the whole of one of the latter where preciseSearchFlag is true."""
+    """Contained in name, phone or email; equal to phone or email if preciseSearchFlag is true."""
     wanted = _plain(fields.text(name) or "")
     if fields.flag("preciseSearchFlag", default=False):
         return lambda lead: wanted in (_plain(lead.phone), _plain(lead.email))

@@ -40,7 +40,7 @@ LIMITS: Final[Rule] = deep_mapping(instance_of(str), POSITIVE)
 
 
 class UnknownCursor(StrEnum):
-    """The answer of my-tasks to a `currentId` that is not in the caller's list any more."""
+    """The response of my-tasks to a `currentId` that is no longer in the caller's list."""
 
     CONTINUE = "continue"
     """The entries after the last position of the task; an empty list for a task that never existed."""
@@ -81,11 +81,11 @@ class ListOptions:
         return asked if self.max_page_size is None else min(asked, self.max_page_size)
 
     def reported_size(self, asked: int) -> int:
-        """The page size that the answer names."""
+        """The page size in the response."""
         return self.page_size(asked) if self.reports_page_size else asked
 
     def total(self, count: int) -> Mapping[str, Any]:
-        """The member of an answer that says how many records there are in all."""
+        """The member of the response with the total."""
         match self.totals:
             case ListTotals.EXACT:
                 return {"total": count}

@@ -20,7 +20,7 @@ MAX_ID = 2**63 - 1
 CONTROL_OR_SPACE = re.compile(r"[\x00-\x20\x7f]")
 INTEGER = re.compile(r"-?[0-9]{1,19}")
 WRITABLE_YEARS = range(2, 9999)
-"""Years whose every moment can be written in every time zone, and has a day before and after it."""
+"""Years in which every time exists in every time zone, with a day before and after it."""
 
 Names = frozenset[str]
 
@@ -184,7 +184,7 @@ class Fields:
         return self._milliseconds(f"{name}Ms") if not text else self._iso(name, text)
 
     def moment(self, name: str) -> datetime | None:
-        """As `bound`, but in a year that can be written and reckoned with."""
+        """As `bound`, in a year of `WRITABLE_YEARS`."""
         return _writable(name, self.bound(name))
 
     def required_moment(self, name: str) -> datetime:

@@ -1,4 +1,4 @@
-"""Fixtures for whoever tests against Lofty; loaded in every run, so they import next to nothing."""
+"""Fixtures for tests against Lofty. Every pytest run loads this module, so it imports no server."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ def lofty_sandbox_factory() -> "Iterator[Callable[..., Sandbox]]":
 
     Each runs on a thread of its own, so that any test runner will do, synchronous or not.
     """
-    from .server import Sandbox  # noqa: PLC0415 - a run that needs no server does not pay for one
+    from .server import Sandbox  # noqa: PLC0415 - only runs that use the fixture import a server
 
     with ExitStack() as stack:
 

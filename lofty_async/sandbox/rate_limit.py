@@ -20,12 +20,12 @@ class ResetStyle(StrEnum):
 
 @frozen
 class WindowState:
-    """Where a window stands after one request; times in seconds since the epoch."""
+    """A window after one request; times in seconds since the epoch."""
 
     limit: int
     remaining: int
     resets_at: float
-    admitted: bool
+    allowed: bool
 
     def headers(self, style: ResetStyle, now: float) -> Mapping[str, str]:
         if style is ResetStyle.ABSENT:
@@ -51,7 +51,7 @@ class WindowState:
 
 @define
 class FixedWindow:
-    """Admits `limit` requests in every `seconds`.
+    """Allows `limit` requests in every `seconds`.
 
     With an `anchor` the windows follow each other on a grid through that moment; without one, a window opens
     with the first request after the last has ended.
@@ -68,16 +68,16 @@ class FixedWindow:
         return self._opened_at + self.seconds
 
     def peek(self, now: float) -> WindowState:
-        """Where the window stands, with nothing spent."""
+        """The window without another request."""
         self._roll(now)
-        return self._state(admitted=self._used < self.limit)
+        return self._state(allowed=self._used < self.limit)
 
-    def spend(self, now: float) -> WindowState:
-        """One request: admitted and counted, or refused and not counted."""
+    def count(self, now: float) -> WindowState:
+        """The window after a request, which counts if it is allowed."""
         self._roll(now)
-        admitted = self._used < self.limit
-        self._used += admitted
-        return self._state(admitted=admitted)
+        allowed = self._used < self.limit
+        self._used += allowed
+        return self._state(allowed=allowed)
 
     def _roll(self, now: float) -> None:
         if not self._opened_at <= now < self.resets_at:
@@ -90,35 +90,35 @@ class FixedWindow:
         # Rounding may put the grid's line on the wrong side of now; such a window would turn at every request.
         return opened_at + self.seconds if now >= opened_at + self.seconds else min(opened_at, now)
 
-    def _state(self, *, admitted: bool) -> WindowState:
-        return WindowState(self.limit, max(0, self.limit - self._used), self.resets_at, admitted)
+    def _state(self, *, allowed: bool) -> WindowState:
+        return WindowState(self.limit, max(0, self.limit - self._used), self.resets_at, allowed)
 
 
 @define
 class Throttle:
     """The application's window, the windows of endpoints that have their own, and a limit on bursts.
 
-    A refused request spends nothing. A request to an endpoint with a limit of its own spends both windows and
-    reports the endpoint's.
+    A rate-limited request counts in no window. A request to an endpoint with a limit of its own counts in both
+    windows and reports the endpoint's.
     """
 
     application: FixedWindow
     endpoints: Mapping[str, FixedWindow] = field(factory=dict[str, FixedWindow])
     burst: FixedWindow | None = None
 
-    def spend(self, label: str, now: float) -> WindowState:
+    def count(self, label: str, now: float) -> WindowState:
         own = self.endpoints.get(label)
-        if self.burst is not None and not self.burst.peek(now).admitted:
-            return self._refused_burst(now)
-        if own is not None and not own.peek(now).admitted:
+        if self.burst is not None and not self.burst.peek(now).allowed:
+            return self._burst_limited(now)
+        if own is not None and not own.peek(now).allowed:
             return own.peek(now)
-        state = self.application.spend(now)
-        if not state.admitted:
+        state = self.application.count(now)
+        if not state.allowed:
             return state
         if self.burst is not None:
-            self.burst.spend(now)
-        return state if own is None else own.spend(now)
+            self.burst.count(now)
+        return state if own is None else own.count(now)
 
-    def _refused_burst(self, now: float) -> WindowState:
+    def _burst_limited(self, now: float) -> WindowState:
         seen = self.application.peek(now)
-        return WindowState(seen.limit, seen.remaining, seen.resets_at, admitted=False)
+        return WindowState(seen.limit, seen.remaining, seen.resets_at, allowed=False)

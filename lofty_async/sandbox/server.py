@@ -54,24 +54,24 @@ class Sandbox:
     ```
 
     Every fault and every change of `state` takes effect with the next request. The same seed gives the same
-    data, with times counted from the day on which the sandbox is made.
+    data, with times relative to the day on which the sandbox is created.
 
-    A parameter, field or sort order that is not documented, or that the sandbox does not implement, is refused
-    with 400 INVALID_PARAMETER (20012), never ignored.
+    A parameter, field or sort order that is not documented, or that the sandbox does not implement, is
+    an error, 400 INVALID_PARAMETER (20012), and never ignored.
 
     Args:
-        leads: How many leads there are; made up when first looked at, so many cost nothing.
-        tasks_per_lead: How many tasks each of them has.
-        seed: What the data is made up from.
-        limit: Requests that the application may send in every window.
+        leads: The number of leads; each is generated on first access.
+        tasks_per_lead: The number of tasks of each lead.
+        seed: The seed of the generated data.
+        limit: Requests that the application may send in each window.
         window: The window's length in seconds.
         reset_style: How `X-RateLimit-Reset` is written; a `ResetStyle` or its value.
         aligned: Whether windows follow each other on a grid from the sandbox's start; otherwise one opens
             with the first request after the last has ended.
-        appointments_per_lead: How many appointments each lead has besides its tasks.
+        appointments_per_lead: The number of appointments of each lead besides its tasks.
         cursor_inclusive: Whether a page of my-tasks begins with the entry that its cursor names.
-        unknown_cursor: The answer of my-tasks to a `currentId` that is not in the caller's list any more, an
-            `UnknownCursor` or its value: `continue` after the task's last place, `restart` from the top, an
+        unknown_cursor: The response of my-tasks to a `currentId` that is no longer in the caller's list, an
+            `UnknownCursor` or its value: `continue` after the task's last position, `restart` from the top, an
             `empty` list, or an `error` (400, 20012).
         repeat_last_page: Whether the last full page of leads is served again past the end.
         list_totals: The `total` that the calendar and leads report, a `ListTotals` or its value: `exact`,
@@ -84,20 +84,20 @@ class Sandbox:
             OFFSET_EXCEED_LIMIT; a `scrollId` of leads goes on beyond it. `None` for no limit.
         endpoint_limits: Limits of single calls, by label: `{"GET /v2.0/calendar": 20}`.
         per_second_limit: Requests that may come within one second.
-        latency: Seconds before every answer.
+        latency: Seconds before every response.
         read_lag: Seconds for which a new entry is missing from lists.
-        time_zone: The caller's own.
-        clock: The server's clock, in epoch seconds; it dates answers, turns windows and makes tasks overdue.
-        allow_http: Whether webhooks may be posted to `http://` addresses, which Lofty refuses.
-        most_webhooks: How many webhook subscriptions there may be.
+        time_zone: The caller's own, an IANA name.
+        clock: The server's clock, in epoch seconds; it sets Date headers, windows and overdue tasks.
+        allow_http: Whether callback URLs may be `http://`, an error at Lofty.
+        most_webhooks: The most webhook subscriptions.
         token_lifetime: Seconds for which an OAuth access token is accepted.
         rotate_refresh_tokens: Whether a refresh gives a new refresh token and ends the old one.
-        host: Where to listen.
-        port: Where to listen; any free port by default.
-        keep_requests: How many of the last requests stay in `requests`.
+        host: The address to listen on.
+        port: The port to listen on; 0 for any free port.
+        keep_requests: The number of last requests that `requests` keeps.
 
-    Raises: ValueError naming an argument that is out of its range; also for an unknown `reset_style`,
-        `unknown_cursor` or `list_totals`.
+    Raises: ValueError naming an argument out of its range; also for an unknown `reset_style`,
+        `unknown_cursor`, `list_totals`, `time_zone` or call in `endpoint_limits`.
     """
 
     leads: int = field(default=200, validator=NOT_NEGATIVE)
@@ -129,15 +129,15 @@ class Sandbox:
     port: int = field(default=0, kw_only=True, validator=PORT)
     keep_requests: int = field(default=100_000, kw_only=True, validator=NOT_NEGATIVE)
     state: State = field(init=False, repr=False)
-    """The data, to look at and to change."""
+    """The data; may be changed at any time."""
     faults: Faults = field(init=False, repr=False)
-    """What shall go wrong."""
+    """The faults to come: `faults.add(…)`."""
     credentials: Credentials = field(init=False, repr=False)
-    """Who may call; any number of keys share the one application and its window."""
+    """The accepted keys and tokens, which all share one application and its window."""
     oauth: Grants = field(init=False, repr=False)
-    """The OAuth client, and what has been issued to it."""
+    """The OAuth client, and the codes and tokens issued to it."""
     webhooks: WebhookSender = field(init=False, repr=False)
-    """What is posted to subscribers: `delay`, `repeats`, `shuffle`, `deliveries`, `await settled()`."""
+    """The sender of webhooks: `delay`, `repeats`, `shuffle`, `deliveries`, `await settled()`."""
     app: web.Application = field(init=False, repr=False)
     log: RequestLog = field(init=False, repr=False)
     _runner: web.AppRunner | None = field(default=None, init=False, repr=False)
@@ -154,17 +154,17 @@ class Sandbox:
 
     @property
     def api_key(self) -> str:
-        """The key that is accepted; made from the seed, and no secret."""
+        """The accepted API key, derived from the seed; no secret."""
         return f"sandbox-key-{self.seed}"
 
     @property
     def access_token(self) -> str:
-        """A token that is accepted as `Bearer` and never expires; no secret."""
+        """An access token that never expires; no secret."""
         return f"sandbox-token-{self.seed}"
 
     @property
     def refresh_token(self) -> str:
-        """A refresh token that is accepted until it is rotated; no secret."""
+        """A refresh token, valid until it is rotated; no secret."""
         return f"sandbox-refresh-{self.seed}"
 
     @property
@@ -173,7 +173,7 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """Where the running sandbox listens.
+        """The base URL of the running sandbox.
 
         Raises: RuntimeError before `start()`.
         """
@@ -184,21 +184,24 @@ class Sandbox:
 
     @property
     def requests(self) -> list[RequestRecord]:
-        """What was asked, in order of arrival."""
+        """The last `keep_requests` requests, in order of arrival."""
         return self.log.records
 
     @property
     def rejected(self) -> int:
-        """How many requests were answered with 429."""
+        """The number of requests answered with 429."""
         return self.log.rejected
 
     @property
     def served(self) -> int:
-        """How many requests were answered otherwise."""
+        """The number of requests answered with another status."""
         return self.log.served
 
     async def start(self) -> Self:
-        """Listens; a port once chosen is kept for the next start."""
+        """Starts to listen; a chosen port is kept for the next start.
+
+        Raises: OSError if the address is in use or not of this machine.
+        """
         runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
@@ -212,7 +215,7 @@ class Sandbox:
         return self
 
     async def close(self) -> None:
-        """Stops listening and drops what is still open; the data stays. May be called again."""
+        """Stops listening and closes open connections; the data stays. May be called again."""
         runner, self._runner = self._runner, None
         try:
             await self.webhooks.close()

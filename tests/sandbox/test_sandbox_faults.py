@@ -33,13 +33,13 @@ async def test_any_status_and_body(api: "Api") -> None:
     assert (await api.get("/v1.0/me")).status == 200
 
 
-async def test_a_fault_may_wait_and_end(api: "Api") -> None:
+async def test_a_fault_with_after_and_times(api: "Api") -> None:
     rule = api.sandbox.faults.add("GET /v1.0/me", times=2, after=1)
     assert [(await api.get("/v1.0/me")).status for _ in range(4)] == [200, 500, 500, 200]
     assert (rule.struck, rule.spent) == (2, True)
 
 
-async def test_a_fault_may_strike_by_chance(clock: "Clock", api_of: Any) -> None:
+async def test_a_fault_with_a_probability(clock: "Clock", api_of: Any) -> None:
     seen = list[list[int]]()
     for _ in range(2):  # the same seed, the same luck
         async with api_of(Sandbox(1, clock=clock, seed=4)) as api:
@@ -49,7 +49,7 @@ async def test_a_fault_may_strike_by_chance(clock: "Clock", api_of: Any) -> None
     assert set(seen[0]) == {200, 500}
 
 
-async def test_other_calls_are_spared(api: "Api", lead_id: int) -> None:
+async def test_a_fault_applies_to_matching_calls_only(api: "Api", lead_id: int) -> None:
     api.sandbox.faults.add("GET /v2.0/tasks/{taskId}")
     assert (await api.get("/v2.0/tasks", leadId=lead_id)).status == 200
     assert (await api.get(f"/v2.0/tasks/{next(iter(api.sandbox.state.entries))}")).status == 500
@@ -63,7 +63,7 @@ async def test_a_429_that_no_window_explains(api: "Api") -> None:
     assert api.sandbox.rejected == 1
 
 
-async def test_the_limit_told_by_a_filter(api: "Api") -> None:
+async def test_the_rate_limit_of_a_filter(api: "Api") -> None:
     api.sandbox.faults.add(kind=faults.FilterTooManyRequests())
     answer = await api.get("/v1.0/me")
     assert (answer.status, answer.text) == (400, "Too Many Requests")
@@ -131,14 +131,14 @@ async def test_a_function_will_do(api: "Api") -> None:
     assert (await api.get("/v1.0/me")).status == 418
 
 
-async def test_faults_pile_up(api: "Api") -> None:
+async def test_faults_combine(api: "Api") -> None:
     api.sandbox.faults.add(kind=faults.RateHeaders())
     api.sandbox.faults.add(kind=faults.Reply(502))
     answer = await api.get("/v1.0/me")
     assert (answer.status, answer.headers.get("X-RateLimit-Limit")) == (502, None)
 
 
-async def test_a_fault_strikes_refusals_too(api: "Api") -> None:
+async def test_faults_apply_to_errors_too(api: "Api") -> None:
     api.sandbox.faults.add(kind=faults.SlowBody(0.0))
     answer = await api.get("/v2.0/tasks", leadId=-1)
     assert (answer.status, answer.body["code"]) == (400, 20012)
@@ -150,7 +150,7 @@ async def together(calls: int, call: Callable[[], Coroutine[Any, Any, Any]]) -> 
     return time.monotonic() - started
 
 
-async def test_those_who_wait_do_not_hold_up_each_other(api: "Api") -> None:
+async def test_delayed_requests_run_concurrently(api: "Api") -> None:
     api.sandbox.faults.add(kind=faults.Latency(0.2), times=None)
     assert 0.2 <= await together(20, lambda: api.get("/v1.0/me")) < 2.0
 

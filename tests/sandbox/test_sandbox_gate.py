@@ -108,7 +108,7 @@ async def test_a_body_that_is_packed_well(api: "Api", lead_id: int) -> None:
     assert api.sandbox.state.entries[entry.id].content == "x" * 9
 
 
-async def test_nothing_need_be_kept(clock: "Clock", api_of: Any) -> None:
+async def test_no_requests_are_kept_on_demand(clock: "Clock", api_of: Any) -> None:
     async with api_of(Sandbox(1, clock=clock, keep_requests=0)) as api:
         assert (await api.get("/v2.0/nothing")).status == 404
         assert (api.sandbox.requests, api.sandbox.served) == ([], 1)
@@ -128,7 +128,7 @@ async def test_unknown_paths_and_methods(api: "Api") -> None:
     assert (await api.delete("/v1.0/me")).status == 405
 
 
-async def test_all_calls_spend_one_window_and_say_so(clock: "Clock", api_of: Any) -> None:
+async def test_all_calls_count_in_one_window(clock: "Clock", api_of: Any) -> None:
     async with api_of(Sandbox(1, limit=3, clock=clock)) as api:
         answers = [await api.get(path) for path in ("/v1.0/me", "/v1.0/leads", "/v2.0/tasks", "/v1.0/me")]
         assert [answer.status for answer in answers] == [200, 200, 400, 429]
@@ -139,7 +139,7 @@ async def test_all_calls_spend_one_window_and_say_so(clock: "Clock", api_of: Any
         assert (await api.get("/v1.0/me")).status == 200
 
 
-async def test_a_refused_request_changes_nothing(clock: "Clock", api_of: Any) -> None:
+async def test_a_rate_limited_request_changes_nothing(clock: "Clock", api_of: Any) -> None:
     async with api_of(Sandbox(1, limit=1, clock=clock)) as api:
         assert (await api.get("/v1.0/me")).status == 200
         entry = next(iter(api.sandbox.state.entries))
@@ -182,7 +182,7 @@ async def test_limits_of_single_endpoints_and_of_bursts(clock: "Clock", api_of: 
         assert [(await api.get("/v1.0/me")).status for _ in range(3)] == [200, 200, 429]
 
 
-async def test_answers_are_dated_by_the_sandboxs_clock(api: "Api", clock: "Clock") -> None:
+async def test_responses_carry_the_sandboxs_date(api: "Api", clock: "Clock") -> None:
     clock.now -= 86_400 * 365
     answer = await api.get("/v1.0/me")
     assert parsedate_to_datetime(answer.headers["Date"]).timestamp() == clock.now

@@ -127,7 +127,7 @@ def roles(**user_ids: list[int]) -> str:
         {"stage": "Rare, very", "source": "Fair", "offset": 0},
     ],
 )
-async def test_filters_find_whom_they_name(api: "Api", query: dict[str, Any]) -> None:
+async def test_filters_find_matching_leads(api: "Api", query: dict[str, Any]) -> None:
     for lead_id in api.sandbox.state.leads:
         api.sandbox.state.leads[lead_id] = evolve(api.sandbox.state.leads[lead_id], office_id=3103)
     wanted = api.sandbox.state.add_lead(**WANTED)
@@ -148,7 +148,7 @@ async def test_filters_find_whom_they_name(api: "Api", query: dict[str, Any]) ->
         {"roleAssigneeFilters": roles(Nobody=[7])},
     ],
 )
-async def test_filters_pass_over_whom_they_do_not_name(api: "Api", query: dict[str, Any]) -> None:
+async def test_filters_omit_other_leads(api: "Api", query: dict[str, Any]) -> None:
     api.sandbox.state.add_lead(**WANTED)
     found = (await api.get("/v1.0/leads", **query)).body
     assert (ids(found), found["_metadata"]["total"]) == ([], 0)
@@ -174,7 +174,7 @@ async def test_filters_pass_over_whom_they_do_not_name(api: "Api", query: dict[s
         {"roleAssigneeFilters": '[{"roleName":1,"assigneeToIds":[7]}]'},
     ],
 )
-async def test_filters_that_cannot_be_followed_are_refused(api: "Api", query: dict[str, Any]) -> None:
+async def test_invalid_filters_are_errors(api: "Api", query: dict[str, Any]) -> None:
     answer = await api.get("/v1.0/leads", **query)
     assert (answer.status, answer.body["errorCode"]) == (400, 20012)
 
@@ -251,7 +251,7 @@ async def test_a_lead_shows_what_is_known_of_it(api: "Api") -> None:
     assert [(role["role"], role["assigneeId"]) for role in lead["customRoleList"]] == [("Coordinator", 9)]
 
 
-async def test_leads_come_and_go_while_somebody_pages(api: "Api") -> None:
+async def test_leads_change_between_pages(api: "Api") -> None:
     first, second = api.sandbox.state.leads.ids()[:2]
     api.sandbox.state.remove_lead(first)
     added = api.sandbox.state.add_lead()

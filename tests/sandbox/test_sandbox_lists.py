@@ -50,7 +50,7 @@ async def test_a_list_from_an_unknown_cursor(
 
 
 @pytest.mark.parametrize("gone", GONE)
-async def test_an_unknown_cursor_may_be_refused(clock: "Clock", api_of: Any, gone: "Callable[[Api, int], int]") -> None:
+async def test_an_unknown_cursor_as_an_error(clock: "Clock", api_of: Any, gone: "Callable[[Api, int], int]") -> None:
     async with api_of(Sandbox(3, 4, clock=clock, unknown_cursor="error")) as api:
         first = ids(await page(api, limit=3))
         assert (await page(api, first[-1])).status == 200
@@ -131,6 +131,6 @@ def test_the_command_takes_every_option_of_lists() -> None:
 @pytest.mark.parametrize(
     "options", [{"unknown_cursor": "panic"}, {"list_totals": "some"}, {"max_page_size": 0}, {"offset_limit": 0}]
 )
-def test_a_behaviour_that_does_not_exist_is_refused(options: dict[str, Any]) -> None:
+def test_unknown_options_are_errors(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"panic|some|'max_page_size'|'offset_limit'"):
         Sandbox(**options)

@@ -172,7 +172,7 @@ async def test_endpoint_a_refuses(api: "Api") -> None:
     ]
 
 
-async def test_the_user_may_refuse(api: "Api") -> None:
+async def test_the_user_denies_access(api: "Api") -> None:
     api.sandbox.oauth.deny = True
     assert await agreed(api) == {"tenant": "7", "error": "access_denied", "state": "s p&ace"}
 
@@ -191,7 +191,7 @@ async def test_the_page_needs_a_client_and_somewhere_to_go(api: "Api") -> None:
     assert answer.headers["Location"].startswith("https://app.example/back?code=")
 
 
-async def test_tokens_do_not_spend_the_apis_budget(clock: "Clock", api_of: Any) -> None:
+async def test_token_requests_have_no_rate_limit(clock: "Clock", api_of: Any) -> None:
     async with api_of(Sandbox(1, limit=1, clock=clock)) as api:
         form = {"grant_type": "client_credentials", "customer_key": api.sandbox.api_key}
         answers = [await token(api, B, **form, **client(api.sandbox)) for _ in range(3)]
@@ -210,7 +210,7 @@ async def test_no_secret_shows_in_a_repr(api: "Api") -> None:
     "address",
     ["http://[::1", "http://app.example:port/", "nowhere", "", "https://app.example/\0", "https://app.example/a b"],
 )
-async def test_nobody_is_led_to_an_address_that_is_none(api: "Api", address: str) -> None:
+async def test_invalid_redirect_uris(api: "Api", address: str) -> None:
     asked = {"clientId": api.sandbox.oauth.client_id, "redirect_uri": address}
     answer = await api.call("GET", PAGE, params=asked, allow_redirects=False)
     assert (answer.status, "Location" in answer.headers) == (400, False)
@@ -227,14 +227,14 @@ async def test_nobody_is_led_to_an_address_that_is_none(api: "Api", address: str
         ("unicode_escape", b"code=\\ud800"),
     ],
 )
-async def test_a_form_that_is_no_text(api: "Api", path: str, charset: str, body: bytes) -> None:
+async def test_forms_that_cannot_be_decoded(api: "Api", path: str, charset: str, body: bytes) -> None:
     headers = {"Content-Type": f"{FORM}; charset={charset}", "Authorization": encoded(*basic(api.sandbox))}
     answer = await api.call("POST", path, data=body, headers=headers)
     assert (answer.status, answer.body["error"]) == (400, "invalid_request")
 
 
 @pytest.mark.parametrize("authorization", ["Basic \xe9", "Basic ####", "Basic", "Basic /w=="])
-async def test_a_client_who_cannot_be_read(api: "Api", authorization: str) -> None:
+async def test_invalid_basic_credentials(api: "Api", authorization: str) -> None:
     headers = {"Content-Type": FORM, "Authorization": authorization}
     answer = await api.call("POST", A, data="grant_type=refresh_token", headers=headers)
     assert (answer.status, answer.body["error"]) == (401, "invalid_client")

@@ -270,7 +270,7 @@ async def test_a_parameter_is_given_once(api: "Api") -> None:
 
 
 @pytest.mark.skipif(Description.load() is None, reason="the vendor's description is not there")
-def test_the_trials_are_the_descriptions_parameters() -> None:
+def test_every_documented_parameter_is_tried() -> None:
     description = Description.load()
     assert description is not None
     queries = {call: description.parameters(call) for call in description.routes}

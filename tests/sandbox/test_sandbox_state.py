@@ -41,7 +41,7 @@ def test_ids_are_of_fifteen_digits_and_share_one_space() -> None:
     assert {len(str(number)) for number in [*numbers, *one.leads]} == {15}
 
 
-def test_a_hundred_thousand_leads_are_not_made_up_before_they_are_asked_for() -> None:
+def test_leads_are_generated_on_first_access() -> None:
     one = state(leads=100_000)
     last = one.leads.ids()[-1]
     assert len(one.entries.of(last)) == len(QUIRKS) + 8
@@ -84,7 +84,7 @@ def test_all_day_means_midnight_to_midnight_in_their_own_offsets(start: str, end
     assert not evolve(entry, kind=EntryKind.TASK).all_day
 
 
-def test_tells_watchers_what_happened() -> None:
+def test_calls_watchers_with_each_change() -> None:
     one, seen = state(), list[tuple[str, int]]()
     one.watchers.append(lambda event, entry: seen.append((event, entry.id)))
     entry = one.add_task(one.leads.ids()[0]).id
@@ -96,7 +96,7 @@ def test_tells_watchers_what_happened() -> None:
     assert one.removed[entry].content == "x"
 
 
-def test_a_removed_lead_takes_its_entries_along() -> None:
+def test_removing_a_lead_removes_its_entries() -> None:
     one = state()
     first = one.leads.ids()[0]
     entries = [entry.id for entry in one.entries.of(first)]
@@ -124,7 +124,7 @@ def test_the_views_of_one_kind_can_be_changed() -> None:
     assert len(one.appointments) == 23
 
 
-def test_sorted_lists_are_sorted_anew_after_a_change() -> None:
+def test_sorted_lists_follow_changes() -> None:
     one = state()
     first = one.sorted_entries(by_start)
     assert one.sorted_entries(by_start) is first

@@ -126,7 +126,7 @@ async def test_create_needs_a_json_object(api: "Api", body: str) -> None:
     [b"[" * 100_000, b'{"content":"\\ud800"}', b'{"content":"\xed\xa0\x80"}', b'{"leadId":' + b"9" * 5000 + b"}"],
     ids=["too deep", "half a pair escaped", "half a pair", "too many digits"],
 )
-async def test_update_takes_no_json_that_could_not_be_answered(api: "Api", lead_id: int, body: bytes) -> None:
+async def test_update_needs_json_that_can_be_encoded(api: "Api", lead_id: int, body: bytes) -> None:
     task = api.sandbox.state.entries.of(lead_id)[0]
     answer = await api.call("PUT", f"/v2.0/tasks/{task.id}", data=body)
     assert (answer.status, answer.body["code"]) == (400, 20012)
@@ -134,7 +134,7 @@ async def test_update_takes_no_json_that_could_not_be_answered(api: "Api", lead_
 
 
 @pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
-async def test_no_time_is_kept_that_another_zone_could_not_write(api: "Api", lead_id: int, moment: str) -> None:
+async def test_times_exist_in_every_zone(api: "Api", lead_id: int, moment: str) -> None:
     task = api.sandbox.state.entries.of(lead_id)[0]
     answer = await api.put(f"/v2.0/tasks/{task.id}", endAt=moment)
     assert (answer.status, answer.body) == (400, {"code": 20012, "message": "INVALID_PARAMETER: endAt is out of range"})
@@ -155,7 +155,7 @@ async def test_update_needs_something_to_update(api: "Api", lead_id: int, body: 
     assert (answer.status, answer.body["code"]) == (400, "MISSING_PARAMETER")
 
 
-async def test_what_is_written_wins_over_a_seeded_blank(api: "Api", lead_id: int) -> None:
+async def test_updates_win_over_seeded_quirks(api: "Api", lead_id: int) -> None:
     blank = next(entry for entry in api.sandbox.state.entries.of(lead_id) if entry.quirks.get("startAt") == "")
     await api.put(f"/v2.0/tasks/{blank.id}", startAt=LATER, endAt=LATER, timeZoneCode="UTC")
     task = (await api.get(f"/v2.0/tasks/{blank.id}")).body["task"]

@@ -96,7 +96,7 @@ async def test_create_limits_its_numbers(api: "Api", body: dict[str, Any], code:
     assert (answer.status, answer.body["errorCode"]) == (400, code)
 
 
-async def test_callbacks_need_https_unless_the_sandbox_is_told_otherwise(clock: "Clock", api_of: Any) -> None:
+async def test_callbacks_need_https_by_default(clock: "Clock", api_of: Any) -> None:
     async with api_of(Sandbox(1, clock=clock)) as api:
         answer = await api.post("/v1.0/webhook", listId=10, callbackUrl="http://127.0.0.1:9/hook")
         assert (answer.status, answer.body["code"]) == (400, "WEBHOOK_CALLBACK_URL_INVALID")
@@ -117,7 +117,7 @@ async def test_delete_refuses(api: "Api") -> None:
         assert (answer.status, answer.body["code"]) == (400, code)
 
 
-async def test_tells_what_happened_in_buckets(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
+async def test_bodies_group_records_by_action(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
     await api.post("/v1.0/webhook", listId=TASK, callbackUrl=subscriber.url)
     state = api.sandbox.state
     one, other = state.add_task(lead_id), state.add_task(lead_id)
@@ -141,7 +141,7 @@ async def test_tells_what_happened_in_buckets(api: "Api", subscriber: Subscriber
     }
 
 
-async def test_changes_through_the_api_are_told_too(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
+async def test_changes_through_the_api_are_delivered(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
     await api.post("/v1.0/webhook", listId=APPOINTMENT, callbackUrl=subscriber.url)
     entry = next(entry for entry in api.sandbox.state.entries.of(lead_id) if entry.kind == "APPOINTMENT")
     await api.put(f"/v2.0/tasks/{entry.id}", content="x")
@@ -166,7 +166,7 @@ async def test_a_body_holds_no_more_than_its_limit(api: "Api", subscriber: Subsc
     assert [len(body["createdTask"]) for body in subscriber.bodies] == [2, 2, 1]
 
 
-async def test_repeats_and_disorder_on_demand(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
+async def test_repeats_and_shuffling_on_demand(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
     await api.post("/v1.0/webhook", listId=TASK, callbackUrl=subscriber.url)
     api.sandbox.webhooks.repeats, api.sandbox.webhooks.shuffle = 2, True
     made = [api.sandbox.state.add_task(lead_id).id for _ in range(20)]
@@ -186,14 +186,14 @@ async def test_delay_on_demand(api: "Api", subscriber: Subscriber, lead_id: int)
     assert len(subscriber.bodies) == 1
 
 
-async def test_a_subscriber_who_is_away(api: "Api", lead_id: int) -> None:
+async def test_an_unreachable_subscriber(api: "Api", lead_id: int) -> None:
     await api.post("/v1.0/webhook", listId=TASK, callbackUrl="http://127.0.0.1:1/hook")
     api.sandbox.state.add_task(lead_id)
     await api.sandbox.webhooks.settled()
     assert [delivery.status for delivery in api.sandbox.webhooks.deliveries] == [None]
 
 
-async def test_a_subscriber_who_cannot_be_looked_up_keeps_nobody_else_waiting(
+async def test_an_unresolvable_subscriber_does_not_stop_deliveries(
     api: "Api", subscriber: Subscriber, lead_id: int
 ) -> None:
     for url in ("https://hooks..example.com/x", subscriber.url):
@@ -205,9 +205,7 @@ async def test_a_subscriber_who_cannot_be_looked_up_keeps_nobody_else_waiting(
     assert [delivery.status for delivery in api.sandbox.webhooks.deliveries] == [None, 200] * 2
 
 
-async def test_what_happens_while_closed_is_posted_after_the_next_start(
-    sandbox: Sandbox, subscriber: Subscriber
-) -> None:
+async def test_events_while_closed_are_posted_after_the_next_start(sandbox: Sandbox, subscriber: Subscriber) -> None:
     sandbox.webhooks.subscriptions.add(TASK, subscriber.url)
     sandbox.state.add_task(sandbox.state.leads.ids()[0])
     async with sandbox:
@@ -241,7 +239,7 @@ async def test_a_delivery_that_closing_interrupts_is_made_after_the_next_start(s
     assert len(received) == 3
 
 
-async def test_changes_from_another_thread_are_told(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
+async def test_changes_from_another_thread_are_delivered(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
     await api.post("/v1.0/webhook", listId=TASK, callbackUrl=subscriber.url)
     thread = threading.Thread(target=api.sandbox.state.add_task, args=(lead_id,))
     thread.start()
@@ -250,13 +248,13 @@ async def test_changes_from_another_thread_are_told(api: "Api", subscriber: Subs
     assert len(subscriber.bodies) == 1
 
 
-async def test_a_settled_postman_has_nothing_to_wait_for(api: "Api", lead_id: int) -> None:
+async def test_settled_returns_at_once_without_subscriptions(api: "Api", lead_id: int) -> None:
     api.sandbox.state.add_task(lead_id)  # nobody has subscribed
     await api.sandbox.webhooks.settled()
     assert api.sandbox.webhooks.deliveries == []
 
 
-async def test_what_happens_during_a_delivery_is_told_next(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
+async def test_events_during_a_delivery_are_delivered_next(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
     await api.post("/v1.0/webhook", listId=TASK, callbackUrl=subscriber.url)
     subscriber.meanwhile = [lambda: api.sandbox.state.add_task(lead_id)]
     api.sandbox.state.add_task(lead_id)
@@ -264,7 +262,7 @@ async def test_what_happens_during_a_delivery_is_told_next(api: "Api", subscribe
     assert [len(body["createdTask"]) for body in subscriber.bodies] == [1, 1]
 
 
-async def test_whose_leads_are_told_of_depends_on_the_permission_mode(api: "Api", subscriber: Subscriber) -> None:
+async def test_the_permission_mode_selects_leads(api: "Api", subscriber: Subscriber) -> None:
     state = api.sandbox.state
     for mode in (0, 1):
         await api.post("/v1.0/webhook", listId=TASK, callbackUrl=f"{subscriber.url}?{mode}", permissionMode=mode)
