@@ -219,6 +219,12 @@ def test_the_plugin_gives_a_started_sandbox(pytester: pytest.Pytester) -> None:
     pytester.runpytest_subprocess("-q").assert_outcomes(passed=2)
 
 
+async def test_the_faults_load_on_demand_too() -> None:
+    script = "import lofty_async.sandbox as s, sys; sys.exit(s.faults.Reply().status != 500)"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
+    assert await process.wait() == 0
+
+
 async def test_the_plugin_loads_no_server() -> None:
     script = "import sys, lofty_async.sandbox.pytest_plugin; sys.exit('aiohttp.web' in sys.modules)"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
