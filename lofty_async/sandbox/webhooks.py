@@ -190,11 +190,10 @@ class WebhookSender:
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._idle.set()  # wakes `settled`, which then waits for the new event
         self._wake, self._idle = asyncio.Event(), asyncio.Event()
         if self._events or self._posts:
             self._wake.set()
-        else:
-            self._idle.set()
         self._task = self._loop.create_task(self._run())
 
     async def close(self) -> None:
@@ -205,8 +204,9 @@ class WebhookSender:
             await asyncio.gather(task, return_exceptions=True)
 
     async def settled(self) -> None:
-        """Returns when all queued events have been posted."""
-        await self._idle.wait()
+        """Returns when all queued events have been posted, also if that is after the next start."""
+        while self._events or self._posts:
+            await self._idle.wait()
 
     async def _run(self) -> None:
         while True:

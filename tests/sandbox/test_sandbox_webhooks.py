@@ -214,17 +214,18 @@ async def test_events_while_closed_are_posted_after_the_next_start(sandbox: Sand
 
 
 async def test_a_delivery_that_closing_interrupts_is_made_after_the_next_start(sandbox: Sandbox) -> None:
-    received, arrived = list[Any](), asyncio.Event()
+    received, arrived, released = list[Any](), asyncio.Event(), asyncio.Event()
 
     async def receive(request: web.Request) -> web.Response:
         received.append(await request.json())
         arrived.set()
-        await asyncio.sleep(60 if len(received) == 1 else 0)
+        if len(received) == 1:
+            await released.wait()
         return web.Response()
 
     app = web.Application()
     app.add_routes([web.post("/hook", receive)])
-    runner = web.AppRunner(app, shutdown_timeout=0.0)
+    runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     for _ in range(2):
@@ -234,6 +235,7 @@ async def test_a_delivery_that_closing_interrupts_is_made_after_the_next_start(s
         await arrived.wait()
     async with sandbox, asyncio.timeout(10):
         await sandbox.webhooks.settled()
+    released.set()
     await runner.cleanup()
     assert [delivery.status for delivery in sandbox.webhooks.deliveries] == [200, 200]
     assert len(received) == 3
@@ -252,6 +254,19 @@ async def test_settled_returns_at_once_without_subscriptions(api: "Api", lead_id
     api.sandbox.state.add_task(lead_id)  # nobody has subscribed
     await api.sandbox.webhooks.settled()
     assert api.sandbox.webhooks.deliveries == []
+
+
+async def test_settled_waits_for_the_start_if_there_are_events(sandbox: Sandbox, subscriber: Subscriber) -> None:
+    async with asyncio.timeout(10):
+        await sandbox.webhooks.settled()
+        sandbox.webhooks.subscriptions.add(TASK, subscriber.url)
+        sandbox.state.add_task(sandbox.state.leads.ids()[0])
+        settled = asyncio.create_task(sandbox.webhooks.settled())
+        await asyncio.sleep(0)
+        assert not settled.done()
+        async with sandbox:
+            await settled
+    assert len(subscriber.bodies) == 1
 
 
 async def test_events_during_a_delivery_are_delivered_next(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
