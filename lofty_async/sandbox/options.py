@@ -16,11 +16,12 @@ Rule = Callable[[Any, Any, Any], None]
 
 
 def integer(least: int, most: float = math.inf) -> Rule:
-    bounds = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
-
     def check(_sandbox: object, argument: Any, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise ValueError(f"'{argument.name}' must be an integer {bounds}, not {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"'{argument.name}' must be an integer, not {value!r}")
+        if not least <= value <= most:
+            bound = f">= {least}" if value < least else f"<= {most}"
+            raise ValueError(f"'{argument.name}' must be {bound}, not {value}")
 
     return check
 

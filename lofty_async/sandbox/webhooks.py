@@ -36,7 +36,7 @@ class Subscription:
     """Delivers one event type to one callback URL, at most `limit` records at once."""
 
     id: int
-    event_type: int
+    event: int
     callback_url: str = field(repr=False)
     limit: int = 100
     permission_mode: int = 0
@@ -46,7 +46,7 @@ class Subscription:
         return {
             "subscribeId": self.id,
             "teamId": self.team_id,
-            "listId": self.event_type,
+            "listId": self.event,
             "vendorId": 123,
             "callbackUrl": self.callback_url,
             "limit": self.limit,
@@ -71,14 +71,14 @@ class Subscriptions:
 
     def add(
         self,
-        event_type: int,
+        event: int,
         callback_url: str,
         limit: int = 100,
         permission_mode: int = 0,
         team_id: int = TEAM_ID,
     ) -> Subscription:
         """Adds one without validation; one of another team can be neither listed nor deleted."""
-        added = Subscription(next(self._ids), event_type, callback_url, limit, permission_mode, team_id)
+        added = Subscription(next(self._ids), event, callback_url, limit, permission_mode, team_id)
         self.by_id[added.id] = added
         return added
 
@@ -131,7 +131,7 @@ def bodies(subscription: Subscription, events: Sequence[Event], size: int) -> li
     appointments are not published.
     """
     mode = subscription.permission_mode
-    own = [event for event in events if event.type == subscription.event_type and mode in event.modes]
+    own = [event for event in events if event.type == subscription.event and mode in event.modes]
     parts = [own[start : start + size] for start in range(0, len(own), size)]
     return [_body(subscription, part) for part in parts]
 
@@ -140,7 +140,7 @@ def _body(subscription: Subscription, events: Sequence[Event]) -> dict[str, Any]
     buckets: dict[str, list[dict[str, Any]]] = {}
     for event in events:
         buckets.setdefault(event.bucket, []).append(event.record())
-    return {"listId": subscription.event_type, "teamId": subscription.team_id} | buckets
+    return {"listId": subscription.event, "teamId": subscription.team_id} | buckets
 
 
 @frozen
