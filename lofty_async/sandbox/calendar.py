@@ -149,11 +149,12 @@ class CalendarHandlers:
             raise errors.invalid("the range is longer than 90 days")
 
     def _busy(self) -> list[Interval]:
-        return [
+        appointments = (
             (entry.start_at, entry.end_at)
-            for entry in self.state.appointments.values()
-            if entry.start_at and entry.end_at and not entry.finished
-        ]
+            for entry in self.state.entries.values()
+            if entry.kind is EntryKind.APPOINTMENT and entry.start_at and entry.end_at and not entry.finished
+        )
+        return self.state.cached("busy", lambda: merged(appointments))
 
 
 @frozen
@@ -243,28 +244,27 @@ def _reminder_type(fields: Fields) -> int | str | None:
     return Fields({"reminderType": text}, textual=True).integer("reminderType")
 
 
-def free_slots(start: datetime, end: datetime, zone: tzinfo, busy: Iterable[Interval]) -> list[Interval]:
-    """The working hours between `start` and `end` that overlap no busy interval, ascending."""
-    merged = _merged(busy)
-    begins = [since for since, _ in merged]
+def free_slots(start: datetime, end: datetime, zone: tzinfo, busy: list[Interval]) -> list[Interval]:
+    """The working hours between `start` and `end` that overlap no busy interval, ascending; `busy` must be `merged`."""
+    begins = [since for since, _ in busy]
 
     def is_free(opens: datetime, closes: datetime) -> bool:
         place = bisect_left(begins, closes)
-        return place == 0 or merged[place - 1][1] <= opens
+        return place == 0 or busy[place - 1][1] <= opens
 
     hours = _working_hours(start.astimezone(zone), end.astimezone(zone))
     return [hour for hour in hours if is_free(*hour)]
 
 
-def _merged(intervals: Iterable[Interval]) -> list[Interval]:
+def merged(intervals: Iterable[Interval]) -> list[Interval]:
     """The same time as disjoint intervals, ascending, so that a search finds the only one that can overlap."""
-    merged: list[Interval] = []
+    found: list[Interval] = []
     for since, until in sorted(intervals):
-        if merged and since <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], until))
+        if found and since <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], until))
         else:
-            merged.append((since, max(since, until)))
-    return merged
+            found.append((since, max(since, until)))
+    return found
 
 
 def _working_hours(start: datetime, end: datetime) -> Iterator[Interval]:
