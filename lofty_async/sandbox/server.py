@@ -97,7 +97,8 @@ class Sandbox:
         keep_requests: The number of last requests that `requests` keeps.
 
     Raises: ValueError naming an argument out of its range; also for an unknown `reset_style`,
-        `unknown_cursor`, `list_totals`, `time_zone` or call in `endpoint_limits`. TypeError naming an argument that is not an int.
+        `unknown_cursor`, `list_totals`, `time_zone` or call in `endpoint_limits`. TypeError naming an argument
+        that is not an int.
     """
 
     leads: int = field(default=200, validator=NOT_NEGATIVE)
