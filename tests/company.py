@@ -9,7 +9,7 @@ from attrs import define, field
 
 from lofty_async.ratelimit import Lane, MemoryStore
 from lofty_async.ratelimit.ledger import Ledger
-from lofty_async.ratelimit.shared import SharedBudget
+from lofty_async.ratelimit.shared import SharedLimit
 from tests.virtual import Caller, LoftyWindow, limiter, now, together
 
 R = TypeVar("R")
@@ -34,7 +34,7 @@ class Nearby(MemoryStore):
         await asyncio.sleep(self.delay)
         return result
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         self.closed = True
         if self.broken:
             raise self.broken
@@ -73,16 +73,16 @@ class Company:
 
     async def close(self) -> None:
         for caller in self.callers:
-            await caller.limiter.__aexit__(None, None, None)
+            await caller.limiter.close()
 
     @property
     def refused(self) -> int:
         return sum(caller.refused for caller in self.callers)
 
 
-def budget(caller: Caller) -> SharedBudget:
-    shared = caller.limiter._budget
-    assert isinstance(shared, SharedBudget)
+def budget(caller: Caller) -> SharedLimit:
+    shared = caller.limiter._shared
+    assert isinstance(shared, SharedLimit)
     return shared
 
 

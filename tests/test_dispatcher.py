@@ -389,7 +389,7 @@ class TestCreate:
                 await asyncio.sleep(0)
             create.cancel()
             await asyncio.wait({create})
-            window = lofty._caller.dispatcher.limiter._budget.window
+            window = lofty._caller.dispatcher.limiter._window
         assert (window.in_flight, window.untold) == (0, 0)
 
     async def test_what_somebody_elses_mistake_kept_here_costs_no_permit(
@@ -404,7 +404,7 @@ class TestCreate:
             lofty = open_client(session=session)
             with pytest.raises(RuntimeError, match="in a trace"):
                 await lofty.tasks.create(**call_fields)
-            window = lofty._caller.dispatcher.limiter._budget.window
+            window = lofty._caller.dispatcher.limiter._window
         assert (window.in_flight, window.untold, sandbox.requests) == (0, 0, [])
 
     @pytest.mark.parametrize(

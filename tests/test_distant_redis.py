@@ -58,7 +58,7 @@ async def share_out(redis: DistantRedis, processes: int, lane: Lane, calls: int,
 
     await together(*(work(caller) for caller in callers for _ in range(25)))
     for caller in callers:
-        await caller.limiter.__aexit__(None, None, None)
+        await caller.limiter.close()
     return server
 
 

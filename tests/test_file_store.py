@@ -16,8 +16,8 @@ import pytest
 
 from lofty_async import LoftyClient, MemoryStore, RateLimiter
 from lofty_async.ratelimit import FileStore, stores
-from lofty_async.ratelimit.messages import Ask, Grant
-from lofty_async.ratelimit.stores import StoreFailed, runtime_directory
+from lofty_async.ratelimit.ledger import AcquireRequest, Grant
+from lofty_async.ratelimit.stores import StoreUnavailableError, runtime_directory
 from lofty_async.sandbox import Sandbox
 
 LOCKER = """
@@ -33,11 +33,11 @@ sys.stdin.read()
 async def store(tmp_path: Path) -> AsyncGenerator[FileStore, None]:
     made = FileStore("my-app", directory=tmp_path / "runtime")
     yield made
-    await made.aclose()
+    await made.close()
 
 
 async def take(store: FileStore, count: int = 1, *, member: str = "a", holding: int = 0) -> Grant:
-    return await store.take(Ask(member, holding, count, bulk=0, reserve=0.0))
+    return await store.take(AcquireRequest(member, holding, count, bulk=0, reserve=0.0))
 
 
 async def test_the_file_is_its_users_own_and_tells_no_id(store: FileStore) -> None:
@@ -52,7 +52,7 @@ async def test_a_file_removed_in_the_middle_is_made_anew(store: FileStore) -> No
     before = await take(store)
     store.path.unlink()
     after = await take(store, holding=1)
-    assert after.epoch != before.epoch
+    assert after.lease.epoch != before.lease.epoch
     assert json.loads(store.path.read_text())["ledger"]["window"]["in_flight"] == 1 + after.interactive
 
 
@@ -74,10 +74,10 @@ async def test_a_file_that_is_no_ledger_is_begun_anew(store: FileStore, content:
 
 async def test_a_ledger_that_shrinks_leaves_nothing_of_the_longer_one(store: FileStore) -> None:
     for number in range(60):
-        epoch = (await take(store, 0, member=f"member {number}")).epoch
+        epoch = (await take(store, 0, member=f"member {number}")).lease.epoch
     assert store.path.stat().st_size > stores.BLOCK
     await store.change(lambda ledger, _now: ledger.members.clear())
-    assert (await take(store, 0)).epoch == epoch
+    assert (await take(store, 0)).lease.epoch == epoch
 
 
 @pytest.mark.parametrize(("later", "known"), [(1.0, True), (601.0, False), (-100.0, False)])
@@ -88,8 +88,8 @@ async def test_a_stale_file_and_one_from_before_the_host_was_started_are_not_bel
     store = FileStore("my-app", directory=tmp_path, clock=lambda: clock[0])
     before = await take(store)
     clock[0] += later
-    assert ((await take(store, holding=1)).epoch == before.epoch) is known
-    await store.aclose()
+    assert ((await take(store, holding=1)).lease.epoch == before.lease.epoch) is known
+    await store.close()
 
 
 async def test_a_symbolic_link_is_refused(store: FileStore, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ async def test_a_symbolic_link_is_refused(store: FileStore, tmp_path: Path) -> N
     target.write_text("untouched")
     store.path.parent.mkdir()
     store.path.symlink_to(target)
-    with pytest.raises(StoreFailed):
+    with pytest.raises(StoreUnavailableError):
         await take(store)
     assert target.read_text() == "untouched"
 
@@ -105,21 +105,21 @@ async def test_a_symbolic_link_is_refused(store: FileStore, tmp_path: Path) -> N
 async def test_what_is_no_regular_file_is_refused(store: FileStore) -> None:
     store.path.parent.mkdir()
     os.mkfifo(store.path)
-    with pytest.raises(StoreFailed, match="not a regular file"):
+    with pytest.raises(StoreUnavailableError, match="not a regular file"):
         await take(store)
 
 
 async def test_a_file_of_another_user_is_refused(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
     await take(store)
-    await store.aclose()
+    await store.close()
     monkeypatch.setattr(os, "geteuid", lambda: store.path.stat().st_uid + 1)
-    with pytest.raises(StoreFailed, match="of this user"):
+    with pytest.raises(StoreUnavailableError, match="of this user"):
         await take(store)
 
 
 async def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreFailed, match="file"):
+    with pytest.raises(StoreUnavailableError, match="file"):
         await take(FileStore("my-app", directory=tmp_path / "file" / "below"))
 
 
@@ -131,12 +131,12 @@ async def test_a_lock_that_a_stopped_process_holds_costs_a_fraction_of_a_second(
     assert await locker.stdout.readline() == b"locked\n"
     locker.send_signal(signal.SIGSTOP)
     began = time.monotonic()
-    with pytest.raises(StoreFailed, match="locked by another process"):
+    with pytest.raises(StoreUnavailableError, match="locked by another process"):
         await take(store)
     assert time.monotonic() - began < 0.5
     locker.kill()
     await locker.communicate()
-    assert (await take(store, holding=1)).epoch
+    assert (await take(store, holding=1)).lease.epoch
 
 
 async def test_a_lock_is_waited_for_and_the_waiting_can_be_cancelled(store: FileStore) -> None:
@@ -150,7 +150,7 @@ async def test_a_lock_is_waited_for_and_the_waiting_can_be_cancelled(store: File
         assert cancelled.cancelled()
         assert not waiting.done()
         fcntl.flock(file, fcntl.LOCK_UN)
-        assert (await waiting).epoch
+        assert (await waiting).lease.epoch
 
 
 async def test_a_forked_process_has_a_lock_of_its_own(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +167,7 @@ async def test_a_forked_process_has_a_lock_of_its_own(store: FileStore, monkeypa
 
 async def test_a_platform_without_locks_has_no_such_store(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lofty_async._locks.fcntl", None)
-    with pytest.raises(StoreFailed, match="no file locks"):
+    with pytest.raises(StoreUnavailableError, match="no file locks"):
         await take(store)
 
 
@@ -175,7 +175,7 @@ async def test_closing_lets_the_file_go(store: FileStore) -> None:
     await take(store)
     file = store._file
     assert file is not None
-    await store.aclose()
+    await store.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(file)
 
@@ -206,7 +206,7 @@ async def test_closing_ends_its_thread(store: FileStore, until: Any) -> None:
 
     await take(store)
     assert len(threads()) == 1
-    await store.aclose()
+    await store.close()
     await until(lambda: not threads())
 
 

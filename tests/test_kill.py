@@ -92,7 +92,7 @@ async def test_a_killed_process_costs_its_permits_until_the_window_ends(place: P
 
 async def seconds_left(store: Store) -> float:
     left = await store.change(lambda ledger, now: (ledger.window.ends_at or now) - now)
-    await store.aclose()
+    await store.close()
     return left
 
 

@@ -10,25 +10,34 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from lofty_async.ratelimit.lanes import BULK_SHARE
-from lofty_async.ratelimit.ledger import ACTIVE, CARRY, LOOK, POLL, Ledger, Member
-from lofty_async.ratelimit.messages import Ask, Grant, Outcome
-from lofty_async.ratelimit.spend import Spend
+from lofty_async.ratelimit.ledger import (
+    ACTIVE,
+    CARRY,
+    LOOK,
+    POLL,
+    AcquireRequest,
+    Grant,
+    Lease,
+    Ledger,
+    Member,
+    PermitReport,
+)
 
 LIMIT = 100
 LENGTH = 60.0
 
 
-def ask(member: str = "a", interactive: int = 0, bulk: int = 0, *, holding: int = 0, **rules: Any) -> Ask:
-    return Ask(member, holding, interactive, bulk, **({"reserve": 0.1, "floor": 0} | rules))
+def ask(member: str = "a", interactive: int = 0, bulk: int = 0, *, holding: int = 0, **rules: Any) -> AcquireRequest:
+    return AcquireRequest(member, holding, interactive, bulk, **({"reserve": 0.1, "floor": 0} | rules))
 
 
-def answer(grant: Grant, member: str = "a", *, remaining: int, left: float | None = 30.0, **more: Any) -> Outcome:
+def answer(grant: Grant, member: str = "a", *, remaining: int, left: float | None = 30.0, **more: Any) -> PermitReport:
     figures = {"limit": LIMIT, "remaining": remaining, "left": left}
-    return Outcome(member, grant.epoch, grant.spend, "answered", **(figures | more))
+    return PermitReport(member, grant.lease, "answered", **(figures | more))
 
 
-def released(grant: Grant, member: str = "a") -> Outcome:
-    return Outcome(member, grant.epoch, grant.spend, "released")
+def released(grant: Grant, member: str = "a") -> PermitReport:
+    return PermitReport(member, grant.lease, "released")
 
 
 def in_whole_window() -> Ledger:
@@ -69,21 +78,21 @@ def test_what_others_spent_is_not_granted_and_an_eighth_of_the_rest_goes_at_once
 def test_an_answer_without_figures_counts_as_spent() -> None:
     ledger = in_whole_window()
     grant = ledger.take(ask("a", 1), 1.0)
-    ledger.learn(Outcome("a", grant.epoch, grant.spend, "silent"), 1.1)
+    ledger.learn(PermitReport("a", grant.lease, "silent"), 1.1)
     assert ledger.take(ask("a", 100), 1.2).interactive == 99
 
 
 def test_a_refusal_without_figures_was_not_counted() -> None:
     ledger = in_whole_window()
     grant = ledger.take(ask("a", 1), 1.0)
-    ledger.learn(Outcome("a", grant.epoch, grant.spend, "silent", refused=True), 1.1)
+    ledger.learn(PermitReport("a", grant.lease, "silent", is_refused=True), 1.1)
     assert ledger.take(ask("a", 100), 1.2).interactive == 100
 
 
 def test_a_time_that_the_server_named_holds_everybody() -> None:
     ledger = in_whole_window()
     grant = ledger.take(ask("a", 1), 1.0)
-    ledger.learn(answer(grant, remaining=99, left=59.0, refused=True, hold=5.0), 1.0)
+    ledger.learn(answer(grant, remaining=0, left=2.0, is_refused=True, hold=5.0), 1.0)
     assert ledger.take(ask("b", 1), 5.9).interactive == 0
     assert ledger.take(ask("b", 1), 6.1).interactive == 1
 
@@ -93,7 +102,7 @@ def test_a_refusal_that_contradicts_what_was_believed_ends_the_window() -> None:
     grant = ledger.take(ask("a", 2), 1.0)
     ledger.learn(answer(grant, remaining=99, left=59.0), 1.1)
     # An end that belongs to the window before would otherwise be passed over.
-    ledger.learn(answer(grant, remaining=0, left=2.0, refused=True), 1.2)
+    ledger.learn(answer(grant, remaining=0, left=2.0, is_refused=True), 1.2)
     assert ledger.take(ask("b", 1), 3.1).interactive == 0
     assert ledger.take(ask("b", 1), 3.3).interactive == 1
 
@@ -110,7 +119,7 @@ def test_an_outcome_of_a_ledger_that_was_lost_teaches_its_figures() -> None:
     before, after = in_whole_window(), Ledger("f")
     grant = before.take(ask("a", 1), 1.0)
     after.learn(answer(grant, remaining=70), 1.1)
-    assert (after.window.limit, after.window.lowest, after.window.in_flight) == (LIMIT, 70, 0)
+    assert (after.window.limit, after.window.remaining, after.window.in_flight) == (LIMIT, 70, 0)
 
 
 def test_a_new_ledger_counts_what_its_members_have_in_flight() -> None:
@@ -172,7 +181,7 @@ def test_an_answer_that_comes_after_its_permit_was_forgotten_changes_no_count() 
     fresh = ledger.take(ask("b", 5), 60.2)
     ledger.learn(answer(slow, remaining=99, left=0.0), 60.2)
     assert ledger.window.in_flight == 5 + fresh.interactive - 5
-    assert (ledger.window.carried, ledger.members["a"].in_flight) == (0, 0)
+    assert (ledger.window.late, ledger.members["a"].in_flight) == (0, 0)
 
 
 def test_an_outcome_told_twice_is_made_good_when_its_process_asks_again() -> None:
@@ -182,7 +191,7 @@ def test_an_outcome_told_twice_is_made_good_when_its_process_asks_again() -> Non
     assert ledger.take(ask("a", 5, holding=1), 60.2).interactive == 5
     for _ in range(2):
         ledger.learn(answer(slow, remaining=99, left=0.0), 60.3)
-    assert (ledger.window.in_flight, ledger.window.carried) == (4, 0)
+    assert (ledger.window.in_flight, ledger.window.late) == (4, 0)
     assert ledger.take(ask("a", 100, holding=5), 60.4).interactive == 95
 
 
@@ -212,7 +221,7 @@ def test_what_ended_without_an_answer_before_its_window_began_is_over_with_that(
     ledger = in_whole_window()
     grant = ledger.take(ask("a", LIMIT), 59.0)
     for _ in range(LIMIT):
-        ledger.learn(Outcome("a", grant.epoch, grant.spend, "silent"), 70.0)
+        ledger.learn(PermitReport("a", grant.lease, "silent"), 70.0)
     assert ledger.take(ask("a", 1), 70.0).interactive == 0
     assert ledger.take(ask("a", 1), 130.1).interactive == 1
 
@@ -308,7 +317,7 @@ def test_the_unit_of_the_reset_header_is_told_on() -> None:
 
 
 def test_an_outcome_told_later_counts_its_times_from_then() -> None:
-    outcome = Outcome("a", "e", Spend(1, None), "answered", left=10.0, hold=3.0)
+    outcome = PermitReport("a", Lease(1, None, "e"), "answered", left=10.0, hold=3.0)
     assert (outcome.aged(4).left, outcome.aged(4).hold) == (6.0, 0.0)
     assert attrs.evolve(outcome, left=None, hold=None).aged(4).left is None
 
@@ -332,7 +341,7 @@ def test_what_is_no_ledger_is_refused(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *[("limit", "many"), ("in_flight", 0.5), ("in_flight", None), ("seen", "")],
+        *[("limit", "many"), ("in_flight", 0.5), ("in_flight", None), ("is_told", "")],
         *[("ends_at", math.nan), ("held_until", math.inf), ("probed_at", -math.inf)],
     ],
 )
@@ -355,23 +364,28 @@ def with_figure(part: str, name: str, value: Any) -> Ledger:
     ("part", "name", "value"),
     [
         *[("ledger", "since_bulk", -1), ("ledger", "serial", -1), ("window", "serial", -1)],
-        *[("window", "limit", 0), ("window", "lowest", -5), ("window", "untold", -1), ("window", "covered", -1)],
+        *[
+            ("window", "limit", 0),
+            ("window", "remaining", -5),
+            ("window", "interactive", -1),
+            ("window", "contention", -1),
+        ],
         *[
             ("window", "in_flight", 10**6),
             ("window", "in_flight", 0),
-            ("window", "carried", 3),
-            ("window", "carried", -1),
+            ("window", "late", 3),
+            ("window", "late", -1),
         ],
         *[("window", "ends_at", 1e9), ("window", "previous_end", 1e9), ("window", "probed_at", 1e9)],
         *[("window", "held_until", 1e6), ("window", "length", -1.0), ("window", "length", 61.0)],
-        *[("window", "bias", 9.0), ("window", "bias", -1.0)],
+        *[("window", "bias", 90.0), ("window", "bias", -1.0)],
         *[
             ("member", "granted", -1),
             ("member", "in_flight", 1),
-            ("member", "carried", 3),
+            ("member", "late", 3),
             ("member", "granted_at", 1e9),
         ],
-        *[("member", "seen_at", 1e9), ("member", "hungry_at", 1e9), ("member", "hungry_interactive_at", 1e9)],
+        *[("member", "seen_at", 1e9), ("member", "waits_until", 1e9), ("member", "waits_interactive_until", 1e9)],
     ],
 )
 def test_a_figure_that_cannot_have_come_about_is_told(part: str, name: str, value: float) -> None:
@@ -381,8 +395,8 @@ def test_a_figure_that_cannot_have_come_about_is_told(part: str, name: str, valu
 @pytest.mark.parametrize(
     ("part", "name", "value"),
     [
-        *[("window", "limit", 100), ("window", "held_until", 86_400.0), ("window", "ends_at", 62.5)],
-        *[("window", "guess_holds", -3), ("window", "probed_at", None), ("member", "seen_at", -math.inf)],
+        *[("window", "limit", 100), ("window", "held_until", 3600.0), ("window", "ends_at", 62.5)],
+        *[("window", "hold", 60.0), ("window", "probed_at", None), ("member", "seen_at", -math.inf)],
     ],
 )
 def test_a_figure_that_is_rare_can_have_come_about(part: str, name: str, value: float) -> None:
@@ -393,7 +407,7 @@ def test_of_a_window_that_has_not_begun_nothing_can_be_spent() -> None:
     ledger = in_whole_window()
     ledger.window.ends_at = None
     assert ledger.is_possible(1.0)
-    ledger.window.lowest -= 1
+    ledger.window.remaining -= 1
     assert not ledger.is_possible(1.0)
 
 
@@ -414,7 +428,7 @@ class Process:
     """What one process knows; `unheard` are outcomes that it has still to hand in."""
 
     held: list[Held] = field(factory=list[Held])
-    unheard: list[Outcome] = field(factory=list[Outcome])
+    unheard: list[PermitReport] = field(factory=list[PermitReport])
 
 
 class SharedLedger(RuleBasedStateMachine):
@@ -454,7 +468,7 @@ class SharedLedger(RuleBasedStateMachine):
             late = True  # an answer that was on its way while the window ended is handed in with its age
         left = (held.window or 0) * LENGTH + LENGTH - self.now
         outcome = answer(held.grant, name, remaining=LIMIT - held.counted, left=left)
-        outcome = Outcome(name, held.grant.epoch, held.grant.spend, "silent") if silent else outcome
+        outcome = PermitReport(name, held.grant.lease, "silent") if silent else outcome
         process.unheard += [outcome] * (1 + twice)
         if not late:
             self.take(name, 0, 0)
@@ -523,8 +537,8 @@ class SharedLedger(RuleBasedStateMachine):
     def every_permit_is_somebodys(self) -> None:
         members = self.ledger.members.values()
         assert self.ledger.window.in_flight == sum(one.in_flight for one in members)
-        assert self.ledger.window.carried <= self.ledger.window.in_flight
-        assert all(0 <= one.carried <= one.in_flight for one in members)
+        assert self.ledger.window.late <= self.ledger.window.in_flight
+        assert all(0 <= one.late <= one.in_flight for one in members)
         assert self.ledger.is_possible(self.now)
 
     def teardown(self) -> None:

@@ -31,9 +31,7 @@ def assert_is_as_new(shared: RateLimiter) -> None:
     snapshot = shared.snapshot
     assert snapshot.queued == {Lane.INTERACTIVE: 0, Lane.BULK: 0}
     assert snapshot.in_flight == 0
-    assert shared._order.routes() == []
-    assert len(shared._order.deadlines) == 0
-    assert shared._order.deadlines._heap == []
+    assert shared._lanes.routes() == set()
     assert shared._timer is None
 
 

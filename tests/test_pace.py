@@ -1,18 +1,30 @@
+"""A limit per second, found from bursts that were refused."""
+
 import pytest
 
-from lofty_async.ratelimit.pace import FORGET, MEMORY, PATIENCE, SECOND, Pace
+from lofty_async.ratelimit.routes import FASTEST, MEMORY, PATIENCE, SECOND, UNPROVEN, Pace
 
 
-def burst(pace: Pace, count: int, at: float = 0.0) -> None:
+def burst(pace: Pace, count: int, at: float = 0.0, *, refused: int = 0) -> None:
+    """Requests sent at once; the answers come a tenth of a second later."""
     for _ in range(count):
         pace.sent.append(at)
+    for number in range(refused):
+        pace.trip(at + 0.1, is_first=number == 0)
+    for _ in range(count - refused):
+        pace.accepted.append(at)
 
 
 def tripped(count: int, refused: int) -> Pace:
     pace = Pace()
-    burst(pace, count)
-    for _ in range(refused):
-        pace.trip(0.1)
+    burst(pace, count, refused=refused)
+    return pace
+
+
+def proven(per_second: int) -> Pace:
+    """Two bursts in a row were refused what was above the pace."""
+    pace = tripped(100, 100 - per_second)
+    burst(pace, per_second + 3, 5.0, refused=3)
     return pace
 
 
@@ -30,11 +42,25 @@ def test_a_first_burst_tells_the_limit_by_what_was_refused_of_it(count: int, ref
     assert tripped(count, refused).per_second == left
 
 
-def test_a_pace_thought_right_falls_by_a_quarter() -> None:
+def test_one_refused_request_slows_the_next_second_only() -> None:
+    pace = tripped(2, 1)
+    assert pace.ready_at(0.2) > 0.2
+    assert pace.ready_at(0.1 + SECOND) == 0.1 + SECOND
+    assert pace.per_second is None
+
+
+def test_a_route_that_stays_refused_trips_the_pace_once() -> None:
     pace = tripped(100, 80)
-    burst(pace, 20, 5.0)
-    pace.trip(5.1)
-    assert (pace.per_second, pace.tripped) == (15, 20)
+    burst(pace, 1, 5.0)
+    pace.trip(5.1, is_first=False)
+    assert pace.per_second == 20
+
+
+def test_the_pace_does_not_fall_below_what_was_lately_accepted() -> None:
+    pace = Pace()
+    for second in range(10):
+        burst(pace, 50, float(second) * 2, refused=2 if second % 3 == 2 else 0)
+    assert (pace.per_second or FASTEST) >= 48
 
 
 def test_the_next_request_goes_when_the_oldest_of_a_second_is_out_of_it() -> None:
@@ -46,31 +72,32 @@ def test_the_next_request_goes_when_the_oldest_of_a_second_is_out_of_it() -> Non
     assert pace.ready_at(2.0 + SECOND) == 2.0 + SECOND
 
 
-def test_the_pace_rises_half_way_to_where_it_tripped() -> None:
-    pace = tripped(100, 79)
-    burst(pace, 21, 5.0)
-    pace.trip(5.5)
-    assert pace.per_second == 15
-    paces = []
-    for step in range(1, 5):
-        pace.ready_at(5.5 + step * PATIENCE)
-        paces.append(pace.per_second)
-    assert paces == [18, 19, 20, 20]
-
-
-def test_it_does_not_rise_before_its_time() -> None:
+def test_a_pace_found_once_rises_within_seconds() -> None:
     pace = tripped(100, 80)
-    pace.ready_at(0.1 + PATIENCE - 0.01)
+    pace.ready_at(0.1 + UNPROVEN - 0.01)
     assert pace.per_second == 20
+    pace.ready_at(0.1 + UNPROVEN)
+    assert pace.per_second == 30
 
 
-def test_what_tripped_is_tried_again_after_a_long_while_and_then_forgotten() -> None:
-    pace, paces = tripped(100, 80), list[int | None]()
-    for step in range(8):
-        now = 1.0 + MEMORY + 2 * step * PATIENCE
+def test_a_pace_found_twice_rises_to_below_where_it_tripped() -> None:
+    pace, paces = proven(20), list[int | None]()
+    for step in range(1, 5):
+        pace.ready_at(5.2 + step * PATIENCE)
+        paces.append(pace.per_second)
+    assert pace.is_proven
+    assert max(one or 0 for one in paces) <= 20
+
+
+def test_a_proven_pace_is_tried_again_after_a_long_while_and_then_forgotten() -> None:
+    pace, paces, now = proven(20), list[int | None](), 0.0
+    for step in range(10):
+        now = 6.0 + MEMORY + 2 * step * PATIENCE
         pace.ready_at(now)
         paces.append(pace.per_second)
-    assert paces == [30, 45, 67, 100, 150, None, None, None]
-    assert max(one or 0 for one in paces) < FORGET
+    assert paces[0] is not None
+    assert paces[0] > 20
+    assert paces[-1] is None
+    assert max(one or 0 for one in paces) < FASTEST
     burst(pace, 500, now)
     assert pace.ready_at(now) == now

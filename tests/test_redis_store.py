@@ -14,10 +14,10 @@ from attrs import define, field
 from lofty_async._wire import BASE_URL, RateState
 from lofty_async.errors import InvalidRequestError
 from lofty_async.ratelimit import RateLimiter, RedisStore
-from lofty_async.ratelimit.messages import Ask, Grant
+from lofty_async.ratelimit.ledger import AcquireRequest, Grant
 from lofty_async.ratelimit.redis import TRIES, ClientPerLoop
-from lofty_async.ratelimit.shared import SharedBudget
-from lofty_async.ratelimit.stores import StoreFailed, application_key
+from lofty_async.ratelimit.shared import SharedLimit
+from lofty_async.ratelimit.stores import StoreUnavailableError, application_key
 from tests.redis_server import RedisServer, free_port, needs_redis, running_redis
 
 pytestmark = needs_redis
@@ -41,11 +41,11 @@ async def client(server: RedisServer) -> AsyncGenerator[Any, None]:
 async def store(server: RedisServer) -> AsyncGenerator[RedisStore, None]:
     made = RedisStore.from_url(server.url, "my-app")
     yield made
-    await made.aclose()
+    await made.close()
 
 
 async def take(store: RedisStore, count: int = 1, *, holding: int = 0) -> Grant:
-    return await store.take(Ask("a", holding, count, bulk=0, reserve=0.0))
+    return await store.take(AcquireRequest("a", holding, count, bulk=0, reserve=0.0))
 
 
 async def test_one_hash_for_an_application_that_tells_no_id_and_expires_by_itself(
@@ -61,21 +61,21 @@ async def test_one_hash_for_an_application_that_tells_no_id_and_expires_by_itsel
 async def test_scripts_that_the_server_forgot_are_loaded_again(store: RedisStore, client: Any) -> None:
     before = await take(store)
     await client.script_flush()
-    assert (await take(store, holding=1)).epoch == before.epoch
+    assert (await take(store, holding=1)).lease.epoch == before.lease.epoch
     assert (await client.info("commandstats"))["cmdstat_evalsha"]["calls"] > 0
 
 
 async def test_a_ready_client_is_left_open(client: Any) -> None:
     store = RedisStore(client, "my-app")
     await take(store)
-    await store.aclose()
+    await store.close()
     assert await client.ping()
 
 
 async def test_a_client_that_decodes_answers_will_do(server: RedisServer, store: RedisStore) -> None:
     client: Any = redis.asyncio.Redis(port=server.port, decode_responses=True)
     before = await take(store)
-    assert (await take(RedisStore(client, "my-app"), holding=1)).epoch == before.epoch
+    assert (await take(RedisStore(client, "my-app"), holding=1)).lease.epoch == before.lease.epoch
     await client.aclose()
 
 
@@ -109,11 +109,11 @@ async def test_the_time_is_the_servers(store: RedisStore, client: Any) -> None:
 async def test_a_server_that_was_restarted_empty_begins_a_new_ledger(store: RedisStore, server: RedisServer) -> None:
     before = await take(store)
     await server.stop()
-    with pytest.raises(StoreFailed, match=r"^Redis"):
+    with pytest.raises(StoreUnavailableError, match=r"^Redis"):
         await take(store, holding=1)
     await server.start()
     after = await take(store, holding=1)
-    assert after.epoch != before.epoch
+    assert after.lease.epoch != before.lease.epoch
     assert await store.change(lambda ledger, _now: ledger.window.in_flight) == 1 + after.interactive
 
 
@@ -121,16 +121,16 @@ async def test_a_server_that_hangs_costs_the_timeout_and_no_more(store: RedisSto
     await take(store)
     server.pause()
     began = time.monotonic()
-    with pytest.raises(StoreFailed, match=r"within 0\.25 s"):
+    with pytest.raises(StoreUnavailableError, match=r"within 0\.25 s"):
         await take(store, holding=1)
     assert time.monotonic() - began < 0.5
     server.resume()
-    assert (await take(store, holding=1)).epoch
+    assert (await take(store, holding=1)).lease.epoch
 
 
 async def test_a_key_that_holds_something_else_is_told_without_its_content(store: RedisStore, client: Any) -> None:
     await client.set(KEY, "secret")
-    with pytest.raises(StoreFailed, match=r"^Redis: ResponseError$"):
+    with pytest.raises(StoreUnavailableError, match=r"^Redis: ResponseError$"):
         await take(store)
 
 
@@ -146,10 +146,10 @@ async def test_a_ledger_that_others_change_all_the_time_is_given_up(store: Redis
 
     await take(patient)
     rival = Rival(client)
-    with pytest.raises(StoreFailed, match="too many others"):
+    with pytest.raises(StoreUnavailableError, match="too many others"):
         await take(RedisStore(rival, "my-app", timeout=10.0))
     assert len(rival.ran) == TRIES
-    assert (await take(store, holding=1)).epoch
+    assert (await take(store, holding=1)).lease.epoch
 
 
 async def test_each_event_loop_has_a_client_of_its_own_that_ends_with_it(store: RedisStore, client: Any) -> None:
@@ -163,10 +163,10 @@ async def test_each_event_loop_has_a_client_of_its_own_that_ends_with_it(store: 
 
 
 async def test_a_store_of_one_loop_goes_on_while_it_is_used_in_another(store: RedisStore) -> None:
-    epoch, own = (await take(store)).epoch, await own_client(store)
+    epoch, own = (await take(store)).lease.epoch, await own_client(store)
     other = await asyncio.to_thread(lambda: asyncio.run(own_client(store)))
     assert other is not own
-    assert (await take(store, holding=1)).epoch == epoch
+    assert (await take(store, holding=1)).lease.epoch == epoch
     assert await own_client(store) is own
 
 
@@ -187,12 +187,12 @@ def test_a_limiter_left_open_shares_in_every_loop_from_its_first_call_on() -> No
 
 async def _is_shared(shared: RateLimiter) -> bool:
     permit = await shared.acquire()
-    assert isinstance(shared._budget, SharedBudget)
-    has_ticket = permit in shared._budget._used
+    assert isinstance(shared._shared, SharedLimit)
+    has_lease = permit.lease is not None
     permit.settle(RateState(100, 90, 50.0))
-    assert shared._budget._pump
-    await shared._budget._pump  # the connection is idle when its loop ends
-    return has_ticket
+    assert shared._shared._task
+    await shared._shared._task  # the connection is idle when its loop ends
+    return has_lease
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://me:sesame@host", "redis://me:sesame@host:port", "redis://[sesame"])
@@ -237,7 +237,7 @@ async def test_a_server_far_away_is_used_from_the_first_call_on(
         for remaining in (99, 98):
             permit = await shared.acquire()
             permit.settle(RateState(100, remaining, 50.0))
-    known = await store.change(lambda ledger, _now: ledger.window.lowest)
+    known = await store.change(lambda ledger, _now: ledger.window.remaining)
     assert known == 98
     assert "away" not in caplog.text
 
@@ -247,8 +247,8 @@ async def test_threads_may_share_a_store(store: RedisStore) -> None:
         async with RateLimiter(store=store) as shared:
             for _ in range(5):
                 (await shared.acquire()).settle(RateState(100, 50, 50.0))
-            assert isinstance(shared._budget, SharedBudget)
-            return shared._budget.is_away
+            assert isinstance(shared._shared, SharedLimit)
+            return shared._shared.is_unavailable
 
     assert await asyncio.gather(*(asyncio.to_thread(asyncio.run, main()) for _ in range(4))) == [False] * 4
 

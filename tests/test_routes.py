@@ -2,7 +2,7 @@ from math import inf
 
 import pytest
 
-from lofty_async.ratelimit.routes import FIRST_PAUSE, LONGEST_PAUSE, OwnSpend, Routes
+from lofty_async.ratelimit.routes import FIRST_PAUSE, LONGEST_PAUSE, WINDOW_LIKE, Routes
 from lofty_async.ratelimit.window import Window
 
 NOW = 100.0
@@ -31,9 +31,9 @@ def test_a_route_that_tells_the_applications_limit_again_loses_its_window() -> N
 
 def exhausted() -> tuple[Routes, Window]:
     routes = Routes()
-    own = routes.own_window("slow", None, NOW)
-    own.window.answered(own.spend, 20, 0, NOW + 30, NOW)
-    return routes, own.window
+    window, serial = routes.own_window("slow", None, NOW)
+    window.answer(serial, 20, 0, NOW + 30, NOW)
+    return routes, window
 
 
 def test_a_window_of_its_own_that_is_spent_closes_the_route_until_it_ends() -> None:
@@ -45,15 +45,14 @@ def test_a_window_of_its_own_that_is_spent_closes_the_route_until_it_ends() -> N
 
 def test_a_permit_granted_before_the_window_was_known_is_counted_in_it_when_it_lands() -> None:
     routes, window = exhausted()
-    assert routes.own_window("slow", None, NOW).window is window
+    assert routes.own_window("slow", None, NOW)[0] is window
     assert window.in_flight == 1
 
 
 def test_a_permit_of_a_window_that_is_gone_is_not_taken_off_the_next() -> None:
     routes, window = exhausted()
-    gone = OwnSpend(Window(), window.take(NOW))
-    own = routes.own_window("slow", gone, NOW)
-    own.window.lost(own.spend, NOW)
+    own, serial = routes.own_window("slow", (Window(), window.take(NOW)), NOW)
+    own.lose(serial, NOW)
     assert window.in_flight == 1
 
 
@@ -67,12 +66,12 @@ def test_a_permit_is_counted_in_its_routes_window_once() -> None:
 
 
 def test_what_one_route_alone_told_was_its_own_limit() -> None:
-    routes, window = Routes(), Window(limit=20, lowest=7, in_flight=3, ends_at=NOW + 30, seen=True)
+    routes, window = Routes(), Window(limit=20, remaining=7, in_flight=3, ends_at=NOW + 30, is_told=True)
     routes.has_own_limit("slow", 20, None)
     routes.has_own_limit("tasks", 100, 20)
     routes.cede(window, 100)
     assert routes.windows["slow"].spare == 7
-    assert (window.lowest, window.in_flight) == (7, 3)
+    assert (window.remaining, window.in_flight) == (7, 3)
 
 
 @pytest.mark.parametrize("tellers", [["a", "b"], []])
@@ -94,7 +93,7 @@ def test_a_limit_that_is_new_or_falls_is_nobodys_own(limit: int | None) -> None:
 
 def paused() -> Routes:
     routes = Routes()
-    assert routes.pause("tasks", NOW - 1, 40, NOW, NOW)
+    assert routes.refuse("tasks", NOW - 1, NOW, NOW)
     return routes
 
 
@@ -106,13 +105,13 @@ def test_a_pause_holds_its_route_and_no_other() -> None:
 
 def test_a_pause_lasts_as_long_as_the_server_said() -> None:
     routes = Routes()
-    routes.pause("tasks", NOW, 40, NOW + 25, NOW)
+    routes.refuse("tasks", NOW, NOW + 25, NOW)
     assert routes.opens_at("tasks", NOW) == NOW + 25
 
 
 def test_refusals_of_requests_sent_before_it_do_not_prolong_it() -> None:
     routes = paused()
-    assert not routes.pause("tasks", NOW - 1, 40, NOW, NOW + 0.5)
+    assert not routes.refuse("tasks", NOW - 1, NOW, NOW + 0.5)
     assert routes.ready_at("tasks", NOW) == NOW + FIRST_PAUSE
 
 
@@ -128,7 +127,7 @@ def test_each_refused_try_doubles_the_pause_up_to_a_longest() -> None:
     for _ in range(8):
         now = routes.pauses["tasks"].until
         routes.take("tasks", now)
-        routes.pause("tasks", now, 40, now, now)
+        routes.refuse("tasks", now, now, now)
         lengths.append(routes.pauses["tasks"].until - now)
     assert lengths == [2, 4, 8, 16, 32, LONGEST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE]
 
@@ -136,16 +135,14 @@ def test_each_refused_try_doubles_the_pause_up_to_a_longest() -> None:
 def test_a_try_let_through_ends_the_pause() -> None:
     routes = paused()
     routes.take("tasks", NOW + 1)
-    pause = routes.resume("tasks", NOW + 1)
-    assert pause is not None
-    assert (pause.accepted, pause.began) == (40, NOW)
+    routes.accept("tasks", NOW + 1, NOW + 1)
     assert routes.ready_at("tasks", NOW + 1) == NOW + 1
 
 
 def test_an_answer_to_an_older_request_does_not_end_it() -> None:
     routes = paused()
-    assert routes.resume("tasks", NOW) is None
-    assert routes.resume("calendar", NOW) is None
+    routes.accept("tasks", NOW, NOW)
+    routes.accept("calendar", NOW, NOW)
     assert "tasks" in routes.pauses
 
 
@@ -157,3 +154,10 @@ def test_a_try_that_came_to_nothing_lets_the_next_one_try() -> None:
     routes.stop_trying("tasks", NOW + 1)
     assert routes.ready_at("tasks", NOW + 2) == NOW + 2
     routes.stop_trying("calendar", NOW)
+
+
+@pytest.mark.parametrize(("seconds", "opening"), [(WINDOW_LIKE - 1, NOW + 20), (WINDOW_LIKE, NOW + WINDOW_LIKE + 60)])
+def test_a_pause_as_long_as_a_windows_tells_when_windows_begin(seconds: float, opening: float) -> None:
+    routes = paused()
+    routes.accept("tasks", NOW + seconds, NOW + seconds)
+    assert routes.next_opening(NOW + 20) == opening

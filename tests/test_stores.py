@@ -13,8 +13,7 @@ import pytest
 
 from lofty_async.errors import InvalidRequestError
 from lofty_async.ratelimit import FileStore, MemoryStore, RedisStore, Store
-from lofty_async.ratelimit.ledger import Ledger, Member
-from lofty_async.ratelimit.messages import Ask, Grant, Outcome
+from lofty_async.ratelimit.ledger import AcquireRequest, Grant, Ledger, Member, PermitReport
 from lofty_async.ratelimit.redis import ClientPerLoop
 from lofty_async.ratelimit.stores import application_key, read_ledger, write_ledger
 from lofty_async.ratelimit.window import Window
@@ -26,7 +25,7 @@ Open = Callable[[], Store]
 PROCESS = """
 import asyncio, sys
 from lofty_async.ratelimit import FileStore, RedisStore
-from lofty_async.ratelimit.messages import Ask
+from lofty_async.ratelimit.ledger import AcquireRequest
 
 async def main(kind, place, name):
     store = FileStore("app", directory=place) if kind == "file" else RedisStore.from_url(place, "app", timeout=5.0)
@@ -34,8 +33,8 @@ async def main(kind, place, name):
     sys.stdin.readline()
     got = 0
     for _ in range(40):
-        got += (await store.take(Ask(name, got, 1, 0, 0.0))).interactive
-    await store.aclose()
+        got += (await store.take(AcquireRequest(name, got, 1, 0, 0.0))).interactive
+    await store.close()
     print(got)
 
 asyncio.run(main(*sys.argv[1:]))
@@ -71,15 +70,15 @@ async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGen
 
         yield opening
         for store in opened:
-            await store.aclose()
+            await store.close()
 
 
-def ask(member: str, interactive: int = 0, *, holding: int = 0) -> Ask:
-    return Ask(member, holding, interactive, bulk=0, reserve=0.0)
+def ask(member: str, interactive: int = 0, *, holding: int = 0) -> AcquireRequest:
+    return AcquireRequest(member, holding, interactive, bulk=0, reserve=0.0)
 
 
-def answer(grant: Grant, remaining: int, left: float, member: str = "a") -> Outcome:
-    return Outcome(member, grant.epoch, grant.spend, "answered", limit=LIMIT, remaining=remaining, left=left)
+def answer(grant: Grant, remaining: int, left: float, member: str = "a") -> PermitReport:
+    return PermitReport(member, grant.lease, "answered", limit=LIMIT, remaining=remaining, left=left)
 
 
 async def begin_window(store: Store, left: float = 60.0) -> None:
@@ -87,8 +86,8 @@ async def begin_window(store: Store, left: float = 60.0) -> None:
 
     def step(ledger: Ledger, now: float) -> None:
         window = ledger.window
-        window.limit, window.lowest, window.ends_at = LIMIT, LIMIT, now + left
-        window.serial, ledger.serial, window.length, window.trusted = 2, 2, 60.0, True
+        window.limit, window.remaining, window.ends_at = LIMIT, LIMIT, now + left
+        window.serial, ledger.serial, window.length, window.contention = 2, 2, 60.0, 0
 
     await store.change(step)
 
@@ -99,12 +98,12 @@ async def test_the_same_questions_have_the_same_answers(open_store: Open) -> Non
     assert (first.interactive, (await b.take(ask("b", 5))).interactive) == (1, 0)
     await a.observe([answer(first, 80, left=50.0)])
     second = await b.take(ask("b", 30))
-    assert (second.interactive, second.spend.lowest, second.epoch) == (10, 80, first.epoch)
-    released = Outcome("b", second.epoch, second.spend, "released")
-    await b.release([released] * 4)
-    assert (await a.take(ask("a", 30), ended=[])).interactive == 4
-    silent = [Outcome("b", second.epoch, second.spend, "silent")] * 6
-    assert (await b.take(ask("b", 1), ended=silent)).interactive == 1
+    assert (second.interactive, second.lease.lowest, second.lease.epoch) == (10, 80, first.lease.epoch)
+    released = PermitReport("b", second.lease, "released")
+    await b.observe([released] * 4)
+    assert (await a.take(ask("a", 30), reports=[])).interactive == 4
+    silent = [PermitReport("b", second.lease, "silent")] * 6
+    assert (await b.take(ask("b", 1), reports=silent)).interactive == 1
 
 
 async def test_many_tasks_at_once_are_granted_each_permit_once(open_store: Open) -> None:
@@ -134,10 +133,10 @@ async def test_a_step_that_fails_changes_nothing_for_others(open_store: Open) ->
 
 async def test_a_store_that_was_closed_opens_again_when_it_is_used(open_store: Open) -> None:
     store = open_store()
-    epoch = (await store.take(ask("a", 1))).epoch
-    await store.aclose()
-    await store.aclose()
-    assert (await store.take(ask("a"))).epoch == epoch
+    epoch = (await store.take(ask("a", 1))).lease.epoch
+    await store.close()
+    await store.close()
+    assert (await store.take(ask("a"))).lease.epoch == epoch
 
 
 @pytest.mark.parametrize("kind", ["file", pytest.param("redis", marks=needs_redis)])
@@ -148,7 +147,7 @@ async def test_real_processes_at_once_are_granted_each_permit_once(kind: str, tm
         place = str(tmp_path) if kind == "file" else str(await _url(store))
         processes = [await start(kind, place, f"process {number}") for number in range(4)]
         answers = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
-        await store.aclose()
+        await store.close()
     assert sum(int(output) for output, _ in answers) == LIMIT
 
 
@@ -207,7 +206,7 @@ def test_what_is_no_ledger_makes_a_new_one(text: bytes) -> None:
 
 def ledger_text(**figures: Any) -> bytes:
     """A ledger as a store keeps it, but for these figures."""
-    ledger = Ledger("e", window=Window(limit=LIMIT, lowest=LIMIT, ends_at=30.0), members={"a": Member()})
+    ledger = Ledger("e", window=Window(limit=LIMIT, remaining=LIMIT, ends_at=30.0), members={"a": Member()})
     values = json.loads(write_ledger(ledger, 0.0))
     for part in (values["ledger"], values["ledger"]["window"], values["ledger"]["members"]["a"]):
         part.update({name: value for name, value in figures.items() if name in part})
@@ -219,14 +218,14 @@ def test_a_ledger_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
-@pytest.mark.parametrize("name", ["since_bulk", "granted", "lowest", "ends_at", "held_until"])
+@pytest.mark.parametrize("name", ["since_bulk", "granted", "remaining", "ends_at", "held_until"])
 def test_a_number_without_bounds_makes_a_new_ledger(name: str, value: float) -> None:
     assert read_ledger(ledger_text(**{name: value}), 0.0).epoch != "e"
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("carried", 10**6), ("lowest", -5), ("ends_at", 1e9), ("limit", 0), ("held_until", 10**400)],
+    [("late", 10**6), ("remaining", -5), ("ends_at", 1e9), ("limit", 0), ("held_until", 10**400)],
     ids=lambda part: str(part)[:12],
 )
 def test_a_number_that_cannot_have_come_about_makes_a_new_ledger(name: str, value: float) -> None:

@@ -103,16 +103,15 @@ def limiter(**options: Any) -> RateLimiter:
 def exhausted(limit: int = 100, **options: Any) -> RateLimiter:
     """A limiter that has been at it for a while, alone, and has spent its window; the next begins in 60 s."""
     shared = limiter(**options)
-    shared._budget.window = Window(
+    shared._window = Window(
         limit=limit,
         ends_at=now() + 60,
         previous_end=now(),
         length=60.0,
         serial=2,
         sent=limit,
-        seen=True,
-        trusted=True,
-        watched=True,
+        is_told=True,
+        contention=0,
         probed_at=now(),
     )
     return shared

@@ -6,8 +6,7 @@ from lofty_async._lazy import lazily
 
 if TYPE_CHECKING:
     from .lanes import Lane
-    from .limiter import RateLimiter
-    from .permits import Permit, RateLimit, WaitEvent
+    from .limiter import Permit, RateLimit, RateLimiter, WaitEvent
     from .redis import RedisStore
     from .stores import FileStore, MemoryStore, Store
 
@@ -27,8 +26,7 @@ else:
         __name__,
         {
             ".lanes": ("Lane",),
-            ".limiter": ("RateLimiter",),
-            ".permits": ("Permit", "RateLimit", "WaitEvent"),
+            ".limiter": ("Permit", "RateLimit", "RateLimiter", "WaitEvent"),
             ".redis": ("RedisStore",),
             ".stores": ("FileStore", "MemoryStore", "Store"),
         },

@@ -1,24 +1,29 @@
-"""Who waits, and in which order: first come first served in a lane, whatever their routes are held up by."""
+"""Who waits for a permit, and in which order.
+
+In a lane it is first come, first served, except that a call whose route is closed does not hold up the others.
+Interactive calls take priority over bulk ones, but each tenth permit is bulk's.
+"""
 
 import asyncio
 import heapq
-from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
-from itertools import takewhile
 from math import inf
 from typing import Final, Generic, TypeVar
 
 from attrs import define, field
 
-Permit = TypeVar("Permit")
+from .window import UNBOUNDED
 
+P = TypeVar("P")
 
 BULK_SHARE: Final = 9  # interactive permits in a row after which bulk has its turn
+FEW: Final = 64  # waiters that have gone and may stay in a queue
 
 
 class Lane(StrEnum):
-    """Interactive calls go before bulk ones."""
+    """Interactive calls take priority over bulk ones."""
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
@@ -28,134 +33,177 @@ INTERACTIVE, BULK = Lane  # for what every request passes: asking the class take
 
 
 @define(eq=False)
-class Waiter(Generic[Permit]):
-    """One call that waits for its turn; `number` is its place in the order of arrival.
+class Waiter(Generic[P]):
+    """One call that waits; `number` is its place in the order of arrival.
 
-    A shared budget had asked its store `questions` times before it came.
+    `questions` counts the questions that the store had been asked before the call came, `timer` ends its wait.
     """
 
     number: int
     lane: Lane
     route: str
     since: float
-    future: asyncio.Future[Permit]
+    future: asyncio.Future[P]
     max_wait: float | None = None
     questions: int = 0
+    timer: asyncio.TimerHandle | None = None
+    is_waiting: bool = True
 
-    @property
-    def deadline(self) -> float:
-        return inf if self.max_wait is None else self.since + self.max_wait
+    def __lt__(self, other: "Waiter[P]") -> bool:
+        return self.number < other.number
 
     def fail(self, error: BaseException) -> None:
         if not self.future.done():
             self.future.set_exception(error)
 
 
-def fail_all(waiters: list[Waiter[Permit]], error: BaseException) -> None:
+def fail_all(waiters: list[Waiter[P]], error: BaseException) -> None:
     for waiter in waiters:
         waiter.fail(error)
 
 
 @define(eq=False)
-class Queue(Generic[Permit]):
-    """The waiters of one lane, by route: adding, removing and finding the first take no longer for more waiters."""
+class Queue(Generic[P]):
+    """The waiters of one lane. Adding, removing and finding the first take no longer for more waiters or routes.
 
-    _routes: dict[str, OrderedDict[int, Waiter[Permit]]] = field(factory=dict[str, OrderedDict[int, Waiter[Permit]]])
-    size: int = field(default=0, init=False)
+    Who has left stays in a heap until it comes up, or until most of the heap has left. A waiter that comes up while
+    its route is closed moves to the heap of that route in `_closed`.
+    """
 
-    def __len__(self) -> int:
-        return self.size
+    size: int = 0
+    by_route: Counter[str] = field(factory=Counter[str])
+    _heap: list[Waiter[P]] = field(factory=list[Waiter[P]])
+    _closed: dict[str, list[Waiter[P]]] = field(factory=dict[str, list[Waiter[P]]])
+    _gone: int = 0
 
-    def add(self, waiter: Waiter[Permit]) -> None:
-        """Queue it behind the others, or where its number says that it was before."""
-        route = self._routes.setdefault(waiter.route, OrderedDict())
-        returns = bool(route) and waiter.number < next(reversed(route))
-        # Only others that returned can be before it, and those are few.
-        before = list(takewhile(lambda number: number < waiter.number, route)) if returns else []
-        route[waiter.number] = waiter
+    def add(self, waiter: Waiter[P]) -> None:
+        heapq.heappush(self._heap, waiter)
+        self.by_route[waiter.route] += 1
         self.size += 1
-        for number in [waiter.number, *reversed(before)] if returns else []:
-            route.move_to_end(number, last=False)
 
-    def remove(self, waiter: Waiter[Permit]) -> None:
+    def remove(self, waiter: Waiter[P]) -> None:
         """Take it out, wherever it stands; nothing happens if it is not there."""
-        route = self._routes.get(waiter.route)
-        if route and route.get(waiter.number) is waiter:
-            del route[waiter.number]
-            self.size -= 1
-            if not route:
-                del self._routes[waiter.route]
+        if not waiter.is_waiting:
+            return
+        waiter.is_waiting = False
+        self.size -= 1
+        self.by_route[waiter.route] -= 1
+        if not self.by_route[waiter.route]:
+            del self.by_route[waiter.route]
+        self._gone += 1
+        if self._gone > self.size + FEW or not self.size:
+            self._compact()
 
-    def first(self, is_open: Callable[[str], bool]) -> Waiter[Permit] | None:
-        """The one that waits longest among those whose route is open."""
-        heads = [next(iter(route.values())) for name, route in self._routes.items() if is_open(name)]
-        return min(heads, key=lambda waiter: waiter.number, default=None)
+    def first(self, is_open: Callable[[str], bool]) -> Waiter[P] | None:
+        """Return the one that waits longest among those whose route is open."""
+        first = _head(self._heap)
+        while first and not is_open(first.route):
+            heapq.heappush(self._closed.setdefault(first.route, []), heapq.heappop(self._heap))
+            first = _head(self._heap)
+        for route in list(self._closed):
+            head = _head(self._closed[route])
+            if head is None:
+                del self._closed[route]
+            elif (first is None or head < first) and is_open(route):
+                first = head
+        return first
 
-    def count(self, room: Callable[[str], int], before: float = inf) -> int:
-        """How many with a number below `before` wait, of each route no more than it has room for."""
-        return sum(min(_below(before, waiters), room(name)) for name, waiters in self._routes.items())
+    def count(self, restricted: Iterable[str], room: Callable[[str], int], before: float = inf) -> int:
+        """Return how many wait with a number below `before`; of a restricted route, as many as it has room for."""
+        waiting: Mapping[str, int] = self.by_route
+        total = self.size
+        if before < inf:
+            waiting = Counter(waiter.route for heap in self._heaps() for waiter in _below(heap, before))
+            total = sum(waiting.values())
+        return total - sum(max(0, waiting[route] - room(route)) for route in restricted if route in waiting)
 
-    def routes(self) -> list[str]:
-        return list(self._routes)
-
-    def drain(self) -> list[Waiter[Permit]]:
-        """Everyone who waits, taken out."""
-        waiters = [waiter for route in self._routes.values() for waiter in route.values()]
-        self._routes, self.size = {}, 0
+    def drain(self) -> list[Waiter[P]]:
+        """Return everyone who waits, taken out."""
+        waiters = [waiter for heap in self._heaps() for waiter in heap if waiter.is_waiting]
+        for waiter in waiters:
+            waiter.is_waiting = False
+        self.size = 0
+        self.by_route.clear()
+        self._compact()
         return waiters
 
+    def _heaps(self) -> list[list[Waiter[P]]]:
+        return [self._heap, *self._closed.values()]
 
-def _below(number: float, waiters: Collection[int]) -> int:
-    return len(waiters) if number == inf else sum(1 for _ in takewhile(lambda other: other < number, waiters))
+    def _compact(self) -> None:
+        self._heap = [waiter for heap in self._heaps() for waiter in heap if waiter.is_waiting] if self.size else []
+        self._closed, self._gone = {}, 0
+        heapq.heapify(self._heap)
+
+
+def _head(heap: list[Waiter[P]]) -> Waiter[P] | None:
+    while heap and not heap[0].is_waiting:
+        heapq.heappop(heap)
+    return heap[0] if heap else None
+
+
+def _below(heap: list[Waiter[P]], number: float) -> list[Waiter[P]]:
+    """Return those with a lower number, by a walk that looks at few others."""
+    _head(heap)
+    below, looking = list[Waiter[P]](), [0]
+    while looking:
+        place = looking.pop()
+        if place < len(heap) and heap[place].number < number:
+            looking += [2 * place + 1, 2 * place + 2]
+            if heap[place].is_waiting:
+                below.append(heap[place])
+    return below
 
 
 @define(eq=False)
-class Deadlines(Generic[Permit]):
-    """When those whose patience is bounded give up; who left is dropped before half of the heap is of such.
+class Lanes(Generic[P]):
+    """Everyone who waits. `since_bulk` counts the interactive permits in a row."""
 
-    Who is `excused` is late, and gives up only when there is no excuse any more.
-    """
+    interactive: Queue[P] = field(factory=Queue[P])
+    bulk: Queue[P] = field(factory=Queue[P])
+    since_bulk: int = 0
 
-    _heap: list[tuple[float, int]] = field(factory=list[tuple[float, int]])
-    _waiters: dict[int, Waiter[Permit]] = field(factory=dict[int, Waiter[Permit]])
-    _excused: list[Waiter[Permit]] = field(factory=list[Waiter[Permit]])
+    def of(self, lane: Lane) -> Queue[P]:
+        return self.interactive if lane is INTERACTIVE else self.bulk
 
-    def __len__(self) -> int:
-        return len(self._waiters)
+    def next(self, is_free: Callable[[Lane, bool], bool], is_open: Callable[[str], bool]) -> Waiter[P] | None:
+        """Return who goes now, still queued; `is_free` is asked for a lane, and whether bulk is due."""
+        is_due = self.since_bulk >= BULK_SHARE and self.bulk.size > 0
+        for lane in (BULK, INTERACTIVE) if is_due else (INTERACTIVE, BULK):
+            queue = self.of(lane)
+            waiter = queue.first(is_open) if queue.size and is_free(lane, is_due) else None
+            if waiter:
+                return waiter
+        return None
 
-    def add(self, waiter: Waiter[Permit]) -> None:
-        if waiter.max_wait is not None:
-            self._waiters[waiter.number] = waiter
-            heapq.heappush(self._heap, (waiter.deadline, waiter.number))
+    def ahead(
+        self,
+        lane: Lane,
+        route: str | None,
+        restricted: Iterable[str],
+        room: Callable[[str], int],
+        *,
+        before: float = inf,
+    ) -> int:
+        """Return how many permits are granted before a call's, at least.
 
-    def remove(self, waiter: Waiter[Permit]) -> None:
-        if self._excused:
-            self._excused = [other for other in self._excused if other is not waiter]
-        if self._waiters.get(waiter.number) is waiter:
-            del self._waiters[waiter.number]
-            if len(self._heap) >= 2 * len(self._waiters):
-                self._heap = [(waiter.deadline, number) for number, waiter in self._waiters.items()]
-                heapq.heapify(self._heap)
+        The call is one more, or the one whose number is `before`. Who waits for another route that is closed is not
+        ahead.
+        """
 
-    def next(self) -> float:
-        """When the next one gives up; `inf` if nobody does."""
-        while self._heap and not self._is_valid(*self._heap[0]):
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else inf
+        def place(name: str) -> int:
+            return UNBOUNDED if name == route else room(name)
 
-    def due(self, now: float, is_excused: Callable[[Waiter[Permit]], bool]) -> list[Waiter[Permit]]:
-        """Those whose time is over and who have no excuse, taken out."""
-        late, due = self._excused, list[Waiter[Permit]]()
-        while self.next() <= now:
-            late.append(self._waiters.pop(heapq.heappop(self._heap)[1]))
-        self._excused = []
-        for waiter in late:
-            (self._excused if is_excused(waiter) else due).append(waiter)
-        return due
+        interactive = self.interactive.count(restricted, place, before if lane is INTERACTIVE else inf)
+        if lane is INTERACTIVE:
+            return interactive
+        bulk = self.bulk.count(restricted, place, before)
+        return bulk + max(0, min(interactive, BULK_SHARE * (bulk + 1) - self.since_bulk))
 
-    def drain(self) -> None:
-        self._heap, self._waiters, self._excused = [], {}, []
+    def routes(self) -> set[str]:
+        """Return the routes that somebody waits for."""
+        return {*self.interactive.by_route, *self.bulk.by_route}
 
-    def _is_valid(self, deadline: float, number: int) -> bool:
-        waiter = self._waiters.get(number)
-        return waiter is not None and waiter.deadline == deadline
+    def drain(self) -> list[Waiter[P]]:
+        """Return everyone, taken out."""
+        return [*self.interactive.drain(), *self.bulk.drain()]

@@ -5,17 +5,14 @@ A ledger lives in a store and is changed by one process at a time. Its times are
 
 from collections.abc import Iterator
 from math import ceil, inf, isfinite
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import attrs
-from attrs import define, field
+from attrs import define, evolve, field, frozen
 
-from .lanes import BULK_SHARE
-from .messages import Ask, Grant, Outcome, What
-from .reserve import kept, next_look
+from .lanes import BULK, BULK_SHARE, INTERACTIVE, Lane
 from .resets import WINDOW
-from .spend import Spend
-from .window import LATEST_BIAS, Window
+from .window import CONTENTION_WINDOWS, LATEST_BIAS, LONGEST_HOLD, Reserve, Window
 
 CARRY: Final = 2.0  # seconds before a window's end from which a request may still land in the next one
 HUNGER: Final = 1.0  # seconds for which an unmet wish counts, should its process not come back
@@ -23,30 +20,112 @@ POLL: Final = 0.05  # seconds until looking again, for each process that waits, 
 LOOK: Final = 1.0  # seconds until looking again when nothing is known to come
 ACTIVE: Final = 120.0  # seconds after which a silent process is forgotten
 FORESIGHT: Final = 2 * WINDOW  # seconds ahead of which no ledger knows a time, even where a clock was set back
-LONGEST_HOLD: Final = 86_400.0 + FORESIGHT  # a day is the most that is believed of a server's Retry-After
+LATEST_HOLD: Final = 3600.0 + FORESIGHT  # an hour is the most for which one answer holds others
 
 T = TypeVar("T", "Member", Window)
+Ending = Literal["answered", "silent", "released"]
+
+
+@frozen
+class AcquireRequest:
+    """The permits that one process wants now, per lane, its rules, and how many of its permits are in flight."""
+
+    member: str
+    in_flight: int
+    interactive: int
+    bulk: int
+    reserve: Reserve
+    floor: int = 0
+
+
+@frozen
+class Lease:
+    """The right to send one request, granted by a ledger.
+
+    `serial` is the window it is counted in, `lowest` the lowest Remaining known then, `epoch` the ledger.
+    """
+
+    serial: int
+    lowest: int | None
+    epoch: str
+
+
+@frozen
+class Grant:
+    """How many leases a process got per lane, and in how many seconds to ask again for the rest.
+
+    `limit`, the seconds that are `left` and `counts_milliseconds`, how the header tells them, are what all processes
+    have learnt. `has_contention` is whether requests that the ledger does not count were spent in this window and the
+    one before.
+    """
+
+    lease: Lease
+    interactive: int
+    bulk: int
+    again_in: float
+    limit: int | None = None
+    left: float | None = None
+    counts_milliseconds: bool = False
+    has_contention: bool = False
+
+
+@frozen
+class PermitReport:
+    """How one permit ended. `left` is the seconds to the window's end by the answer's figures, below 0 after it.
+
+    `hold` is the server's Retry-After, `seconds` the time since the permit was granted. A request that was sent
+    without a store has no `lease`.
+    """
+
+    member: str
+    lease: Lease | None
+    ending: Ending
+    is_refused: bool = False
+    limit: int = 0
+    remaining: int = 0
+    left: float | None = None
+    hold: float | None = None
+    seconds: float = 0.0
+    counts_milliseconds: bool = False
+
+    def aged(self, seconds: float) -> "PermitReport":
+        """Return the same, told this much later."""
+        left = None if self.left is None else self.left - seconds
+        hold = None if self.hold is None else max(0.0, self.hold - seconds)
+        return evolve(self, left=left, hold=hold, seconds=self.seconds + seconds)
 
 
 @define
 class Member:
-    """One process: what it was granted in this window, what is in flight, when it last went without.
+    """One process: its permits of this window, those in flight, and until when it waits for more.
 
-    Of the permits in flight, `carried` were granted in earlier windows.
+    `interactive` counts the interactive ones of `granted`; `late` were granted in an earlier window and are in flight.
     """
 
     granted: int = 0
+    interactive: int = 0
     in_flight: int = 0
-    carried: int = 0
+    late: int = 0
     granted_at: float = -inf
     seen_at: float = -inf
-    hungry_at: float = -inf
-    hungry_interactive_at: float = -inf
+    waits_until: float = -inf
+    waits_interactive_until: float = -inf
+
+    def is_waiting(self, lane: Lane, now: float) -> bool:
+        """Whether it waits for an interactive permit, or, in the bulk lane, for any."""
+        return (self.waits_interactive_until if lane is INTERACTIVE else self.waits_until) > now - HUNGER
+
+    def share(self, lane: Lane) -> int:
+        """The interactive permits of this window, or, in the bulk lane, all."""
+        return self.interactive if lane is INTERACTIVE else self.granted
 
 
 @define
 class Ledger:
-    """The shared window and its members. `epoch` tells this ledger from one that was lost."""
+    """The shared window and its members. `epoch` tells this ledger from one that was lost.
+
+    `had_contention` is whether another client was seen to spend in the window before.
+    """
 
     epoch: str
     window: Window = field(factory=Window)
@@ -54,102 +133,118 @@ class Ledger:
     since_bulk: int = 0
     serial: int = 0
     counts_milliseconds: bool = False
+    had_contention: bool = False
 
-    def take(self, ask: Ask, now: float) -> Grant:
+    def take(self, request: AcquireRequest, now: float) -> Grant:
         """Grant what is free to this member: each tenth permit to bulk, the others to interactive calls first."""
         self._turn(now)
-        member = self._member(ask.member, now)
-        self._agree(member, ask.in_flight)
-        if self.window.in_flight:
-            # What its process never hands back is forgotten with a window, which therefore has to end.
-            self.window.assume_end(now)
-        self._give_up_waiting(now)
-        is_open_to_bulk, free = self._is_open_to_bulk(ask.member, now), self._free(ask, now, share=0.0)
-        due = (self.since_bulk + min(ask.interactive, free)) // (BULK_SHARE + 1) if is_open_to_bulk else 0
-        bulk = self._grant(member, min(ask.bulk, due), free, now)
-        interactive = self._grant(member, ask.interactive, self._free(ask, now, share=0.0), now)
-        if interactive == ask.interactive and is_open_to_bulk:
-            if self._is_turn_of_bulk() and not bulk:
-                bulk = self._grant(member, min(ask.bulk, 1), self._free(ask, now, share=0.0), now)
-            bulk += self._grant(member, ask.bulk - bulk, self._free(ask, now, share=ask.reserve), now)
-        self.since_bulk = 0 if bulk else min(BULK_SHARE, self.since_bulk + interactive)
-        again_in = self._note_hunger(member, ask, interactive, bulk, now)
+        member = self._member(request.member, now)
+        self._agree(member, request.in_flight)
         window = self.window
-        left = None if window.ends_at is None else window.ends_at - now
-        learnt = (window.limit, left, self.counts_milliseconds, window.company and window.company_before)
-        return Grant(interactive, bulk, self._spend(), self.epoch, again_in, *learnt)
+        if window.in_flight:
+            # What its process never hands back is forgotten with a window, which therefore has to end.
+            window.assume_end(now)
+        self._give_up_waiting(now)
+        interactive, bulk = self._share_out(member, request, now)
+        self.since_bulk = 0 if bulk else min(BULK_SHARE, self.since_bulk + interactive)
+        return Grant(
+            self._lease(),
+            interactive,
+            bulk,
+            self._note_waiting(member, request, interactive, bulk, now),
+            window.limit,
+            None if window.ends_at is None else window.ends_at - now,
+            self.counts_milliseconds,
+            window.contention == CONTENTION_WINDOWS and self.had_contention,
+        )
 
-    def learn(self, outcome: Outcome, now: float) -> None:
+    def _share_out(self, member: Member, request: AcquireRequest, now: float) -> tuple[int, int]:
+        def free(lane: Lane, *, reserve: Reserve = 0.0) -> int:
+            return self._free(member, lane, now, reserve=reserve, floor=request.floor)
+
+        is_open_to_bulk = self._is_open_to_bulk(member, now)
+        due = (self.since_bulk + min(request.interactive, free(INTERACTIVE))) // (BULK_SHARE + 1)
+        bulk = self._grant(member, BULK, min(request.bulk, due if is_open_to_bulk else 0, free(BULK)), now)
+        interactive = self._grant(member, INTERACTIVE, min(request.interactive, free(INTERACTIVE)), now)
+        if interactive == request.interactive and is_open_to_bulk:
+            if self.since_bulk >= BULK_SHARE and not bulk:
+                bulk = self._grant(member, BULK, min(request.bulk, 1, free(BULK)), now)
+            bulk += self._grant(member, BULK, min(request.bulk - bulk, free(BULK, reserve=request.reserve)), now)
+        return interactive, bulk
+
+    def learn(self, report: PermitReport, now: float) -> None:
         """Take in how a permit ended; one from a ledger that was lost is told from its figures alone."""
         self._turn(now)
-        spend = outcome.spend if outcome.epoch == self.epoch else Spend(self.window.serial, None)
-        self._count_in(self._member(outcome.member, now), spend, outcome.what)
-        if outcome.what == "released":
-            self.window.release(spend)
-        elif outcome.what == "silent":
-            self._learn_silence(outcome, spend, now)
+        lease = report.lease
+        if lease is None or lease.epoch != self.epoch:
+            lease = Lease(self.window.serial, None, self.epoch)
+        self._count_in(self._member(report.member, now), lease, report.ending)
+        if report.ending == "released":
+            self.window.release(lease.serial)
+        elif report.ending == "silent":
+            self.window.lose(lease.serial, now, is_refused=report.is_refused)
         else:
-            self._learn_figures(outcome, spend, now)
-        self.counts_milliseconds = self.counts_milliseconds or outcome.counts_milliseconds
-        if outcome.hold is not None:
-            self.window.hold(now + outcome.hold)
+            self._learn_figures(report, lease, now)
+        self.counts_milliseconds = self.counts_milliseconds or report.counts_milliseconds
         self._turn(now)
 
-    def _learn_silence(self, outcome: Outcome, spend: Spend, now: float) -> None:
-        if outcome.refused:
-            self.window.refused(spend)
-        self.window.answered_silently(spend, now, refused=outcome.refused)
-
-    def _learn_figures(self, outcome: Outcome, spend: Spend, now: float) -> None:
-        if outcome.left is not None and outcome.left < 0:
-            # Told too late: that window is over, and nothing of it says how this one stands.
-            self.window.release(spend)
-            return
-        is_recent = spend.serial == self.window.serial
-        if outcome.refused:
-            self.window.refused(spend)
-        end = None if outcome.left is None else now + outcome.left
-        self.window.answered(spend, outcome.limit, outcome.remaining, end, now)
-        if outcome.refused and is_recent and end and not outcome.remaining and self.window.spare > 0:
-            # Whatever was believed of this window until now, there is nothing in it.
-            self.window.hold(end)
-
-    def _spend(self) -> Spend:
+    def _learn_figures(self, report: PermitReport, lease: Lease, now: float) -> None:
         window = self.window
-        return Spend(window.serial, window.lowest if window.seen else None, window.untold)
+        if report.left is not None and report.left < 0:
+            # Told too late: that window is over, and nothing of it says how this one stands.
+            window.release(lease.serial)
+            return
+        end = None if report.left is None else now + report.left
+        granted_at, is_refused = now - report.seconds, report.is_refused
+        window.answer(
+            lease.serial, report.limit, report.remaining, end, now, lowest=lease.lowest, is_refused=is_refused
+        )
+        if is_refused and not report.remaining:
+            is_recent = lease.serial == window.serial
+            # Whatever was believed of this window until now, there is nothing in it.
+            until = end if is_recent and end and window.spare > 0 else now
+            window.close(max(until, now + (report.hold or 0.0)), granted_at, now)
+        elif not is_refused and window.hold and granted_at >= window.held_until:
+            window.hold = 0.0
 
-    def _count_in(self, member: Member, spend: Spend, what: What) -> None:
+    def _lease(self) -> Lease:
+        window = self.window
+        return Lease(window.serial, window.remaining if window.is_told else None, self.epoch)
+
+    def _count_in(self, member: Member, lease: Lease, ending: Ending) -> None:
         """Take a permit off its member; one no longer counted is counted again, so that landing it changes nothing."""
-        carried = spend.serial != self.window.serial
+        is_late = lease.serial != self.window.serial
         if not member.in_flight:
-            self._count(member, 1, carried=int(carried))
-        elif carried and not member.carried:
-            self._count(member, 0, carried=1)
-        elif not carried and member.carried == member.in_flight:
-            self._count(member, 0, carried=-1)
+            self._count(member, 1, late=int(is_late))
+        elif is_late and not member.late:
+            self._count(member, 0, late=1)
+        elif not is_late and member.late == member.in_flight:
+            self._count(member, 0, late=-1)
         member.in_flight -= 1
-        member.carried -= carried
-        if what == "released" and not carried:
+        member.late -= is_late
+        if ending == "released" and not is_late:
             member.granted = max(0, member.granted - 1)
+            member.interactive = min(member.interactive, member.granted)
 
-    def _count(self, member: Member, in_flight: int, *, carried: int) -> None:
+    def _count(self, member: Member, in_flight: int, *, late: int) -> None:
         for one in (member, self.window):
             one.in_flight += in_flight
-            one.carried += carried
+            one.late += late
         self.window.sent = max(self.window.in_flight, self.window.sent + in_flight)
 
     def _agree(self, member: Member, in_flight: int) -> None:
-        """Believe the process: a grant may not have reached it, and what was forgotten here may still be on its way."""
+        """Trust the process's own in-flight count; a grant may have been lost, or a permit forgotten here."""
         missing = in_flight - member.in_flight
-        self._count(member, missing, carried=missing if missing > 0 else min(0, in_flight - member.carried))
+        self._count(member, missing, late=missing if missing > 0 else min(0, in_flight - member.late))
         if missing < 0:
             member.granted = max(0, member.granted + missing)
+            member.interactive = min(member.interactive, member.granted)
 
     def _give_up_waiting(self, now: float) -> None:
         """Permits out for long have landed or died: they stay spent, but no other waits for what their answers say."""
         for member in self.members.values():
             if member.granted_at < now - CARRY:
-                self._count(member, 0, carried=member.in_flight - member.carried)
+                self._count(member, 0, late=member.in_flight - member.late)
 
     def _member(self, name: str, now: float) -> Member:
         member = self.members.setdefault(name, Member())
@@ -162,89 +257,98 @@ class Ledger:
         if self.serial == self.window.serial:
             return
         self.serial = self.window.serial
-        over = max(min(self.window.previous_end, now) - CARRY, now - self.window.length_or_default)
+        # In the first window, contention is assumed, not seen.
+        self.had_contention = self.serial > 1 and self.window.contention == CONTENTION_WINDOWS - 1
+        over = max(min(self.window.previous_end, now) - CARRY, now - self.window.period)
         for member in self.members.values():
-            member.carried = member.in_flight
+            member.late = member.in_flight
             if member.granted_at < over:
-                self._count(member, -member.in_flight, carried=-member.carried)
-            member.granted = member.in_flight
+                self._count(member, -member.in_flight, late=-member.late)
+            member.granted, member.interactive = member.in_flight, 0
         self.members = {name: one for name, one in self.members.items() if one.in_flight or one.seen_at > now - ACTIVE}
 
-    def _free(self, ask: Ask, now: float, *, share: float) -> int:
+    def _free(self, member: Member, lane: Lane, now: float, *, reserve: Reserve, floor: int) -> int:
+        """Return what the member may have now in this lane."""
         window = self.window
-        spare = window.spare - kept(window, share, ask.floor, now)
-        return max(0, min(window.free(now), spare, self._quota(ask.member, now)))
+        spare = window.spare - window.kept(reserve, floor, now)
+        return max(0, min(window.free(now), spare, self._quota(member, lane, now)))
 
-    def _quota(self, name: str, now: float) -> int:
-        """What is left of this member's fair share while others that have not had theirs go without."""
+    def _quota(self, member: Member, lane: Lane, now: float) -> int:
+        """Return what is left of this member's fair share while others that have not had theirs wait.
+
+        Of interactive calls, only interactive demand and permits count: bulk that waits takes nothing from them.
+        """
+        waiting = [one for one in self._others(member) if one.is_waiting(lane, now)]
         limit = self.window.limit
-        hungry = [one for other, one in self.members.items() if other != name and one.hungry_at > now - HUNGER]
-        if limit is None or not hungry:
+        if limit is None or not waiting:
             return self.window.spare
-        fair = ceil(limit / (len(hungry) + 1))
-        if all(one.granted >= fair for one in hungry):
+        fair = ceil(limit / (len(waiting) + 1))
+        if all(one.share(lane) >= fair for one in waiting):
             return self.window.spare
-        return max(0, fair - self.members[name].granted)
+        return max(0, fair - member.share(lane))
 
-    def _grant(self, member: Member, wanted: int, free: int, now: float) -> int:
-        count = min(wanted, free)
-        for _ in range(count):
-            self.window.take(now)
-        if count:
-            member.granted += count
-            member.in_flight += count
+    def _others(self, member: Member) -> list[Member]:
+        return [one for one in self.members.values() if one is not member]
+
+    def _grant(self, member: Member, lane: Lane, number: int, now: float) -> int:
+        is_interactive = lane is INTERACTIVE
+        for _ in range(number):
+            self.window.take(now, is_interactive=is_interactive)
+        if number > 0:
+            member.granted += number
+            member.interactive += number if is_interactive else 0
+            member.in_flight += number
             member.granted_at = now
-        return count
+        return max(0, number)
 
-    def _is_turn_of_bulk(self) -> bool:
-        return self.since_bulk >= BULK_SHARE
+    def _is_open_to_bulk(self, member: Member, now: float) -> bool:
+        """Return whether bulk is due, or no other process waits with an interactive call."""
+        is_due = self.since_bulk >= BULK_SHARE
+        return is_due or not any(one.is_waiting(INTERACTIVE, now) for one in self._others(member))
 
-    def _is_open_to_bulk(self, name: str, now: float) -> bool:
-        """Whether no other process waits with an interactive call."""
-        waiting = (one.hungry_interactive_at > now - HUNGER for other, one in self.members.items() if other != name)
-        return self._is_turn_of_bulk() or not any(waiting)
-
-    def _note_hunger(self, member: Member, ask: Ask, interactive: int, bulk: int, now: float) -> float:
-        """Note until when the member waits for the rest of what it asked for; in how many seconds it asks again."""
-        member.hungry_interactive_at = member.hungry_at = -inf
-        if interactive == ask.interactive and bulk == ask.bulk:
+    def _note_waiting(self, member: Member, request: AcquireRequest, interactive: int, bulk: int, now: float) -> float:
+        """Note until when the member waits for the rest of its request; return in how many seconds it asks again."""
+        member.waits_interactive_until = member.waits_until = -inf
+        if interactive == request.interactive and bulk == request.bulk:
             return LOOK
-        member.hungry_at = now
-        again_in = self._again_in(ask, interactive < ask.interactive, now)
-        member.hungry_at = now + again_in
-        if interactive < ask.interactive:
-            member.hungry_interactive_at = member.hungry_at
+        member.waits_until = now
+        again_in = self._again_in(request, interactive < request.interactive, now)
+        member.waits_until = now + again_in
+        if interactive < request.interactive:
+            member.waits_interactive_until = member.waits_until
         return again_in
 
-    def _again_in(self, ask: Ask, wants_interactive: bool, now: float) -> float:
+    def _again_in(self, request: AcquireRequest, wants_interactive: bool, now: float) -> float:
         """Until time alone may bring more where nothing else can; else a pause that grows with those who wait."""
         window = self.window
-        hungry = sum(one.hungry_at > now - HUNGER for one in self.members.values())
-        look = next_look(window, ask.reserve if ask.bulk else 0.0, ask.floor, now) - now
-        if not self._waits_for_time(0.0 if wants_interactive else ask.reserve, ask.floor, now):
-            return max(0.0, min(look, POLL * hungry, LOOK))
+        waiting = sum(one.waits_until > now - HUNGER for one in self.members.values())
+        look = window.next_look(now, request.reserve if request.bulk else 0.0, request.floor) - now
+        if not self._waits_for_time(0.0 if wants_interactive else request.reserve, request.floor, now):
+            return max(0.0, min(look, POLL * waiting, LOOK))
         end = LOOK if window.ends_at is None else window.ends_at - now
-        return max(0.0, min(max(look, LOOK * (hungry - 1)), end))
+        return max(0.0, min(max(look, LOOK * (waiting - 1)), end))
 
-    def _waits_for_time(self, share: float, floor: int, now: float) -> bool:
-        """Whether no answer to any process can bring more than there is now."""
+    def _waits_for_time(self, reserve: Reserve, floor: int, now: float) -> bool:
+        """Return whether no answer to any process can bring more than there is now."""
         window = self.window
         if now < window.held_until:
             return True
-        if not window.seen or (window.in_flight and window.lowest > 0):
+        if not window.is_told or (window.in_flight and window.remaining > 0):
             return False
-        return window.spare <= kept(window, share, floor, now)
+        return window.spare <= window.kept(reserve, floor, now)
 
     def is_possible(self, at: float) -> bool:
         """Whether its figures, written at that time, can have come about: others would hold calls up for ever."""
         window, members = self.window, list(self.members.values())
         return (
-            min(self.since_bulk, self.serial, window.lowest, window.serial, window.untold, window.covered) >= 0
+            min(self.since_bulk, self.serial, window.remaining, window.serial, window.contention, window.blind) >= 0
+            and min(window.interactive, window.interactive_1, window.interactive_2) >= 0
             and (window.limit is None or window.limit > 0)
-            and all(0 <= one.carried <= one.in_flight and one.granted >= 0 for one in members)
-            and 0 <= window.carried <= window.in_flight == sum(one.in_flight for one in members)
+            and all(0 <= one.late <= one.in_flight and 0 <= one.interactive <= one.granted for one in members)
+            and 0 <= window.late <= window.in_flight == sum(one.in_flight for one in members)
             and max(self._times()) <= at + FORESIGHT
-            and window.held_until <= at + LONGEST_HOLD
+            and window.held_until <= at + LATEST_HOLD
+            and 0 <= window.hold <= LONGEST_HOLD
             and 0 <= window.length <= WINDOW
             and 0 <= window.bias <= LATEST_BIAS
             and (window.ends_at is not None or window.remaining >= (window.limit or 0))
@@ -254,7 +358,7 @@ class Ledger:
         window = self.window
         yield from (time or -inf for time in (window.previous_end, window.ends_at, window.probed_at))
         for one in self.members.values():
-            yield from (one.granted_at, one.seen_at, one.hungry_at, one.hungry_interactive_at)
+            yield from (one.granted_at, one.seen_at, one.waits_until, one.waits_interactive_until)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for a store; infinities, which JSON lacks, as null."""
@@ -270,7 +374,8 @@ class Ledger:
         """
         members = {name: _made(Member, one) for name, one in values["members"].items()}
         window = _made(Window, values["window"])
-        rest = int(values["since_bulk"]), int(values["serial"]), bool(values["counts_milliseconds"])
+        flags = bool(values["counts_milliseconds"]), bool(values["had_contention"])
+        rest = int(values["since_bulk"]), int(values["serial"]), *flags
         return cls(str(values["epoch"]), window, members, *rest)
 
 

@@ -15,7 +15,7 @@ from lofty_async._wire import BASE_URL
 from lofty_async.errors import InvalidRequestError
 
 from .ledger import Ledger
-from .stores import STALE, Store, StoreFailed, application_key, read_ledger, write_ledger
+from .stores import STALE, Store, StoreUnavailableError, application_key, read_ledger, write_ledger
 
 R = TypeVar("R")
 
@@ -163,17 +163,17 @@ class RedisStore(Store):
         other._key = application_key(self._app_id, base_url)  # noqa: SLF001 - a store of this class
         return other
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         if self._close:
             await self._close()
 
     async def change(self, step: Callable[[Ledger, float], R]) -> R:
         try:
             return await self._change(step)
-        except StoreFailed:
+        except StoreUnavailableError:
             raise
         except Exception as error:  # whatever the client at hand raises: none of it may stop a call
-            raise StoreFailed(f"Redis: {type(error).__name__}") from error
+            raise StoreUnavailableError(f"Redis: {type(error).__name__}") from error
 
     async def _change(self, step: Callable[[Ledger, float], R]) -> R:
         clock = asyncio.get_running_loop().time
@@ -191,7 +191,7 @@ class RedisStore(Store):
             swapped, known = await self._run(SWAP, known.version, version, text, int(STALE * 1000))
             if swapped:
                 return result
-        raise StoreFailed("Redis: too many others change the ledger")
+        raise StoreUnavailableError("Redis: too many others change the ledger")
 
     async def _run(self, script: Script, *arguments: Any) -> tuple[bool, Known]:
         try:
@@ -216,7 +216,7 @@ class RedisStore(Store):
             async with asyncio.timeout(seconds):
                 answer = await ask(self._client)
         except TimeoutError as error:
-            raise StoreFailed(f"Redis did not answer within {seconds:g} s") from error
+            raise StoreUnavailableError(f"Redis did not answer within {seconds:g} s") from error
         finally:
             self._under_way -= 1
         self._heard = id(loop), loop.time()

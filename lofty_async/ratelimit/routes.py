@@ -1,118 +1,225 @@
-"""What belongs to one route alone: a limit of its own, a pause after a refusal that gave no reason."""
+"""The limits beside the application's window: those of single routes, and a limit per second.
 
+Times are seconds of one monotonic clock. See `limiter` for the theory.
+"""
+
+from collections import deque
 from math import inf
 from typing import Final
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
-from .spend import Spend
-from .window import UNBOUNDED, Window
+from .window import UNBOUNDED, WINDOW, Window
 
-FIRST_PAUSE: Final = 1.0
-LONGEST_PAUSE: Final = 60.0
+FIRST_PAUSE: Final = 1.0  # seconds; a pause doubles when the request that ends it is refused
+LONGEST_PAUSE: Final = 60.0  # seconds
 WINDOW_LIKE: Final = 5.0  # seconds of refusals after which a window is likelier than a limit per second
-
-
-@frozen
-class OwnSpend:
-    """What a permit remembers of the window that its route has for itself."""
-
-    window: Window
-    spend: Spend
+SECOND: Final = 1.1  # with a tenth for the way to the server, which takes longer for some requests than for others
+ACCEPTED_SPAN: Final = 0.9  # seconds; requests granted within it reach the server within a second
+PROOF: Final = 2  # refused requests of one burst, or bursts in a row, that prove a limit per second
+LATELY: Final = 5.0  # seconds for which an accepted rate counts
+UNPROVEN: Final = 5.0  # seconds after which a pace that few bursts have proved rises
+PATIENCE: Final = 30.0  # seconds after which a pace that tripped again at the same rate rises
+MEMORY: Final = 600.0  # seconds for which a proven pace is not exceeded
+FALL: Final = 0.75
+RISE: Final = 1.5
+FASTEST: Final = 200  # requests a second; a pace above it holds nothing back
 
 
 @define
 class Pause:
-    """A hold on one route: after it, one request tries; refused again, the hold doubles."""
+    """A hold on one route. After it one request tries the route; if it is refused, the pause doubles."""
 
-    accepted: int
     began: float
     until: float
     length: float = FIRST_PAUSE
-    trying: bool = False
-
-    def prolong(self, until: float, now: float) -> None:
-        self.trying = False
-        self.length = min(LONGEST_PAUSE, self.length * 2)
-        self.until = max(until, now + self.length)
+    is_tried: bool = False
 
     def ready_at(self, now: float) -> float:
-        return inf if self.trying else max(self.until, now)
+        return inf if self.is_tried else max(self.until, now)
+
+    def prolong(self, until: float, now: float) -> None:
+        self.is_tried = False
+        self.length = min(LONGEST_PAUSE, self.length * 2)
+        self.until = max(until, now + self.length)
 
 
 @define
 class Routes:
-    """Tells a limit that belongs to one endpoint from the application's, and keeps the former's windows.
+    """Tells a limit that belongs to one route from the application's, and keeps the windows and pauses of routes.
 
-    An endpoint's own limit is lower than the application's (contract, section 3). A route that used to tell the
-    application's limit and now tells less speaks of the application: its limit fell.
+    A route's own limit is lower than the application's. A route that told the application's limit before and tells a
+    lower one now speaks of the application: its limit fell. `opened_at` is when a server that tells no figures let a
+    request through after a pause as long as a window's: its windows begin every 60 s from then.
     """
 
     windows: dict[str, Window] = field(factory=dict[str, Window])
     pauses: dict[str, Pause] = field(factory=dict[str, Pause])
-    _told: dict[str, int] = field(factory=dict[str, int])
+    opened_at: float | None = None
+    _limits: dict[str, int] = field(factory=dict[str, int])
+
+    @property
+    def has_any(self) -> bool:
+        return bool(self.pauses or self.windows)
+
+    def restricted(self) -> list[str]:
+        """Return the routes that have a window or a pause of their own."""
+        return list({**self.pauses, **self.windows})
 
     def has_own_limit(self, route: str, limit: int, application: int | None) -> bool:
-        before = self._told.get(route)
-        self._told[route] = limit
-        own = application is not None and limit < application and before != application
-        if not own:
+        before = self._limits.get(route)
+        self._limits[route] = limit
+        is_own = application is not None and limit < application and before != application
+        if not is_own:
             self.windows.pop(route, None)
-        return own
+        return is_own
 
     def cede(self, window: Window, limit: int) -> None:
-        """The application's limit proves to be `limit`: a lower one that one other route alone had told was its own."""
-        tellers = [route for route, told in self._told.items() if told == window.limit]
+        """The application's limit proves to be `limit`: a lower one told by one other route alone was its own."""
+        tellers = [route for route, told in self._limits.items() if told == window.limit]
         if window.limit is not None and window.limit < limit and len(tellers) == 1:
-            self.windows[tellers[0]] = evolve(window, in_flight=0, carried=0)
+            self.windows[tellers[0]] = evolve(window, in_flight=0, late=0)
 
     def ready_at(self, route: str, now: float) -> float:
-        """When the route itself lets the next request go: `now`, later, or `inf` until an answer."""
+        """Return when the route lets the next request go: `now`, later, or `inf` until an answer."""
         pause, window = self.pauses.get(route), self.windows.get(route)
         paused = pause.ready_at(now) if pause else now
         if window and window.free(now) < 1:
             return max(paused, window.next_look(now))
         return paused
 
+    def opens_at(self, route: str, now: float) -> float:
+        """Return when the route opens at the earliest, should the request that tries it be let through."""
+        pause = self.pauses.get(route)
+        return now if pause and pause.is_tried else self.ready_at(route, now)
+
     def room(self, route: str, now: float) -> int:
-        """How many the route itself lets go now."""
+        """Return how many requests the route lets go now."""
         if self.ready_at(route, now) > now:
             return 0
         window = self.windows.get(route)
         return 1 if route in self.pauses else UNBOUNDED if window is None else window.free(now)
 
-    def take(self, route: str, now: float) -> OwnSpend | None:
+    def take(self, route: str, now: float) -> tuple[Window, int] | None:
+        """Count a request; return the route's own window and its serial."""
         if route in self.pauses:
-            self.pauses[route].trying = True
+            self.pauses[route].is_tried = True
         window = self.windows.get(route)
-        return OwnSpend(window, window.take(now)) if window else None
+        return (window, window.take(now)) if window else None
 
-    def opens_at(self, route: str, now: float) -> float:
-        """When the route opens at the earliest, should the request that tries it be let through."""
-        pause = self.pauses.get(route)
-        return now if pause and pause.trying else self.ready_at(route, now)
+    def own_window(self, route: str, own: tuple[Window, int] | None, now: float) -> tuple[Window, int]:
+        """Return the window of a route with a limit of its own; a request granted before it is counted now."""
+        window = self.windows.setdefault(route, Window())
+        return own if own and own[0] is window else (window, window.take(now))
 
-    def pause(self, route: str, granted_at: float, accepted: int, until: float, now: float) -> bool:
-        """Hold the route after a refusal without figures; whether that is the first of its kind."""
+    def refuse(self, route: str, granted_at: float, until: float, now: float) -> bool:
+        """Pause the route after a refusal; return whether it was not paused before."""
         pause = self.pauses.get(route)
         if pause is None:
-            self.pauses[route] = Pause(accepted, began=now, until=max(until, now + FIRST_PAUSE))
+            self.pauses[route] = Pause(now, max(until, now + FIRST_PAUSE))
         elif granted_at >= pause.until:
             pause.prolong(until, now)
+        else:
+            pause.until = max(pause.until, until)
         return pause is None
 
-    def resume(self, route: str, granted_at: float) -> Pause | None:
-        """A request was let through: the pause ends, if it was sent after it."""
-        pause = self.pauses.get(route)
-        return self.pauses.pop(route) if pause and granted_at >= pause.until else None
+    def next_opening(self, now: float) -> float:
+        """Return when a server that tells no figures begins its next window; `now` while that is unknown."""
+        return now if self.opened_at is None else now + WINDOW - (now - self.opened_at) % WINDOW
 
-    def stop_trying(self, route: str, granted_at: float) -> None:
-        """The request that tries a paused route ended without an answer: the next one tries."""
+    def accept(self, route: str, granted_at: float, now: float) -> None:
+        """End the route's pause if the accepted request was sent after it."""
         pause = self.pauses.get(route)
         if pause and granted_at >= pause.until:
-            pause.trying = False
+            del self.pauses[route]
+            if now - pause.began >= WINDOW_LIKE:
+                self.opened_at = now
 
-    def own_window(self, route: str, own: OwnSpend | None, now: float) -> OwnSpend:
-        """The permit in the route's window, counted there now if its limit was not known when it was granted."""
-        window = self.windows.setdefault(route, Window())
-        return own if own and own.window is window else OwnSpend(window, window.take(now))
+    def stop_trying(self, route: str, granted_at: float) -> None:
+        """The request that tried a paused route ended without an answer: the next one tries."""
+        pause = self.pauses.get(route)
+        if pause and granted_at >= pause.until:
+            pause.is_tried = False
+
+
+@define
+class Pace:
+    """How many requests may be sent within any one second; `None` until a burst was refused.
+
+    A burst of which some requests were refused tells the limit: its size less those. One refused request proves
+    little, so the pace then falls for a moment only. The pace never falls below the rate that was lately accepted.
+    `tripped` is the lowest rate known to be too high, found at `tripped_at`; `trips` counts the bursts in a row that
+    were refused at about that rate. `sent` and `accepted` are the times at which the latest requests were granted.
+    """
+
+    per_second: int | None = None
+    changed_at: float = -inf
+    tripped: int = FASTEST
+    tripped_at: float = -inf
+    trips: int = 0
+    burst: int = 0
+    refused: int = 0
+    cautious: int = 1
+    sent: deque[float] = field(factory=lambda: deque[float](maxlen=FASTEST))
+    accepted: deque[float] = field(factory=lambda: deque[float](maxlen=FASTEST))
+
+    def trip(self, now: float, *, is_first: bool) -> None:
+        """A burst was refused, or one more request of it; only the first refusal of a route begins a burst."""
+        if now - self.tripped_at >= SECOND:
+            if not is_first:
+                return
+            self._begin_trip(now)
+        self.refused += 1
+        lowest = self._lately_accepted(now)
+        accepted = max(1, self.burst - self.refused, lowest)
+        self.per_second = max(lowest, min(self.cautious, accepted))
+        self.tripped = accepted + 1
+
+    def _begin_trip(self, now: float) -> None:
+        burst = max(1, self._within(now))
+        is_repeated = now - self.tripped_at < PATIENCE and burst <= self.tripped * RISE
+        self.trips = self.trips + 1 if is_repeated else 1
+        self.burst, self.refused = burst, 0
+        # Half of a first burst until more is known of it; a pace that was thought to be right falls by less.
+        self.cautious = max(1, burst // 2 if self.per_second is None else int(self.per_second * FALL))
+        self.changed_at = self.tripped_at = now
+
+    def ready_at(self, now: float) -> float:
+        """Return when the next request may go: `now`, or later."""
+        if self.per_second is None:
+            return now
+        self._rise(now)
+        if self.per_second is None or self._within(now) < self.per_second:
+            return now
+        return self.sent[-self.per_second] + SECOND
+
+    @property
+    def is_proven(self) -> bool:
+        return self.trips >= PROOF and self.refused >= PROOF
+
+    def _rise(self, now: float) -> None:
+        is_hint = self.refused < PROOF and self.trips < PROOF
+        patience = SECOND if is_hint else PATIENCE if self.is_proven else UNPROVEN
+        if self.per_second is None or now - self.changed_at < patience:
+            return
+        if is_hint:
+            self.per_second = None
+        elif self.is_proven and now - self.tripped_at < MEMORY:
+            self.per_second = max(self.per_second, (self.per_second + self.tripped) // 2)
+        else:
+            faster = max(self.per_second + 1, int(self.per_second * RISE))
+            self.per_second = faster if faster < FASTEST else None
+        self.changed_at = now
+
+    def _within(self, now: float) -> int:
+        return sum(1 for sent in self.sent if sent > now - SECOND)
+
+    def _lately_accepted(self, now: float) -> int:
+        """Return the most requests granted within one of the last seconds that were accepted."""
+        times = sorted(at for at in self.accepted if at > now - LATELY)
+        most = first = 0
+        for last, at in enumerate(times):
+            while times[first] <= at - ACCEPTED_SPAN:
+                first += 1
+            most = max(most, last - first + 1)
+        return most

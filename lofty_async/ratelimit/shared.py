@@ -1,7 +1,7 @@
-"""The budget that several processes share through a store, and the in-process rules while the store is away.
+"""The budget that several processes share through a store, and the per-process fallback while it is unavailable.
 
-One pump talks to the store: it hands in how permits ended and asks for as many new ones as calls are waiting. What
-it is granted lies here as tickets until a call takes one; a ticket whose caller has gone is handed back.
+One task talks to the store: it reports how permits ended and asks for as many leases as calls are waiting for. Leases
+stay here until a call uses them; a lease that no call uses is handed back.
 """
 
 import asyncio
@@ -9,339 +9,269 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Iterable
 from math import inf
 from secrets import token_hex
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from attrs import define, field, frozen
+from .lanes import BULK, INTERACTIVE, Lane
+from .ledger import AcquireRequest, Ending, Grant, Lease, PermitReport
+from .resets import WINDOW
+from .stores import Store, StoreUnavailableError
 
-from lofty_async._loops import LoopOwner
-from lofty_async._wire import RateState
-
-from .budget import Budget
-from .lanes import Lane
-from .messages import Ask, Grant, Outcome, What, aged
-from .permits import Permit
-from .spend import Spend
-from .stores import Store, StoreFailed
+if TYPE_CHECKING:
+    from .limiter import RateLimiter
 
 log = logging.getLogger("lofty_async.ratelimit")
 
-PARTING: Final = 0.5  # seconds that closing waits for a store
-REJOIN: Final = 2.0  # seconds between attempts at a store that failed
-MOST_OUTCOMES: Final = 1000  # kept for a store that is away
+CLOSE_TIMEOUT: Final = 0.5  # seconds that closing waits for a store
+RETRY_INTERVAL: Final = 2.0  # seconds between attempts at a store that failed
+MOST_REPORTS: Final = 1000  # kept for a store that is unavailable
+COUNTS_AGAIN: Final = 3 * WINDOW  # seconds after an outage for which this process may be the other client it sees
 
 
-def member_name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
+class SharedLimit:
+    """A limiter's share of the budget in a store.
 
+    `questions` counts the requests to the store, `is_unavailable` is whether the latest failed.
+    """
 
-@frozen
-class Ticket:
-    """The store's leave to send one request."""
+    def __init__(self, limiter: "RateLimiter", store: Store) -> None:
+        self.store = store
+        self.member = _member_name()
+        self.is_unavailable = False
+        self.questions = 0
+        self._limiter = limiter
+        self._clock, self._owner = limiter._clock, limiter._owner
+        self._process = os.getpid()
+        self._leases: dict[Lane, list[Lease]] = {lane: [] for lane in Lane}
+        self._wanted = dict.fromkeys(Lane, 0)
+        self._reports: deque[tuple[PermitReport, float]] = deque(maxlen=MOST_REPORTS)
+        self._short = set[Lane]()  # lanes that got less than they asked for
+        self._again_at = self._rests_until = self._counts_from = -inf
+        self._has_warned = self._is_closed = False
+        self._answered = 0
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
-    spend: Spend
-    epoch: str
+    def has_lease(self, lane: Lane) -> bool:
+        return bool(self._leases[lane])
 
-
-@define(eq=False)
-class SharedBudget(Budget):
-    """A budget whose permits come from a store. `on_change` is called when more may be free than before."""
-
-    store: Store = field(kw_only=True)
-    clock: Callable[[], float] = field(kw_only=True)
-    on_change: Callable[[], None] = field(kw_only=True)
-    owner: LoopOwner = field(kw_only=True)
-    member: str = field(factory=member_name)
-    _process: int = field(factory=os.getpid)
-    is_away: bool = False
-    _tickets: dict[Lane, list[Ticket]] = field(factory=lambda: {lane: list[Ticket]() for lane in Lane})
-    _used: dict[Permit, Ticket] = field(factory=dict[Permit, Ticket])
-    _wants: dict[Lane, int] = field(factory=lambda: dict.fromkeys(Lane, 0))
-    _outcomes: deque[tuple[Outcome, float]] = field(factory=lambda: deque(maxlen=MOST_OUTCOMES))
-    _denied: set[Lane] = field(factory=set[Lane])
-    _again_at: float = -inf
-    _rests_until: float = -inf
-    _counts_from: float = -inf
-    _has_warned: bool = False
-    questions: int = 0
-    _answered: int = 0
-    _news: asyncio.Event = field(factory=asyncio.Event)
-    _pump: asyncio.Task[None] | None = None
-    _is_closed: bool = False
-
-    def is_free(self, now: float, lane: Lane, *, is_due: bool = False) -> bool:
-        if self.is_away:
-            return super().is_free(now, lane, is_due=is_due)
-        in_hand = bool(self._tickets[lane]) and self.window.in_flight < self.max_in_flight
-        return in_hand and self.pace.ready_at(now) <= now
-
-    def take(self, permit: Permit) -> None:
+    def use_lease(self, lane: Lane) -> Lease | None:
+        """Return a lease for a permit; `None` if the permit is granted without the store."""
         self._is_closed = False
-        super().take(permit)
-        if tickets := self._tickets[permit.lane]:
-            self._used[permit] = tickets.pop()
+        leases = self._leases[lane]
+        return leases.pop() if leases else None
 
-    def release(self, permit: Permit) -> None:
-        super().release(permit)
-        self._report(permit, "released")
-
-    def lose(self, permit: Permit, now: float) -> None:
-        super().lose(permit, now)
-        self._report(permit, "silent")
-
-    def settle_alike(self, permit: Permit, state: RateState, now: float) -> bool:  # noqa: ARG002 - the store is told all
-        return False
-
-    def settle(self, permit: Permit, state: RateState, *, refused: bool, now: float, wall: float) -> None:
-        if refused or not super().settle_alike(permit, state, now):
-            super().settle(permit, state, refused=refused, now=now, wall=wall)
-        end = self.resets.end_of_window(state, now, wall)
-        left = None if end is None else end - now
-        remaining = 0 if refused and state.remaining is None else state.remaining
-        limit = state.limit or self.window.limit
-        if permit.route in self.routes.windows:
-            self._report(permit, "silent", refused=refused)
-        elif limit is None or remaining is None:
-            self._report(permit, "silent", refused=refused, hold=None if limit else state.retry_after)
-        else:
-            self._report(permit, "answered", limit, remaining, left, refused=refused, hold=state.retry_after)
-
-    def next_look(self, now: float, routes: Iterable[str], *, leaves_reserve: bool) -> float:
-        if self.is_away:
-            return super().next_look(now, routes, leaves_reserve=leaves_reserve)
-        looks = [self.pace.ready_at(now), *(self.routes.ready_at(route, now) for route in routes)]
-        return min((look for look in looks if look > now), default=inf)
-
-    def predict(self, ahead: int, route: str | None, now: float, lane: Lane) -> float:
-        predicted = super().predict(ahead, route, now, lane)
-        return max(predicted, self._again_at - now) if lane in self._denied and not self.is_away else predicted
+    def next_answer(self, lane: Lane) -> float:
+        """Return when the store is asked again for a lane that it has nothing for."""
+        return self._again_at if lane in self._short and not self.is_unavailable else -inf
 
     def want(self, interactive: int, bulk: int) -> None:
-        """How many calls wait, per lane, that could go now."""
+        """Ask for leases for as many calls as wait, per lane, and could go now."""
         self._is_closed = self._is_closed and not (interactive or bulk)
-        now = self.clock()
-        most = max(0, self.max_in_flight - self.window.in_flight) if self.pace.ready_at(now) <= now else 0
-        self._wants[Lane.INTERACTIVE] = min(interactive, most)
-        self._wants[Lane.BULK] = min(bulk, most - self._wants[Lane.INTERACTIVE])
-        if any(self._shortage(lane) and lane not in self._denied for lane in Lane) and not self.is_away:
+        limiter, now = self._limiter, self._clock()
+        most = max(0, limiter.max_in_flight - limiter._window.in_flight) if limiter._pace.ready_at(now) <= now else 0
+        self._wanted[INTERACTIVE] = min(interactive, most)
+        self._wanted[BULK] = min(bulk, most - self._wanted[INTERACTIVE])
+        if not self.is_unavailable and any(self._missing(lane) and lane not in self._short for lane in Lane):
             self._again_at = -inf
         self._wake()
 
     def is_asking(self, lane: Lane, questions: int) -> bool:
-        """Whether the store has still to answer, at once, what this lane's calls ask that came after `questions`."""
-        if self.is_away or self._answered > questions or not self._shortage(lane):
+        """Return whether the store is about to answer a question asked after `questions` for calls of this lane."""
+        if self.is_unavailable or self._answered > questions or not self._missing(lane):
             return False
         is_talking = self.questions > self._answered
-        return is_talking or bool(self._outcomes) or lane not in self._denied or self.clock() >= self._again_at
+        return is_talking or bool(self._reports) or lane not in self._short or self._clock() >= self._again_at
 
-    async def aclose(self) -> None:
-        """Hand back what is in hand, tell the store the rest, and let go of it."""
-        self._is_closed = True
-        self._wants = dict.fromkeys(Lane, 0)
-        await self._finish_talking()
-        self._hand_back()
-        if self._outcomes:
-            outcomes = aged(self._outcomes, self.clock())
-            self._outcomes.clear()
-            await _at_parting(self.store.observe(outcomes))
-        await _at_parting(self.store.aclose())
-
-    async def _finish_talking(self) -> None:
-        """Let the pump say what it has begun to say: cut short, the store would keep permits that nobody has."""
-        if self._pump and not self._pump.done() and self._pump.get_loop() is asyncio.get_running_loop():
-            self._news.set()
-            _, unfinished = await asyncio.wait({self._pump}, timeout=0.0 if self.is_away else PARTING)
-            for pump in unfinished:
-                pump.cancel()
-                await asyncio.wait({pump})
-
-    def _report(
-        self,
-        permit: Permit,
-        what: What,
-        limit: int = 0,
-        remaining: int = 0,
-        left: float | None = None,
-        *,
-        refused: bool = False,
-        hold: float | None = None,
-    ) -> None:
-        ticket = self._used.pop(permit, None)
-        if ticket is None and what != "answered":
-            return  # the store never counted it, and there is nothing to learn from it
-        if self._is_closed:
-            return  # telling would open the store again, for nobody to close
-        spend, epoch = (ticket.spend, ticket.epoch) if ticket else (Spend(-1, None), "")
-        told = (limit, remaining, left, hold, self.resets.counts_milliseconds)
-        outcome = Outcome(self.member, epoch, spend, what, refused, *told)
-        self._outcomes.append((outcome, self.clock()))
+    def report(self, lease: Lease | None, ending: Ending, **details: Any) -> None:
+        """Report how a permit ended; without a lease the store never counted it, and learns from figures alone."""
+        if (lease is None and ending != "answered") or self._is_closed:
+            return  # to report after closing would open the store again, for nobody to close
+        counts_milliseconds = self._limiter._resets.counts_milliseconds
+        self._add(PermitReport(self.member, lease, ending, counts_milliseconds=counts_milliseconds, **details))
         self._wake()
 
-    def _wake(self) -> None:
-        if not self._has_news():
-            return
-        if not self.owner.is_here:
-            return  # a permit that outlived its loop: the store is told with the next call
-        loop = asyncio.get_running_loop()
-        if self._pump and self._pump.get_loop() is not loop:
-            self._again_at = -inf  # what kept the store away may have been that loop's
-        if self._pump is None or self._pump.done() or self._pump.get_loop() is not loop:
-            self._news = asyncio.Event()
-            self._pump = loop.create_task(self._run(), name="lofty_async rate limit store")
-        self._news.set()
+    async def close(self) -> None:
+        """Hand back the leases, report the rest, and close the store."""
+        self._is_closed = True
+        self._wanted = dict.fromkeys(Lane, 0)
+        await self._finish_talking()
+        self._hand_back()
+        if self._reports:
+            reports = _aged(self._reports, self._clock())
+            self._reports.clear()
+            await _finish(self.store.observe(reports))
+        await _finish(self.store.close())
 
-    def _shortage(self, lane: Lane) -> int:
-        return max(0, self._wants[lane] - len(self._tickets[lane]))
+    async def _finish_talking(self) -> None:
+        """Let the task finish its question: cut short, the store would keep leases that nobody has."""
+        if self._task and not self._task.done() and self._task.get_loop() is asyncio.get_running_loop():
+            self._news.set()
+            _, unfinished = await asyncio.wait({self._task}, timeout=0.0 if self.is_unavailable else CLOSE_TIMEOUT)
+            for task in unfinished:
+                task.cancel()
+                await asyncio.wait({task})
 
-    def _is_short(self) -> bool:
-        return any(self._shortage(lane) for lane in Lane)
+    def _missing(self, lane: Lane) -> int:
+        return max(0, self._wanted[lane] - len(self._leases[lane]))
+
+    def _is_missing_any(self) -> bool:
+        return any(self._missing(lane) for lane in Lane)
 
     def _has_news(self) -> bool:
-        """Whether the store has to be told of outcomes or asked, also for nothing: it keeps a share for who waits."""
-        return bool(self._outcomes or self._denied) or self._is_short()
+        """Whether there is something to report or to ask, also for nothing: a ledger keeps a share for who waits."""
+        return bool(self._reports or self._short) or self._is_missing_any()
+
+    def _wake(self) -> None:
+        if not self._has_news() or not self._owner.is_here:
+            return  # a permit that outlived its loop is reported with the next call
+        loop = asyncio.get_running_loop()
+        if self._task and self._task.get_loop() is not loop:
+            self._again_at = -inf  # the store may have been unavailable to that loop alone
+        if self._task is None or self._task.done() or self._task.get_loop() is not loop:
+            self._news = asyncio.Event()
+            self._task = loop.create_task(self._run(), name="lofty_async rate limit store")
+        self._news.set()
 
     async def _run(self) -> None:
-        """Talk to the store for as long as there is something to say and the loop owns the budget."""
-        while self._has_news() and self.owner.is_here:
+        """Talk to the store while there is something to say and the loop owns the limiter."""
+        while self._has_news() and self._owner.is_here:
             self._news.clear()
-            wait = self._talks_at() - self.clock()
+            wait = self._talks_at() - self._clock()
             if wait > 0:
-                await self._sleep(wait)
+                timer = asyncio.get_running_loop().call_later(wait, self._news.set)
+                try:
+                    await self._news.wait()
+                finally:
+                    timer.cancel()
             else:
                 await self._talk()
 
     def _talks_at(self) -> float:
-        """When to talk to the store next.
+        """Return when to talk to the store next.
 
-        Outcomes alone are reported after a rest as long as the last talk took: they come in bursts, and one report of
-        all of them costs a distant store, or one that many change, no more than each of the reports.
+        Reports alone wait for as long as the last talk took: they come in bursts, and one report of all of them costs
+        a distant store, or one that many change, no more than each of the reports.
         """
         if self._is_closed:
             return -inf
-        if self.is_away:
+        if self.is_unavailable:
             return self._again_at
-        if not self._is_short():
+        if not self._is_missing_any():
             return self._rests_until
-        return min(self._rests_until, self._again_at) if self._outcomes else self._again_at
-
-    async def _sleep(self, seconds: float) -> None:
-        """Until it is time to ask again, or there is something new to tell."""
-        timer = asyncio.get_running_loop().call_later(seconds, self._news.set)
-        try:
-            await self._news.wait()
-        finally:
-            timer.cancel()
+        return min(self._rests_until, self._again_at) if self._reports else self._again_at
 
     async def _talk(self) -> None:
-        outcomes = list(self._outcomes)
-        self._outcomes.clear()
-        began = self.clock()
+        reports = list(self._reports)
+        self._reports.clear()
+        began = self._clock()
         try:
-            ask = self._ask()
+            request = self._request()
             self.questions += 1
             async with asyncio.timeout(self.store.patience):
-                grant = await self.store.take(ask, aged(outcomes, self.clock()))
+                grant = await self.store.take(request, _aged(reports, self._clock()))
         except BaseException as failure:
-            self._keep(outcomes)
-            if self.owner.is_here:
+            self._keep(reports)
+            if self._owner.is_here:
                 self._answered = self.questions
             # A store may be the user's own: whatever it raises, calls go on.
             if not isinstance(failure, Exception):
                 raise
-            if self.owner.is_here:
-                self._go_on_without(failure)
+            if self._owner.is_here:
+                self._fall_back(failure)
             return
-        if self.owner.is_here:  # else another loop's pump asks now, and its ask puts the store's figures right
-            self._rests_until = 2 * self.clock() - began
-            self._take_in(grant, ask)
+        if self._owner.is_here:  # else another loop's task asks now, and its request puts the ledger right
+            self._rests_until = 2 * self._clock() - began
+            self._take_in(grant, request)
 
-    def _take_in(self, grant: Grant, ask: Ask) -> None:
+    def _request(self) -> AcquireRequest:
+        """What calls lack now; a forked process is a member of its own."""
+        if self._process != os.getpid():
+            self._process, self.member = os.getpid(), _member_name()
+        limiter, (interactive, bulk) = self._limiter, (self._missing(lane) for lane in Lane)
+        in_flight = limiter._window.in_flight
+        return AcquireRequest(self.member, in_flight, interactive, bulk, limiter._reserve, limiter._floor)
+
+    def _take_in(self, grant: Grant, request: AcquireRequest) -> None:
         self._answered = self.questions
-        self._come_back()
-        self._learn_from_others(grant, self.clock())
-        self._warn_of_others(grant, self.clock())
-        ticket = Ticket(grant.spend, grant.epoch)
-        self._tickets[Lane.INTERACTIVE] += [ticket] * grant.interactive
-        self._tickets[Lane.BULK] += [ticket] * grant.bulk
-        granted = {Lane.INTERACTIVE: (grant.interactive, ask.interactive), Lane.BULK: (grant.bulk, ask.bulk)}
-        self._denied = {lane for lane, (got, asked) in granted.items() if got < asked}
-        self._again_at = self.clock() + grant.again_in if self._denied else -inf
-        self.on_change()
+        now = self._clock()
+        if self.is_unavailable:
+            log.info("rate-limit store reconnected")
+            # What was sent meanwhile is in no ledger: the other client that is seen may be this process.
+            self._counts_from = now + COUNTS_AGAIN
+        self.is_unavailable = False
+        self._learn_from_others(grant, now)
+        if grant.has_contention and not self._has_warned and now >= self._counts_from:
+            self._has_warned = True
+            log.warning("requests that the rate-limit store does not count spend its budget: %s", self.store.remedy)
+        self._leases[INTERACTIVE] += [grant.lease] * grant.interactive
+        self._leases[BULK] += [grant.lease] * grant.bulk
+        got = {INTERACTIVE: (grant.interactive, request.interactive), BULK: (grant.bulk, request.bulk)}
+        self._short = {lane for lane, (granted, asked) in got.items() if granted < asked}
+        self._again_at = now + grant.again_in if self._short else -inf
+        self._limiter._pump()
         self._hand_back()
 
     def _learn_from_others(self, grant: Grant, now: float) -> None:
-        """Know what they know, for when the store is away."""
-        window = self.window
-        self.resets.counts_milliseconds = self.resets.counts_milliseconds or grant.counts_milliseconds
+        """Know what other processes know, for when the store is unavailable."""
+        limiter, lowest = self._limiter, grant.lease.lowest
+        window = limiter._window
+        limiter._resets.counts_milliseconds |= grant.counts_milliseconds
         # What was told here meanwhile may be news to them.
-        if grant.limit is not None and grant.limit > (window.limit or 0) and not self._outcomes:
-            self.routes.cede(window, grant.limit)
-            window.limit, window.lowest = grant.limit, window.lowest + grant.limit - (window.limit or 0)
-        if grant.spend.lowest is not None and grant.left is not None and window.limit is not None:
+        if grant.limit is not None and grant.limit > (window.limit or 0) and not self._reports:
+            limiter._routes.cede(window, grant.limit)
+            window.limit, window.remaining = grant.limit, window.remaining + grant.limit - (window.limit or 0)
+        if lowest is not None and grant.left is not None and window.limit is not None:
             window.roll(now)
             if window.ends_at is None or window.end_is_assumed:
                 window.ends_at, window.end_is_assumed = now + grant.left, False
-            if abs(window.ends_at - now - grant.left) < window.length_or_default / 2:
-                window.lowest = min(window.lowest, grant.spend.lowest)
-
-    def _warn_of_others(self, grant: Grant, now: float) -> None:
-        """Say once that the budget is spent by somebody whom the store does not count."""
-        if grant.has_company and not self._has_warned and now >= self._counts_from:
-            self._has_warned = True
-            log.warning("requests that the rate limit's store does not count spend its budget: %s", self.store.remedy)
-
-    def _ask(self) -> Ask:
-        """What calls lack now; a forked process speaks for itself."""
-        if self._process != os.getpid():
-            self._process, self.member = os.getpid(), member_name()
-        return Ask(
-            self.member,
-            self.window.in_flight,
-            self._shortage(Lane.INTERACTIVE),
-            self._shortage(Lane.BULK),
-            self.reserve,
-            self.floor,
-        )
+            if abs(window.ends_at - now - grant.left) < window.period / 2:
+                window.remaining = min(window.remaining, lowest)
 
     def _hand_back(self) -> None:
-        """Tickets that nobody took: their callers have gone, or their routes have closed."""
+        """Release leases that no call used: callers were cancelled, or their routes closed."""
         for lane in Lane:
-            tickets, self._tickets[lane] = self._tickets[lane], []
-            outcomes = (Outcome(self.member, ticket.epoch, ticket.spend, "released") for ticket in tickets)
-            self._outcomes.extend((outcome, self.clock()) for outcome in outcomes)
+            leases, self._leases[lane] = self._leases[lane], []
+            for lease in leases:
+                self._add(PermitReport(self.member, lease, "released"))
 
-    def _keep(self, outcomes: list[tuple[Outcome, float]]) -> None:
-        """Put back what could not be told, in place: another loop's thread may be adding to it."""
-        room = MOST_OUTCOMES - len(self._outcomes)
-        self._outcomes.extendleft(reversed(outcomes[-room:] if room else []))
+    def _add(self, report: PermitReport) -> None:
+        self._reports.append((report, self._clock()))
 
-    def _go_on_without(self, failure: Exception) -> None:
-        if not self.is_away:
-            log.warning("the rate limit's store is away, so this process goes on by itself: %s", _reason(failure))
-        self.is_away = True
-        self._denied = set()
-        self._again_at = self.clock() + REJOIN
-        self.on_change()
+    def _keep(self, reports: list[tuple[PermitReport, float]]) -> None:
+        """Put back what could not be reported, in place: another loop's thread may be adding to it."""
+        room = MOST_REPORTS - len(self._reports)
+        self._reports.extendleft(reversed(reports[-room:] if room else []))
 
-    def _come_back(self) -> None:
-        if self.is_away:
-            log.info("the rate limit's store is back")
-            # What was sent without it is in no ledger: for some windows, the others who spend are this process.
-            self._counts_from = self.clock() + 3 * self.window.length_or_default
-        self.is_away = False
+    def _fall_back(self, failure: Exception) -> None:
+        if not self.is_unavailable:
+            log.warning("rate-limit store unavailable; falling back to a per-process limit: %s", _reason(failure))
+        self.is_unavailable = True
+        self._short = set()
+        self._again_at = self._clock() + RETRY_INTERVAL
+        self._limiter._pump()
+
+
+def _member_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
+
+
+def _aged(reports: Iterable[tuple[PermitReport, float]], now: float) -> list[PermitReport]:
+    """Return reports whose times count from now; what is older than a window teaches nothing."""
+    return [report.aged(now - at) for report, at in reports if now - at < WINDOW]
 
 
 def _reason(failure: Exception) -> str:
     """What a store of ours says is free of secrets; what others say need not be."""
-    return str(failure) if isinstance(failure, StoreFailed) else type(failure).__name__
+    return str(failure) if isinstance(failure, StoreUnavailableError) else type(failure).__name__
 
 
-async def _at_parting(word: Awaitable[None]) -> None:
-    """Tell the store, which may fail: then it finds out by itself at the window's end."""
+async def _finish(last: Awaitable[None]) -> None:
+    """Give the store its last word; if that fails, the store forgets the permits at the window's end."""
     try:
-        async with asyncio.timeout(PARTING):
-            await word
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await last
     except Exception as failure:  # noqa: BLE001 - a store may be the user's own, and closing goes on
-        log.debug("the rate limit's store did not hear the last: %s", _reason(failure))
+        log.debug("the rate-limit store could not be told the last reports: %s", _reason(failure))

@@ -21,29 +21,28 @@ from lofty_async._locks import try_lock, unlock
 from lofty_async._wire import BASE_URL
 from lofty_async.errors import InvalidRequestError
 
-from .ledger import Ledger
-from .messages import Ask, Grant, Outcome
+from .ledger import AcquireRequest, Grant, Ledger, PermitReport
 
 R = TypeVar("R")
 
 STALE: Final = 600.0  # seconds after which a ledger nobody changed tells nothing of the server any more
 BACKWARDS: Final = 60.0  # seconds by which a clock may be set back; one further back was started anew
 BLOCK: Final = 4096  # a page is written whole or not at all, and nearly every ledger fits in one
-LOCK_PATIENCE: Final = 0.2
-LOCK_PAUSE: Final = 0.002
+LOCK_TIMEOUT: Final = 0.2
+LOCK_INTERVAL: Final = 0.002
 
 
-class StoreFailed(Exception):  # noqa: N818 - it says what happened
-    """The store cannot be used now; the limiter goes on without it and comes back."""
+class StoreUnavailableError(Exception):
+    """The store cannot be used now; the limiter falls back to a per-process limit until the store answers again."""
 
 
 class Store(ABC):
-    """Holds one application's ledger and changes it atomically: take, observe, release.
+    """Holds one application's ledger and changes it atomically.
 
     `patience` is the seconds after which a change counts as failed, `None` if it always ends by itself. `remedy` tells
     how to have all processes use the same store. Limiters of several threads may share one store.
 
-    Each change raises `StoreFailed` where the store cannot be reached.
+    Each change raises `StoreUnavailableError` where the store cannot be reached.
     """
 
     patience: float | None = 0.5
@@ -53,40 +52,36 @@ class Store(ABC):
         """The store of the application's ledger at one server: the budget of a sandbox is not that of production."""
         return self
 
-    async def take(self, ask: Ask, ended: Sequence[Outcome] = ()) -> Grant:
-        """What `ask` may have now, after taking in how other permits `ended`."""
-        learn = _learning(ended)
+    async def take(self, request: AcquireRequest, reports: Sequence[PermitReport] = ()) -> Grant:
+        """Return the leases that the request may have now, after taking in how other permits ended."""
+        learn = _learning(reports)
 
         def step(ledger: Ledger, now: float) -> Grant:
             learn(ledger, now)
-            return ledger.take(ask, now)
+            return ledger.take(request, now)
 
         return await self.change(step)
 
-    async def observe(self, outcomes: Iterable[Outcome]) -> None:
-        """How permits ended, answers and releases alike."""
-        await self.change(_learning(list(outcomes)))
-
-    async def release(self, outcomes: Iterable[Outcome]) -> None:
-        """Permits whose requests never left."""
-        await self.observe(outcomes)
+    async def observe(self, reports: Iterable[PermitReport]) -> None:
+        """Take in how permits ended."""
+        await self.change(_learning(list(reports)))
 
     @abstractmethod
     async def change(self, step: Callable[[Ledger, float], R]) -> R:
         """Apply a step, given the ledger and the store's time, so that no other comes between."""
 
-    async def aclose(self) -> None:  # noqa: B027 - most stores hold nothing open
-        """Let go of what the store holds open."""
+    async def close(self) -> None:  # noqa: B027 - most stores hold nothing open
+        """Close what the store holds open."""
 
 
-def _learning(outcomes: Sequence[Outcome]) -> Callable[[Ledger, float], None]:
+def _learning(reports: Sequence[PermitReport]) -> Callable[[Ledger, float], None]:
     """A step that takes in how permits ended; a change that is tried again later learns older news."""
     first: list[float] = []
 
     def step(ledger: Ledger, now: float) -> None:
         first.append(now)
-        for outcome in outcomes:
-            ledger.learn(outcome.aged(now - first[0]), now)
+        for report in reports:
+            ledger.learn(report.aged(now - first[0]), now)
 
     return step
 
@@ -170,16 +165,16 @@ class FileStore(Store):
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._change, step)
         except OSError as error:
-            raise StoreFailed(f"{self.path}: {error.strerror or error}") from error
+            raise StoreUnavailableError(f"{self.path}: {error.strerror or error}") from error
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         thread, self._thread = self._thread, _one_thread()
         try:
-            await asyncio.get_running_loop().run_in_executor(thread, self._let_go)
+            await asyncio.get_running_loop().run_in_executor(thread, self._close_file)
         finally:
             thread.shutdown(wait=False)
 
-    def _let_go(self) -> None:
+    def _close_file(self) -> None:
         with self._lock:
             self._close()
 
@@ -195,11 +190,11 @@ class FileStore(Store):
     @contextmanager
     def _locked(self) -> Generator[None, None, None]:
         """Lock the file that the path names now, which may be another than the one that is open."""
-        deadline = time.monotonic() + LOCK_PATIENCE
+        deadline = time.monotonic() + LOCK_TIMEOUT
         while not self._try_lock():
             if time.monotonic() > deadline:
-                raise StoreFailed(f"{self.path} is locked by another process")
-            time.sleep(LOCK_PAUSE)
+                raise StoreUnavailableError(f"{self.path} is locked by another process")
+            time.sleep(LOCK_INTERVAL)
         try:
             yield
         finally:
