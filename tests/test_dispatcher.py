@@ -390,7 +390,7 @@ class TestCreate:
             create.cancel()
             await asyncio.wait({create})
             window = lofty._caller.dispatcher.limiter._window
-        assert (window.in_flight, window.untold) == (0, 0)
+        assert (window.in_flight, window.sent) == (0, 0)
 
     async def test_what_somebody_elses_mistake_kept_here_costs_no_permit(
         self, sandbox: Sandbox, open_client: "OpenClient", call_fields: Any
@@ -405,7 +405,7 @@ class TestCreate:
             with pytest.raises(RuntimeError, match="in a trace"):
                 await lofty.tasks.create(**call_fields)
             window = lofty._caller.dispatcher.limiter._window
-        assert (window.in_flight, window.untold, sandbox.requests) == (0, 0, [])
+        assert (window.in_flight, window.sent, sandbox.requests) == (0, 0, [])
 
     @pytest.mark.parametrize(
         ("reply", "kind"),

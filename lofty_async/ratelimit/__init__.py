@@ -6,7 +6,8 @@ from lofty_async._lazy import lazily
 
 if TYPE_CHECKING:
     from .lanes import Lane
-    from .limiter import Permit, RateLimit, RateLimiter, WaitEvent
+    from .limiter import RateLimiter
+    from .permits import Permit, RateLimit, WaitEvent
     from .redis import RedisStore
     from .stores import FileStore, MemoryStore, Store
 
@@ -26,7 +27,8 @@ else:
         __name__,
         {
             ".lanes": ("Lane",),
-            ".limiter": ("Permit", "RateLimit", "RateLimiter", "WaitEvent"),
+            ".limiter": ("RateLimiter",),
+            ".permits": ("Permit", "RateLimit", "WaitEvent"),
             ".redis": ("RedisStore",),
             ".stores": ("FileStore", "MemoryStore", "Store"),
         },

@@ -35,7 +35,7 @@ state changes.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from functools import partial
@@ -44,14 +44,13 @@ from math import inf
 from typing import Any, Final, Self
 from weakref import WeakValueDictionary
 
-from attrs import define, frozen
-
 from lofty_async._loops import LoopOwner
 from lofty_async._wire import RateState
 from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimitWaitError, WrongEventLoopError
 
 from .lanes import BULK, INTERACTIVE, Lane, Lanes, Waiter, fail_all
-from .ledger import Lease
+from .ledger import Grant
+from .permits import Permit, RateLimit, WaitEvent
 from .resets import ResetReader
 from .routes import Pace, Routes
 from .shared import SharedLimit
@@ -61,70 +60,6 @@ from .window import BLIND_IN_FLIGHT, CONTENTION_WINDOWS, FIRST_HOLD, Reserve, Wi
 log = logging.getLogger("lofty_async.ratelimit")
 
 LONGEST_RETRY_AFTER: Final = 3600.0  # seconds for which one answer may hold others
-
-
-@frozen
-class RateLimit:
-    """The budget at one moment.
-
-    `remaining` is the lowest that the server has told in this window, before what is in flight; `resets_in` seconds.
-    Each is `None` while it is unknown. `queued` counts the calls that wait, per lane.
-    """
-
-    limit: int | None
-    remaining: int | None
-    resets_in: float | None
-    queued: Mapping[Lane, int]
-    in_flight: int
-
-
-@frozen
-class WaitEvent:
-    """A call got its permit after waiting longer than the threshold; `seconds` from asking to getting."""
-
-    route: str
-    lane: Lane
-    seconds: float
-
-
-@define(eq=False, repr=False)
-class Permit:
-    """The right to send one request now. It ends in `settle` or `release`, once; ending it again does nothing.
-
-    `serial` and `lowest` are the application's window and its lowest Remaining when the permit was granted, `own` the
-    window of a route that has a limit of its own, `lease` what a store granted.
-    """
-
-    limiter: Any
-    number: int
-    lane: Lane
-    route: str
-    granted_at: float
-    waited: float
-    serial: int
-    lowest: int | None
-    own: tuple[Window, int] | None
-    lease: Lease | None
-    is_open: bool = True
-
-    def __repr__(self) -> str:
-        end = "" if self.is_open else ", ended"
-        return f"<Permit {self.number} of the {self.lane} lane for {self.route or 'any route'}{end}>"
-
-    def settle(self, state: RateState | None = None, *, refused: bool = False) -> None:
-        """End it after sending; `state` is what the answer tells, `refused` whether it is a 429.
-
-        Without a `state` no answer came: the server may have counted the request or not.
-        """
-        if self.is_open:
-            self.is_open = False
-            self.limiter.settle(self, state, refused=refused)
-
-    def release(self) -> None:
-        """End it without sending."""
-        if self.is_open:
-            self.is_open = False
-            self.limiter.release(self)
 
 
 class RateLimiter:
@@ -166,7 +101,11 @@ class RateLimiter:
         self._others: WeakValueDictionary[str, RateLimiter] = WeakValueDictionary()
         self._owner = LoopOwner("rate limiter")
         self._window, self._routes, self._pace, self._resets = Window(), Routes(), Pace(), ResetReader()
-        self._shared = SharedLimit(self, store) if store else None
+        self._shared: SharedLimit | None = None
+        if store:
+            self._shared = SharedLimit(
+                store, self._window, self._owner, clock, self._on_grant, reserve=reserve, floor=floor
+            )
         self._lanes: Lanes[Permit] = Lanes()
         self._interactive, self._bulk = self._lanes.interactive, self._lanes.bulk
         self._overdue: list[Waiter[Permit]] = []
@@ -220,7 +159,7 @@ class RateLimiter:
                 raise _too_long(predicted, max_wait, lane)
         loop = asyncio.get_running_loop()
         questions = self._shared.questions if self._shared else 0
-        waiter = Waiter(number, lane, route, now, loop.create_future(), max_wait, questions)
+        waiter = Waiter[Permit](number, lane, route, now, loop.create_future(), max_wait, questions)
         self._lanes.of(lane).add(waiter)
         self._pump()
         if max_wait is not None and waiter.is_waiting:
@@ -327,16 +266,10 @@ class RateLimiter:
     def _predict(self, lane: Lane, route: str | None, now: float, *, before: float = inf) -> float:
         """The same for a call whose number is below `before`."""
         window, routes = self._window, self._routes
-        window.roll(now)
         restricted = routes.restricted()
         ahead = self._lanes.ahead(lane, route, restricted, lambda name: routes.room(name, now), before=before)
         opens_at = now if route is None else routes.opens_at(route, now)
-        waits = [opens_at - now, window.held_until - now, self._pace.ready_at(now) - now, 0.0]
-        if window.limit is not None and window.ends_at is not None:
-            floor = min(self._floor, window.limit - 1)
-            missing = ahead + 1 - max(0, window.spare - floor)
-            if missing > 0:
-                waits.append(window.ends_at - now + (missing - 1) // (window.limit - floor) * window.period)
+        waits = [opens_at - now, self._pace.ready_at(now) - now, window.predict(ahead, self._floor, now)]
         if self._shared:
             waits.append(self._shared.next_answer(lane) - now)
         return max(waits)
@@ -378,10 +311,27 @@ class RateLimiter:
 
     def _want(self, now: float) -> None:
         """Tell the store how many calls wait that could go."""
-        if self._shared:
-            restricted = self._routes.restricted()
-            lanes = (self._interactive, self._bulk)
-            self._shared.want(*(lane.count(restricted, lambda route: self._routes.room(route, now)) for lane in lanes))
+        if self._shared is None:
+            return
+        restricted, routes = self._routes.restricted(), self._routes
+        interactive, bulk = (
+            queue.count(restricted, lambda name: routes.room(name, now)) for queue in (self._interactive, self._bulk)
+        )
+        most = max(0, self.max_in_flight - self._window.in_flight) if self._pace.ready_at(now) <= now else 0
+        interactive = min(interactive, most)
+        self._shared.want(interactive, min(bulk, most - interactive))
+
+    def _on_grant(self, grant: Grant | None) -> None:
+        """More may go than before: the store granted leases, or is unavailable."""
+        if grant is not None:
+            self._resets.counts_milliseconds = self._resets.counts_milliseconds or grant.counts_milliseconds
+            # What was told here meanwhile may be news to the store.
+            if self._shared and self._shared.is_told_all and (grant.limit or 0) > (self._window.limit or 0):
+                self._routes.cede(self._window, grant.limit or 0)
+                self._window.raise_limit(grant.limit or 0)
+            if grant.lease.lowest is not None and grant.left is not None:
+                self._window.hear(grant.lease.lowest, grant.left, self._clock())
+        self._pump()
 
     def _arm(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
         if not (self._interactive.size or self._bulk.size):
@@ -578,21 +528,19 @@ class RateLimiter:
         """Tell the store; what a route's own limit tells is not of its window."""
         if self._shared is None:
             return
-        seconds = now - permit.granted_at
+        details: dict[str, Any] = {"is_refused": is_refused, "seconds": now - permit.granted_at}
         if state is None or state.remaining is None or permit.route in self._routes.windows:
-            self._shared.report(permit.lease, "silent", is_refused=is_refused, seconds=seconds)
+            self._shared.report(permit.lease, "silent", **details)
             return
         end = self._resets.end_of_window(state, now, self._wall())
-        self._shared.report(
-            permit.lease,
-            "answered",
-            is_refused=is_refused,
-            limit=state.limit or self._window.limit or 1,
-            remaining=state.remaining,
-            left=None if end is None else end - now,
-            hold=_retry_after(state) if is_refused and not state.remaining else None,
-            seconds=seconds,
-        )
+        details |= {
+            "limit": state.limit or self._window.limit or 1,
+            "remaining": state.remaining,
+            "left": None if end is None else end - now,
+            "hold": _retry_after(state) if is_refused and not state.remaining else None,
+            "counts_milliseconds": self._resets.counts_milliseconds,
+        }
+        self._shared.report(permit.lease, "answered", **details)
 
 
 def _retry_after(state: RateState) -> float:

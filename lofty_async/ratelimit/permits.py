@@ -1,11 +1,15 @@
-"""What a permit reports its end to."""
+"""What a limiter hands out, and what it tells of itself."""
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import Protocol
+
+from attrs import define, frozen
 
 from lofty_async._wire import RateState
 
-if TYPE_CHECKING:
-    from .limiter import Permit
+from .lanes import Lane
+from .ledger import Lease
+from .window import Window
 
 
 class Issuer(Protocol):
@@ -14,3 +18,67 @@ class Issuer(Protocol):
     def settle(self, permit: "Permit", state: RateState | None, *, refused: bool) -> None: ...
 
     def release(self, permit: "Permit") -> None: ...
+
+
+@frozen
+class RateLimit:
+    """The budget at one moment.
+
+    `remaining` is the lowest that the server has told in this window, before what is in flight; `resets_in` seconds.
+    Each is `None` while it is unknown. `queued` counts the calls that wait, per lane.
+    """
+
+    limit: int | None
+    remaining: int | None
+    resets_in: float | None
+    queued: Mapping[Lane, int]
+    in_flight: int
+
+
+@frozen
+class WaitEvent:
+    """A call got its permit after waiting longer than the threshold; `seconds` from asking to getting."""
+
+    route: str
+    lane: Lane
+    seconds: float
+
+
+@define(eq=False, repr=False)
+class Permit:
+    """The right to send one request now. It ends in `settle` or `release`, once; ending it again does nothing.
+
+    `serial` and `lowest` are the application's window and its lowest Remaining when the permit was granted, `own` the
+    window of a route that has a limit of its own, `lease` what a store granted.
+    """
+
+    limiter: Issuer
+    number: int
+    lane: Lane
+    route: str
+    granted_at: float
+    waited: float
+    serial: int
+    lowest: int | None
+    own: tuple[Window, int] | None
+    lease: Lease | None
+    is_open: bool = True
+
+    def __repr__(self) -> str:
+        end = "" if self.is_open else ", ended"
+        return f"<Permit {self.number} of the {self.lane} lane for {self.route or 'any route'}{end}>"
+
+    def settle(self, state: RateState | None = None, *, refused: bool = False) -> None:
+        """End it after sending; `state` is what the answer tells, `refused` whether it is a 429.
+
+        Without a `state` no answer came: the server may have counted the request or not.
+        """
+        if self.is_open:
+            self.is_open = False
+            self.limiter.settle(self, state, refused=refused)
+
+    def release(self) -> None:
+        """End it without sending."""
+        if self.is_open:
+            self.is_open = False
+            self.limiter.release(self)

@@ -9,7 +9,8 @@ from typing import Final
 
 from attrs import define, evolve, field
 
-from .window import UNBOUNDED, WINDOW, Window
+from .resets import WINDOW
+from .window import UNBOUNDED, Window
 
 FIRST_PAUSE: Final = 1.0  # seconds; a pause doubles when the request that ends it is refused
 LONGEST_PAUSE: Final = 60.0  # seconds

@@ -9,18 +9,18 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from math import inf
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from lofty_async._loops import LoopOwner
 
 from .lanes import BULK, INTERACTIVE, Lane
 from .ledger import AcquireRequest, Ending, Grant, Lease, PermitReport
 from .resets import WINDOW
 from .stores import Store, StoreUnavailableError
-
-if TYPE_CHECKING:
-    from .limiter import RateLimiter
+from .window import Reserve, Window
 
 log = logging.getLogger("lofty_async.ratelimit")
 
@@ -31,18 +31,29 @@ COUNTS_AGAIN: Final = 3 * WINDOW  # seconds after an outage for which this proce
 
 
 class SharedLimit:
-    """A limiter's share of the budget in a store.
+    """A process's part of the budget in a store.
 
-    `questions` counts the requests to the store, `is_unavailable` is whether the latest failed.
+    `on_grant` is called when more may go than before: with what the store granted, or with `None` when the store
+    becomes unavailable. `questions` counts the requests to the store, `is_unavailable` is whether the latest failed.
     """
 
-    def __init__(self, limiter: "RateLimiter", store: Store) -> None:
+    def __init__(
+        self,
+        store: Store,
+        window: Window,
+        owner: LoopOwner,
+        clock: Callable[[], float],
+        on_grant: Callable[[Grant | None], None],
+        *,
+        reserve: Reserve,
+        floor: int,
+    ) -> None:
         self.store = store
         self.member = _member_name()
         self.is_unavailable = False
         self.questions = 0
-        self._limiter = limiter
-        self._clock, self._owner = limiter._clock, limiter._owner
+        self._window, self._owner, self._clock, self._on_grant = window, owner, clock, on_grant
+        self._reserve, self._floor = reserve, floor
         self._process = os.getpid()
         self._leases: dict[Lane, list[Lease]] = {lane: [] for lane in Lane}
         self._wanted = dict.fromkeys(Lane, 0)
@@ -67,13 +78,15 @@ class SharedLimit:
         """Return when the store is asked again for a lane that it has nothing for."""
         return self._again_at if lane in self._short and not self.is_unavailable else -inf
 
+    @property
+    def is_told_all(self) -> bool:
+        """Whether the store knows how every permit ended."""
+        return not self._reports
+
     def want(self, interactive: int, bulk: int) -> None:
-        """Ask for leases for as many calls as wait, per lane, and could go now."""
+        """Ask for as many leases, per lane."""
         self._is_closed = self._is_closed and not (interactive or bulk)
-        limiter, now = self._limiter, self._clock()
-        most = max(0, limiter.max_in_flight - limiter._window.in_flight) if limiter._pace.ready_at(now) <= now else 0
-        self._wanted[INTERACTIVE] = min(interactive, most)
-        self._wanted[BULK] = min(bulk, most - self._wanted[INTERACTIVE])
+        self._wanted = {INTERACTIVE: interactive, BULK: bulk}
         if not self.is_unavailable and any(self._missing(lane) and lane not in self._short for lane in Lane):
             self._again_at = -inf
         self._wake()
@@ -89,8 +102,7 @@ class SharedLimit:
         """Report how a permit ended; without a lease the store never counted it, and learns from figures alone."""
         if (lease is None and ending != "answered") or self._is_closed:
             return  # to report after closing would open the store again, for nobody to close
-        counts_milliseconds = self._limiter._resets.counts_milliseconds
-        self._add(PermitReport(self.member, lease, ending, counts_milliseconds=counts_milliseconds, **details))
+        self._add(PermitReport(self.member, lease, ending, **details))
         self._wake()
 
     async def close(self) -> None:
@@ -190,9 +202,9 @@ class SharedLimit:
         """What calls lack now; a forked process is a member of its own."""
         if self._process != os.getpid():
             self._process, self.member = os.getpid(), _member_name()
-        limiter, (interactive, bulk) = self._limiter, (self._missing(lane) for lane in Lane)
-        in_flight = limiter._window.in_flight
-        return AcquireRequest(self.member, in_flight, interactive, bulk, limiter._reserve, limiter._floor)
+        interactive, bulk = self._missing(INTERACTIVE), self._missing(BULK)
+        in_flight = self._window.in_flight
+        return AcquireRequest(self.member, in_flight, interactive, bulk, self._reserve, self._floor)
 
     def _take_in(self, grant: Grant, request: AcquireRequest) -> None:
         self._answered = self.questions
@@ -202,7 +214,6 @@ class SharedLimit:
             # What was sent meanwhile is in no ledger: the other client that is seen may be this process.
             self._counts_from = now + COUNTS_AGAIN
         self.is_unavailable = False
-        self._learn_from_others(grant, now)
         if grant.has_contention and not self._has_warned and now >= self._counts_from:
             self._has_warned = True
             log.warning("requests that the rate-limit store does not count spend its budget: %s", self.store.remedy)
@@ -211,24 +222,8 @@ class SharedLimit:
         got = {INTERACTIVE: (grant.interactive, request.interactive), BULK: (grant.bulk, request.bulk)}
         self._short = {lane for lane, (granted, asked) in got.items() if granted < asked}
         self._again_at = now + grant.again_in if self._short else -inf
-        self._limiter._pump()
+        self._on_grant(grant)
         self._hand_back()
-
-    def _learn_from_others(self, grant: Grant, now: float) -> None:
-        """Know what other processes know, for when the store is unavailable."""
-        limiter, lowest = self._limiter, grant.lease.lowest
-        window = limiter._window
-        limiter._resets.counts_milliseconds |= grant.counts_milliseconds
-        # What was told here meanwhile may be news to them.
-        if grant.limit is not None and grant.limit > (window.limit or 0) and not self._reports:
-            limiter._routes.cede(window, grant.limit)
-            window.limit, window.remaining = grant.limit, window.remaining + grant.limit - (window.limit or 0)
-        if lowest is not None and grant.left is not None and window.limit is not None:
-            window.roll(now)
-            if window.ends_at is None or window.end_is_assumed:
-                window.ends_at, window.end_is_assumed = now + grant.left, False
-            if abs(window.ends_at - now - grant.left) < window.period / 2:
-                window.remaining = min(window.remaining, lowest)
 
     def _hand_back(self) -> None:
         """Release leases that no call used: callers were cancelled, or their routes closed."""
@@ -251,7 +246,7 @@ class SharedLimit:
         self.is_unavailable = True
         self._short = set()
         self._again_at = self._clock() + RETRY_INTERVAL
-        self._limiter._pump()
+        self._on_grant(None)
 
 
 def _member_name() -> str:

@@ -133,6 +133,18 @@ class Window:
         waited = int((now - self.probed_at) / PROBE_INTERVAL + 1e-9)
         return self.probed_at + (waited + 1) * PROBE_INTERVAL - now
 
+    def predict(self, ahead: int, floor: int, now: float) -> float:
+        """Return the seconds that a request behind `ahead` others waits at least, by what is known."""
+        self.roll(now)
+        held = max(0.0, self.held_until - now)
+        if self.limit is None or self.ends_at is None:
+            return held
+        floor = min(floor, self.limit - 1)
+        missing = ahead + 1 - max(0, self.spare - floor)
+        if missing <= 0:
+            return held
+        return max(held, self.ends_at - now + (missing - 1) // (self.limit - floor) * self.period)
+
     def take(self, now: float, *, is_interactive: bool = False) -> int:
         """Count one request as in flight; return the serial of its window."""
         self.in_flight += 1
@@ -211,6 +223,20 @@ class Window:
         self.remaining = min(self.remaining, remaining)
         if self.limit is not None and self.serial and self.limit - remaining > self.sent:
             self.contention = CONTENTION_WINDOWS
+
+    def raise_limit(self, limit: int) -> None:
+        """Learn from another process that the limit is higher."""
+        self.limit, self.remaining = limit, self.remaining + limit - (self.limit or 0)
+
+    def hear(self, lowest: int, left: float, now: float) -> None:
+        """Learn from another process the lowest Remaining of the window that ends in `left` seconds."""
+        if self.limit is None:
+            return
+        self.roll(now)
+        if self.ends_at is None or self.end_is_assumed:
+            self.ends_at, self.end_is_assumed = now + left, False
+        if abs(self.ends_at - now - left) < self.period / 2:
+            self.remaining = min(self.remaining, lowest)
 
     def close(self, until: float, granted_at: float, now: float) -> None:
         """Hold every request until `until`, or for longer if the server refuses again right after each hold."""
