@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from random import Random
+from statistics import median
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from lofty_async.ratelimit import Lane, MemoryStore, Permit, RateLimiter
 from lofty_async.ratelimit.shared import MOST_REPORTS, RETRY_INTERVAL
 from lofty_async.ratelimit.stores import StoreUnavailableError
 from tests.company import Company, Nearby, budget, spend_beside
-from tests.virtual import LoftyWindow, best_possible, now, run, together
+from tests.virtual import Caller, LoftyWindow, best_possible, now, run, together
 
 PATIENCE = MemoryStore.patience or 0.0
 AWAY = "rate-limit store unavailable"
@@ -768,3 +770,72 @@ def test_another_client_that_takes_thirty_of_a_hundred(seconds: float, style: st
         assert company.refused <= 8
 
     run(main())
+
+
+async def forever(caller: Caller) -> None:
+    while True:
+        await caller.call()
+
+
+@pytest.mark.parametrize("per_minute", [45, 60])
+def test_interactive_calls_beside_bulk_processes_hardly_wait_and_the_budget_is_spent(per_minute: int) -> None:
+    company, waits = Company(LoftyWindow(phase=0)), list[float]()
+
+    async def main() -> None:
+        web, bulk, random = company.join(), [company.join(Lane.BULK) for _ in range(3)], Random(5)
+
+        async def visit() -> None:
+            began = now()
+            await web.call()
+            waits.append(now() - began)
+
+        working = [asyncio.ensure_future(forever(caller)) for caller in bulk for _ in range(50)]
+        while now() < 15 * 60:
+            await asyncio.sleep(random.expovariate(per_minute / 60))
+            working.append(asyncio.ensure_future(visit()))
+        for task in working:
+            task.cancel()
+        await asyncio.wait(working)
+        await company.close()
+
+    run(main())
+    windows = company.server.per_window()[1:-1]
+    assert median(waits) <= 1
+    assert sum(windows) >= 98 * len(windows)
+    assert company.server.refused == 0
+
+
+def test_a_busy_web_process_and_bulk_ones_spend_the_budget_and_each_tenth_permit_is_bulks() -> None:
+    company = Company(LoftyWindow(phase=0))
+
+    async def main() -> None:
+        callers = [company.join(), *(company.join(Lane.BULK) for _ in range(3))]
+        working = [asyncio.ensure_future(forever(caller)) for caller in callers for _ in range(50)]
+        await asyncio.sleep(15 * 60)
+        for task in working:
+            task.cancel()
+        await asyncio.wait(working)
+        await company.close()
+
+    run(main())
+    windows = company.server.per_window()[1:-1]
+    assert sum(windows) >= 98 * len(windows)
+    bulk = sum(caller.done for caller in company.callers[1:])
+    assert 0.07 <= bulk / sum(caller.done for caller in company.callers) <= 0.2
+
+
+def test_interactive_processes_share_evenly_whatever_bulk_waits_beside_them() -> None:
+    company = Company(LoftyWindow(phase=0))
+
+    async def main() -> None:
+        callers = [company.join() for _ in range(4)] + [company.join(Lane.BULK) for _ in range(2)]
+        working = [asyncio.ensure_future(forever(caller)) for caller in callers for _ in range(40)]
+        await asyncio.sleep(15 * 60)
+        for task in working:
+            task.cancel()
+        await asyncio.wait(working)
+        await company.close()
+
+    run(main())
+    done = [caller.done for caller in company.callers[:4]]
+    assert sum(done) ** 2 / (4 * sum(one * one for one in done)) >= 0.98

@@ -9,6 +9,7 @@ from lofty_async.ratelimit.window import (
     BLIND_IN_FLIGHT,
     EARLY_STEP,
     FIRST_HOLD,
+    LAST,
     LATEST_BIAS,
     LONGEST_HOLD,
     PROBE_INTERVAL,
@@ -265,23 +266,23 @@ def test_a_reset_that_never_lies_in_the_future_tells_no_end(past: float) -> None
     assert (window.serial, window.remaining, window.ends_at, window.end_is_assumed) == (0, 69, 60.0, True)
 
 
-def with_interactive(*counts: int, current: int = 0, ends_at: float = 60.0) -> Window:
+def with_interactive(*counts: int, current: int = 0) -> Window:
     one, two = counts
     window = settled()
     window.interactive, window.interactive_1, window.interactive_2 = current, one, two
-    window.ends_at = ends_at
+    window.ends_at = 60.0 + LAST
     return window
 
 
 RESERVES: list[tuple[Window, Reserve, int, int, int]] = [
     (with_interactive(0, 0), "auto", 0, 0, 0),
-    (with_interactive(16, 16), "auto", 0, 0, 16 + 2 * 4),
-    (with_interactive(16, 16), "auto", 0, 45, 4 + 2 * 2),
+    (with_interactive(16, 16), "auto", 0, 0, 16 + 3 * 4),
+    (with_interactive(16, 16), "auto", 0, 45, 4 + 3 * 2),
     (with_interactive(16, 16), "auto", 0, 60, 0),
-    (with_interactive(0, 8), "auto", 0, 0, 4 + 2 * 2),
-    (with_interactive(0, 0, current=4), "auto", 0, 15, 12 + 6),
-    (with_interactive(0, 0), 0.3, 0, 0, 30),
-    (with_interactive(9, 9), 0.3, 5, 30, 15 + 5),
+    (with_interactive(0, 4), "auto", 0, 0, 4 + 3 * 2),
+    (with_interactive(0, 0, current=4), "auto", 0, 15, 12 + 10),
+    (with_interactive(0, 0), 0.3, 0, 1, 30),
+    (with_interactive(9, 9), 0.3, 5, 31, 15 + 5),
     (with_interactive(0, 0), 1.0, 0, 0, 99),
 ]
 

@@ -146,7 +146,9 @@ class Ledger:
             window.assume_end(now)
         self._give_up_waiting(now)
         interactive, bulk = self._share_out(member, request, now)
-        self.since_bulk = 0 if bulk else min(BULK_SHARE, self.since_bulk + interactive)
+        self.since_bulk = max(0, self.since_bulk + interactive - (BULK_SHARE + 1) * bulk)
+        if not self._is_bulk_waiting(member, now):
+            self.since_bulk = min(BULK_SHARE, self.since_bulk)
         return Grant(
             self._lease(),
             interactive,
@@ -165,7 +167,9 @@ class Ledger:
         is_open_to_bulk = self._is_open_to_bulk(member, now)
         due = (self.since_bulk + min(request.interactive, free(INTERACTIVE))) // (BULK_SHARE + 1)
         bulk = self._grant(member, BULK, min(request.bulk, due if is_open_to_bulk else 0, free(BULK)), now)
-        interactive = self._grant(member, INTERACTIVE, min(request.interactive, free(INTERACTIVE)), now)
+        # The turns of bulk in other processes, which are about to ask, are left to them.
+        left = due - bulk if self._is_bulk_waiting(member, now) else 0
+        interactive = self._grant(member, INTERACTIVE, min(request.interactive, free(INTERACTIVE) - left), now)
         if interactive == request.interactive and is_open_to_bulk:
             if self.since_bulk >= BULK_SHARE and not bulk:
                 bulk = self._grant(member, BULK, min(request.bulk, 1, free(BULK)), now)
@@ -300,6 +304,12 @@ class Ledger:
             member.in_flight += number
             member.granted_at = now
         return max(0, number)
+
+    def _is_bulk_waiting(self, member: Member, now: float) -> bool:
+        """Return whether another process waits with bulk calls alone, and has had less than its fair share."""
+        fair = (self.window.limit or 0) / len(self.members)
+        waiting = (one for one in self._others(member) if one.is_waiting(BULK, now) and one.granted < fair)
+        return any(not one.is_waiting(INTERACTIVE, now) for one in waiting)
 
     def _is_open_to_bulk(self, member: Member, now: float) -> bool:
         """Return whether bulk is due, or no other process waits with an interactive call."""

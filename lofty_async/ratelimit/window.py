@@ -22,7 +22,8 @@ FIRST_HOLD: Final = 1.0  # seconds without requests after a refusal that closes 
 LONGEST_HOLD: Final = 60.0  # seconds
 SHORTEST: Final = 0.25  # seconds; a shorter window is taken for jitter
 ROUNDING: Final = 1.25  # seconds by which two readings of one end may differ
-MARGIN: Final = 2.0  # standard deviations of a Poisson count that `reserve="auto"` adds to the expected calls
+MARGIN: Final = 3.0  # standard deviations of a Poisson count that `reserve="auto"` adds to the expected calls
+LAST: Final = 1.0  # seconds of a window in which `reserve="auto"` reserves nothing, so that all is spent in time
 TICK: Final = 1e-3  # seconds past a threshold, so that rounding does not leave a timer short of it
 
 Reserve = float | Literal["auto"]
@@ -96,7 +97,8 @@ class Window:
         """Return the requests that are not to be spent now; at least one of each window may be."""
         if self.limit is None:
             return 0
-        left = self.period if self.ends_at is None else min(max(0.0, self.ends_at - now), self.period)
+        end = now + self.period if self.ends_at is None else self.ends_at
+        left = min(max(0.0, end - now - _last(reserve)), self.period)
         per_second, margin = self._expected(reserve, left)
         mean = per_second * left
         return min(floor + int(mean + margin * sqrt(mean)), self.limit - 1)
@@ -117,14 +119,14 @@ class Window:
         if spare <= 0 or not per_second:
             return inf
         mean = ((sqrt(margin * margin + 4 * spare) - margin) / 2) ** 2
-        return self.ends_at - mean / per_second + TICK
+        return self.ends_at - _last(reserve) - mean / per_second + TICK
 
     def _expected(self, reserve: Reserve, left: float) -> tuple[float, float]:
         """Return the interactive calls to expect in each second, and the margin in standard deviations."""
         if reserve != "auto":
             return reserve * (self.limit or 0) / self.period, 0.0
-        before = (self.interactive_1 + self.interactive_2) / min(max(self.serial, 1), 2)
-        return max(before / self.period, self.interactive / max(self.period - left, self.period / 4)), MARGIN
+        before = max(self.interactive_1, self.interactive_2) / self.period
+        return max(before, self.interactive / max(self.period - left, self.period / 4)), MARGIN
 
     def next_probe(self, now: float) -> float:
         """Return the seconds until one more probe may go without an answer; 0 where none is waited for."""
@@ -222,7 +224,7 @@ class Window:
         self.in_flight -= 1
         self.remaining = min(self.remaining, remaining)
         if self.limit is not None and self.serial and self.limit - remaining > self.sent:
-            self.contention = CONTENTION_WINDOWS
+            self.contention = max(self.contention, CONTENTION_WINDOWS)
 
     def raise_limit(self, limit: int) -> None:
         """Learn from another process that the limit is higher."""
@@ -253,7 +255,7 @@ class Window:
             self.ends_at, self.end_is_assumed = max(end, now) + step, False
             self.previous_end = -inf
             self.remaining, self.is_told = remaining, True
-            self.contention = CONTENTION_WINDOWS  # so that a probe goes first in the next window
+            self.contention = CONTENTION_WINDOWS + 1  # so that a probe goes first in the next two windows
 
     def _is_of_newer_window(self, serial: int, remaining: int, end: float | None, lowest: int | None) -> bool:
         if not self.is_told or self.ends_at is None:
@@ -276,7 +278,7 @@ class Window:
             self.ends_at = min(end, self.ends_at) if is_known and self.ends_at is not None else end
             self.end_is_assumed = False
         if self.serial and limit - remaining > self.sent:
-            self.contention = CONTENTION_WINDOWS
+            self.contention = max(self.contention, CONTENTION_WINDOWS)
 
     def _begin(self, end: float | None) -> None:
         if self.ends_at is not None:
@@ -314,3 +316,7 @@ class Window:
         self.in_flight -= 1
         if serial != self.serial:
             self.late -= 1
+
+
+def _last(reserve: Reserve) -> float:
+    return LAST if reserve == "auto" else 0.0
