@@ -504,7 +504,7 @@ class RateLimiter:
             closed = routes.windows.get(permit.route, window)
             closed.close(until, permit.granted_at, now)
             if closed.hold > FIRST_HOLD:
-                closed.contention = CONTENTION_WINDOWS
+                closed.contention = max(closed.contention, CONTENTION_WINDOWS)
             return
         if window.limit is None:
             until = max(until, routes.next_opening(now))
