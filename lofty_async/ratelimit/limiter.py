@@ -110,6 +110,7 @@ class RateLimiter:
         self._interactive, self._bulk = self._lanes.interactive, self._lanes.bulk
         self._overdue: list[Waiter[Permit]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._look = inf
         self._numbers = count(1)
         self._alike: tuple[object, ...] = ()
 
@@ -159,7 +160,7 @@ class RateLimiter:
                 raise _too_long(predicted, max_wait, lane)
         loop = asyncio.get_running_loop()
         questions = self._shared.questions if self._shared else 0
-        waiter = Waiter[Permit](number, lane, route, now, loop.create_future(), max_wait, questions)
+        waiter: Waiter[Permit] = Waiter(number, lane, route, now, loop.create_future(), max_wait, questions)
         self._lanes.of(lane).add(waiter)
         self._pump()
         if max_wait is not None and waiter.is_waiting:
@@ -278,9 +279,9 @@ class RateLimiter:
 
     def _pump(self) -> None:
         """Grant what may go now, then set the timer for when more may."""
-        self._disarm()
         loop = self._owner.loop
         if loop is None or loop.is_closed():
+            self._timer = None
             self._drain()
             return
         now = self._clock()
@@ -335,6 +336,7 @@ class RateLimiter:
 
     def _arm(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
         if not (self._interactive.size or self._bulk.size):
+            self._disarm()
             return
         looks = [self._pace.ready_at(now)]
         if not self._shared or self._shared.is_unavailable:
@@ -343,8 +345,11 @@ class RateLimiter:
             waited_for = self._lanes.routes()
             looks += [self._routes.ready_at(name, now) for name in self._routes.restricted() if name in waited_for]
         look = min((look for look in looks if look > now), default=inf)
+        if self._timer and look == self._look:
+            return
+        self._disarm()
         if look < inf:
-            self._timer = loop.call_later(look - now, self._on_timer)
+            self._timer, self._look = loop.call_later(look - now, self._on_timer), look
 
     def _disarm(self) -> None:
         if self._timer:
@@ -353,6 +358,7 @@ class RateLimiter:
 
     def _on_timer(self) -> None:
         if self._owner.is_here:  # a loop that was replaced may run again, with a timer of before
+            self._timer = None
             self._pump()
 
     def _on_overdue(self, waiter: Waiter[Permit]) -> None:
