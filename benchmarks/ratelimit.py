@@ -97,7 +97,7 @@ async def measure(way: str, make: Callable[[LoftyWindow], list[Any]]) -> Row:
     seconds, best = now() - began, best_possible(server, CALLS)
     for caller in callers:
         if isinstance(caller, Caller):
-            await caller.limiter.__aexit__(None, None, None)
+            await caller.limiter.close()
     longest = max(caller.longest for caller in callers)
     return Row(way, seconds, seconds / best, server.refused, longest, [one.done for one in callers], server.served)
 

@@ -13,10 +13,8 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from attrs import define, field, frozen
 
-from lofty_async._wire import RateState
 from lofty_async.errors import RateLimitWaitError
 from lofty_async.ratelimit import Lane, Permit, RateLimiter
-from lofty_async.ratelimit.permits import Issuer
 
 BULK_SHARE: Final = 9  # interactive calls in a row that are given a place before a bulk call has its turn
 
@@ -206,7 +204,7 @@ class Gate:
                 if not self.places.take_now(self.host):
                     permit.release()
                     continue
-                permit.limiter = Held(permit.limiter, self)
+                permit.on_end = self.leave
             permit.waited = now() - began
             return permit
 
@@ -230,24 +228,8 @@ class Gate:
             if permit is None:
                 self.leave()
         if permit is not None:
-            permit.limiter = Held(permit.limiter, self)
+            permit.on_end = self.leave
         return permit
 
     def leave(self) -> None:
         self.places.leave(self.host)
-
-
-@frozen(eq=False)
-class Held:
-    """Ends permits as their limiter does, and gives their places back."""
-
-    issuer: Issuer
-    gate: Gate
-
-    def settle(self, permit: Permit, state: RateState | None, *, refused: bool) -> None:
-        self.gate.leave()
-        self.issuer.settle(permit, state, refused=refused)
-
-    def release(self, permit: Permit) -> None:
-        self.gate.leave()
-        self.issuer.release(permit)

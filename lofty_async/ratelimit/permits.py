@@ -1,7 +1,7 @@
 """What a limiter hands out, and what it tells of itself."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
@@ -11,13 +11,8 @@ from .lanes import Lane
 from .ledger import Lease
 from .window import Window
 
-
-class Issuer(Protocol):
-    """Where permits come from and end."""
-
-    def settle(self, permit: "Permit", state: RateState | None, *, refused: bool) -> None: ...
-
-    def release(self, permit: "Permit") -> None: ...
+if TYPE_CHECKING:
+    from .limiter import RateLimiter
 
 
 @frozen
@@ -49,10 +44,10 @@ class Permit:
     """The right to send one request now. It ends in `settle` or `release`, once; ending it again does nothing.
 
     `serial` and `lowest` are the application's window and its lowest Remaining when the permit was granted, `own` the
-    window of a route that has a limit of its own, `lease` what a store granted.
+    window of a route that has a limit of its own, `lease` what a store granted. `on_end` is called when it ends.
     """
 
-    limiter: Issuer
+    limiter: "RateLimiter"
     number: int
     lane: Lane
     route: str
@@ -63,6 +58,7 @@ class Permit:
     own: tuple[Window, int] | None
     lease: Lease | None
     is_open: bool = True
+    on_end: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         end = "" if self.is_open else ", ended"
@@ -73,12 +69,16 @@ class Permit:
 
         Without a `state` no answer came: the server may have counted the request or not.
         """
-        if self.is_open:
-            self.is_open = False
+        if self._end():
             self.limiter.settle(self, state, refused=refused)
 
     def release(self) -> None:
         """End it without sending."""
-        if self.is_open:
-            self.is_open = False
+        if self._end():
             self.limiter.release(self)
+
+    def _end(self) -> bool:
+        was_open, self.is_open = self.is_open, False
+        if was_open and self.on_end:
+            self.on_end()
+        return was_open
