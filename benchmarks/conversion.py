@@ -145,7 +145,7 @@ def encode(records: list[dict[str, Any]]) -> bytes:
 
 
 def wire_name(kind: type[Any], name: str) -> str:
-    return next(part.wire_names[0] for part in convert._shape(kind).parts if part.name == name)  # noqa: SLF001 - its table
+    return next(field.wire_names[0] for field in convert._codec(kind).fields if field.name == name)  # noqa: SLF001 - its table
 
 
 def candidates(kind: type[Any]) -> dict[str, Decode]:

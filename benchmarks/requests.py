@@ -28,7 +28,15 @@ from yarl import URL
 
 from benchmarks.conversion import wire_name
 from benchmarks.harness import Table, at_once, count_instructions, in_turn, mark, publish, read_options, worker
-from benchmarks.server import LEAD_WITH_ONE, LEAD_WITH_PAGE, serving
+from benchmarks.server import (
+    LEAD_LACKING_ONE,
+    LEAD_WITH_FRESH_PAGES,
+    LEAD_WITH_ONE,
+    LEAD_WITH_PAGE,
+    LEAD_WITH_PAGE_LACKING,
+    LEAD_WITH_PAGE_SPARSE,
+    serving,
+)
 from lofty_async import ApiKey, LoftyClient, Task
 from lofty_async.endpoints.tasks import LIST
 
@@ -58,9 +66,13 @@ class Load:
 
 LOADS = [
     Load("GET of one task, 10 at once", repeat(LEAD_WITH_ONE), 10, timed=60, counted=30),
+    Load("GET of one task, one key absent, 10 at once", repeat(LEAD_LACKING_ONE), 10, counted=30),
     Load("GET of one task, of another lead each time, 10 at once", count(1000), 10, counted=30),
     Load("GET of 100 tasks, one at a time", repeat(LEAD_WITH_PAGE), 1, timed=10),
-    Load("GET of 100 tasks, 10 at once", repeat(LEAD_WITH_PAGE), 10, timed=10, counted=10),
+    Load("GET of 100 tasks, the same page each time, 10 at once", repeat(LEAD_WITH_PAGE), 10, timed=10, counted=10),
+    Load("GET of 100 tasks, a fresh page each time, 10 at once", repeat(LEAD_WITH_FRESH_PAGES), 10, counted=10),
+    Load("GET of 100 tasks, one key absent, 10 at once", repeat(LEAD_WITH_PAGE_LACKING), 10, counted=10),
+    Load("GET of 100 tasks, nulls left out, 10 at once", repeat(LEAD_WITH_PAGE_SPARSE), 10, counted=10),
 ]
 TIMED = [load for load in LOADS if load.timed]
 COUNTED = [load for load in LOADS if load.counted]

@@ -14,7 +14,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from email.utils import formatdate
 from functools import cache
-from typing import cast
+from itertools import cycle
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 from benchmarks.conversion import task_page
@@ -23,7 +24,11 @@ from benchmarks.harness import ROOT
 LIMIT = 1_000_000
 WINDOW = 60
 PAGE = 100
-LEAD_WITH_ONE, LEAD_WITH_PAGE = 1, 100
+LEAD_WITH_ONE, LEAD_WITH_PAGE, LEAD_WITH_FRESH_PAGES = 1, 100, 101
+# Records without one of their keys, and without those that would hold null or "".
+LEAD_LACKING_ONE, LEAD_WITH_PAGE_LACKING, LEAD_WITH_PAGE_SPARSE = 2, 102, 103
+ABSENT = "queryId"
+FRESH_PAGES = 60
 HEAD = (
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nDate: {date}\r\n"
     "X-RateLimit-Limit: {limit}\r\nX-RateLimit-Remaining: {remaining}\r\nX-RateLimit-Reset: {reset}\r\n\r\n"
@@ -35,9 +40,25 @@ def date_header(second: int) -> str:
     return formatdate(second, usegmt=True)
 
 
-def task_list(count: int) -> bytes:
-    records = json.loads(task_page(0))["records"][:count]
+def task_list(count: int, page: int = 0) -> bytes:
+    return encoded(task_records(count, page))
+
+
+def task_records(count: int, page: int = 0) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = json.loads(task_page(page))["records"]
+    return records[:count]
+
+
+def encoded(records: list[dict[str, Any]]) -> bytes:
     return json.dumps({"tasks": records}, separators=(",", ":")).encode()
+
+
+def lacking(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in one.items() if name != ABSENT} for one in records]
+
+
+def sparse(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in one.items() if value not in (None, "")} for one in records]
 
 
 class Bodies:
@@ -45,7 +66,15 @@ class Bodies:
 
     def __init__(self, tasks: int) -> None:
         self._tasks = tasks
-        self._of_lead = {LEAD_WITH_ONE: task_list(1), LEAD_WITH_PAGE: task_list(PAGE)}
+        page = task_records(PAGE)
+        self._of_lead = {
+            LEAD_WITH_ONE: encoded(page[:1]),
+            LEAD_LACKING_ONE: encoded(lacking(page[:1])),
+            LEAD_WITH_PAGE: encoded(page),
+            LEAD_WITH_PAGE_LACKING: encoded(lacking(page)),
+            LEAD_WITH_PAGE_SPARSE: encoded(sparse(page)),
+        }
+        self._fresh = cycle([task_list(PAGE, number) for number in range(1, FRESH_PAGES + 1)])
         self._record = self._template()
 
     def at(self, target: str) -> bytes:
@@ -53,6 +82,8 @@ class Bodies:
         query = {name: int(values[0]) for name, values in parse_qs(address.query).items()}
         if address.path == "/v2.0/tasks/my-tasks":
             return self._mine(query["currentId"], query["limit"])
+        if query["leadId"] == LEAD_WITH_FRESH_PAGES:
+            return next(self._fresh)
         return self._of_lead.get(query["leadId"], self._of_lead[LEAD_WITH_ONE])
 
     def _mine(self, after: int, limit: int) -> bytes:

@@ -2,19 +2,22 @@
 
 import inspect
 import re
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta, tzinfo
 from enum import Enum, StrEnum
 from ipaddress import ip_address
 from operator import index
-from typing import Any, Final, Literal, SupportsIndex, cast
+from typing import Any, Final, Literal, SupportsIndex, TypeVar, cast
 from urllib.parse import urlsplit
 
-from ._auth import hidden
+from ._auth import Auth, hidden
+from ._convert import wire_name
 from ._times import format_time, instant
 from .errors import DecodeError, InvalidRequestError, shown
 from .ratelimit import Lane
+
+T = TypeVar("T")
 
 
 class Unset(Enum):
@@ -36,15 +39,38 @@ OnBadRecord = Literal["raise", "skip"] | Callable[[DecodeError], object]
 """What a list does with a record that cannot be read."""
 
 LARGEST_ID: Final = 2**63 - 1
+LONGEST: Final = 1e9  # seconds; thirty years are as good as no bound
 _COMPOSITE: Final = re.compile(r"([1-9]\d{0,18})-(task|appointment)", re.IGNORECASE | re.ASCII)
 _HALF_CHARACTER: Final = re.compile(r"[\ud800-\udfff]")
 
 
-LONGEST: Final = 1e9  # seconds; thirty years are as good as no bound
-
-
 def refuse(argument: str, message: str) -> InvalidRequestError:
     return InvalidRequestError(f"{argument} {message}", argument=argument)
+
+
+def credential(argument: str, value: object) -> Auth:
+    if not isinstance(value, Auth):
+        kind = "str" if isinstance(value, str) else type(value).__name__
+        raise refuse(argument, f"must be a credential such as ApiKey(…), not {kind}")
+    return value
+
+
+def instance(argument: str, value: object, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise refuse(argument, f"must be of type {kind.__name__}, not {type(value).__name__}")
+    return value
+
+
+def optional_instance(argument: str, value: object, kind: type[T]) -> T | None:
+    return None if value is None else instance(argument, value, kind)
+
+
+def instances(argument: str, values: object, kind: type[T]) -> tuple[T, ...]:
+    """A list or tuple of instances of one class."""
+    items = cast("Sequence[object]", values) if isinstance(values, Sequence) else (None,)
+    if not all(isinstance(item, kind) for item in items):
+        raise refuse(argument, f"must be a list of {kind.__name__}")
+    return cast("tuple[T, ...]", tuple(items))
 
 
 def number_id(argument: str, value: object) -> int:
@@ -220,17 +246,9 @@ def some(body: Mapping[str, Any], allowed: Iterable[str]) -> None:
         raise InvalidRequestError(message, argument=(*names, last)[0])
 
 
-_WIRE_NAMES: Final = {"time_zone": "timeZoneCode"}
-
-
 def wire_names(body: Mapping[str, Any]) -> dict[str, Any]:
     """The body under the names that the API has for its fields."""
-    return {_WIRE_NAMES.get(name) or _camel(name): value for name, value in body.items()}
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
+    return {wire_name(name): value for name, value in body.items()}
 
 
 def not_reversed(start_at: datetime | Unset, end_at: datetime | Unset) -> None:

@@ -16,9 +16,9 @@ from typing import Any, get_args, get_origin
 
 from attrs import frozen, has
 
+from ._enums import as_code
 from ._times import USUAL_TIME, parse_time
 from .errors import DecodeError, shown
-from .models.enums import as_code
 
 Read = Callable[[Any], Any]
 
@@ -39,19 +39,20 @@ _REPEATED = {
     "tag_name",
     "time_zone",
 }
-_KEPT_VALUES = 1024
-_KEPT_CHARACTERS = 64
+_CACHED_VALUES = 1024
+_CACHED_TIMES = 4096  # a few pages
+_CACHED_CHARACTERS = 64
 
 
-class MisfitError(ValueError):
-    """A value that does not fit its field, and the way to it from the record it is in."""
+class FieldError(ValueError):
+    """A value that cannot be read into its field, and the path to it from its record."""
 
     def __init__(self, message: str, value: object, way: str = "", record_id: int | str | None = None) -> None:
         super().__init__(message)
         self.message, self.value, self.way, self.record_id = message, value, way, record_id
 
     @classmethod
-    def at(cls, step: str, value: object, error: ValueError) -> "MisfitError":
+    def at(cls, step: str, value: object, error: ValueError) -> "FieldError":
         if isinstance(error, cls):
             return cls(error.message, error.value, step + error.way)
         return cls(str(error), value, step)
@@ -136,25 +137,25 @@ def _flag(value: object) -> bool | None:
     raise ValueError("expected a boolean")
 
 
-class Kept:
+class ValueCache:
     """Values already read, by what they were read from; finding one is what checks it.
 
     Emptied when full: what is still in use comes back at once, and nothing has to be counted on the way.
     """
 
-    __slots__ = ("read", "values")
+    __slots__ = ("limit", "read", "values")
 
-    def __init__(self, read: Read, known: Iterable[Any] = ()) -> None:
+    def __init__(self, read: Read, known: Iterable[Any] = (), limit: int = _CACHED_VALUES) -> None:
         # A plain dict, whose look-up CPython specialises; it does not for a subclass with `__missing__`.
         self.values: dict[Any, Any] = {None: None, "": None} | {value: value for value in known}
-        self.read = read
+        self.read, self.limit = read, limit
 
     def learn(self, value: Any) -> Any:
         """Read a value that is not there yet."""
         result = self.read(value)
         # Texts only: 1, 1.0 and True are one key.
-        if value.__class__ is str and len(value) <= _KEPT_CHARACTERS:
-            if len(self.values) >= _KEPT_VALUES:
+        if value.__class__ is str and len(value) <= _CACHED_CHARACTERS:
+            if len(self.values) >= self.limit:
                 self.values.clear()
                 self.values[None] = self.values[""] = None
             self.values[value] = result
@@ -162,43 +163,41 @@ class Kept:
 
 
 @frozen
-class Reading:
-    """How a value is read: by `read` always, or by the expression `fast`, which gives the same.
+class FieldReader:
+    """How a value is read: by `read` always, or by the expression `inline`, which gives the same.
 
-    `fast` is a template: `{value}` is the value, `{read}` is what is here, `{known}` is the start of an expression
-    that knows the result for some texts. Where there are `kept` values they come first: always without a `fast`, else
-    only for records that were probably read before.
+    `inline` is a template: `{value}` is the value, `{read}` is what is here, `{alike}` is the start of an expression
+    that knows the result for some texts. A `cache` comes first: always without `inline`, else only for records that
+    were probably read before.
     """
 
     read: Read
-    fast: str = ""
-    kept: Kept | None = None
+    inline: str = ""
+    cache: ValueCache | None = None
 
 
 _OTHERWISE = " else None if {value} is None else {read}({value})"
-_COUNT = Reading(_count, "{value} if {value}.__class__ is int and {value} >= 0" + _OTHERWISE)
-_CODE = Reading(_code, _COUNT.fast)
-_IDENTIFIER = Reading(_identifier, "({value} or None) if {value}.__class__ is int and {value} >= 0" + _OTHERWISE)
-_TEXT = Reading(_text, "({value} or None) if {value}.__class__ is str" + _OTHERWISE)
-_TEXT_IDENTIFIER = Reading(_text_identifier, _TEXT.fast)
-_REAL = Reading(_real, "{read}({value})")
-_FLAG = Reading(_flag, "{value} if {value} is True or {value} is False" + _OTHERWISE)
-# A time is kept only where the page is read again: looking up and keeping one costs more than reading it once.
-TIME = Reading(
-    parse_time,
-    f"({{known}}{USUAL_TIME}) if {{value}}.__class__ is str and {{value}}" + _OTHERWISE,
-    Kept(parse_time),
+_COUNT = FieldReader(_count, "{value} if {value}.__class__ is int and {value} != -1" + _OTHERWISE)
+_CODE = FieldReader(_code, _COUNT.inline)
+_IDENTIFIER = FieldReader(_identifier, "({value} or None) if {value}.__class__ is int and {value} != -1" + _OTHERWISE)
+_TEXT = FieldReader(_text, "({value} or None) if {value}.__class__ is str" + _OTHERWISE)
+_TEXT_IDENTIFIER = FieldReader(_text_identifier, _TEXT.inline)
+_REAL = FieldReader(_real, "{read}({value})")
+_FLAG = FieldReader(_flag, "{value} if {value} is False or {value} is True" + _OTHERWISE)
+# A time is cached only where the page is read again: looking up and keeping one costs more than reading it once.
+TIME = FieldReader(
+    parse_time, f"({{alike}}{USUAL_TIME}) if {{value}}" + _OTHERWISE, ValueCache(parse_time, limit=_CACHED_TIMES)
 )
-_REPEATED_TEXT = Reading(_text, kept=Kept(_text))
+_REPEATED_TEXT = FieldReader(_text, cache=ValueCache(_text))
 
 
 @cache
-def _open_enum(kind: type[Enum]) -> Reading:
+def _open_enum(kind: type[Enum]) -> FieldReader:
     if not issubclass(kind, int):
         read = _optional(kind, _text)
-        return Reading(read, kept=Kept(read, kind))
-    member = lru_cache(maxsize=_KEPT_VALUES)(kind)
-    return Reading(_optional(member, _count), "{read}({value})")
+        return FieldReader(read, cache=ValueCache(read, kind))
+    member = lru_cache(maxsize=_CACHED_VALUES)(kind)
+    return FieldReader(_optional(member, _count), "{read}({value})")
 
 
 def _optional(make: Read, read: Read) -> Read:
@@ -213,15 +212,15 @@ def as_list(value: Any) -> list[Any]:
     """The value, if it is a list.
 
     Raises:
-        MisfitError: It is none.
+        FieldError: It is none.
     """
     if not issubclass(type(value), list):
-        raise MisfitError("expected a list", value)
+        raise FieldError("expected a list", value)
     items: list[Any] = value
     return items
 
 
-def _several(read: Read) -> Reading:
+def _several(read: Read) -> FieldReader:
     def read_several(value: Any) -> tuple[Any, ...]:
         if _is_absent(value):
             return ()
@@ -229,18 +228,18 @@ def _several(read: Read) -> Reading:
         items = (read_at(f"[{index}]", read, item) for index, item in present)
         return tuple(item for item in items if item is not None)
 
-    return Reading(read_several, "{read}({value})")
+    return FieldReader(read_several, "{read}({value})")
 
 
-def _nested(read: Read) -> Reading:
-    return Reading(lambda value: None if _is_absent(value) else read(value), "{read}({value})")
+def _nested(read: Read) -> FieldReader:
+    return FieldReader(lambda value: None if _is_absent(value) else read(value), "{read}({value})")
 
 
 def read_at(step: str, read: Read, value: Any) -> Any:
     try:
         return read(value)
     except ValueError as error:
-        raise MisfitError.at(step, value, error) from None
+        raise FieldError.at(step, value, error) from None
 
 
 def is_id(name: str) -> bool:
@@ -248,8 +247,8 @@ def is_id(name: str) -> bool:
     return name == "id" or name.endswith(("_id", "_uid"))
 
 
-def reading_of(name: str, annotation: Any, read_model: Callable[[type], Read]) -> Reading:
-    """How the field of this name and type is read; `read_model` gives the reader of a nested model."""
+def field_reader(name: str, annotation: Any, read_model: Callable[[type], Read]) -> FieldReader:
+    """The reader of a field of this name and type; `read_model` gives the reader of a nested model."""
     if get_origin(annotation) is tuple:
         item = get_args(annotation)[0]
         # In lists -1 is a value: the lead type "Other" is -1.
@@ -258,10 +257,10 @@ def reading_of(name: str, annotation: Any, read_model: Callable[[type], Read]) -
     if kinds == [int, str]:
         return _CODE
     (kind,) = kinds
-    return _nested(read_model(kind)) if has(kind) else _reading_of_kind(name, kind)
+    return _nested(read_model(kind)) if has(kind) else _reader_of_kind(name, kind)
 
 
-def _reading_of_kind(name: str, kind: type) -> Reading:
+def _reader_of_kind(name: str, kind: type) -> FieldReader:
     if issubclass(kind, Enum):
         return _open_enum(kind)
     if kind is str and name in _REPEATED:

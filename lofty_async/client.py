@@ -1,15 +1,11 @@
-"""What a user opens: one credential, one session, one limiter, and the endpoint modules."""
-
-# Annotations name what these packages load on first use: evaluated here, they would load it.
-from __future__ import annotations
+"""The client: one credential, one session, one limiter, and the calls by resource."""
 
 import warnings
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
 from inspect import currentframe
 from ssl import SSLContext
 from types import FrameType, TracebackType
-from typing import Any, Final, NoReturn, Self, TypedDict, TypeVar, Unpack, cast
+from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypedDict, TypeVar, Unpack, cast, overload
 
 import aiohttp
 from attrs import evolve
@@ -23,16 +19,56 @@ from ._wire import BASE_URL, Route
 from .auth import BASE_URL as BASE_URL_VARIABLE
 from .auth import Auth, environment_variables, from_environment
 from .errors import ClientClosedError
+from .models import User
 from .ratelimit import Lane
 
-T = TypeVar("T")
+E = TypeVar("E")
 
 ME: Final = Route("GET", "/v1.0/me")
 USER_AGENT: Final = f"lofty-async/{__version__}"
 
 
+class _HasCaller(Protocol):
+    _caller: endpoints.Caller
+
+
+class Endpoint(Generic[E]):
+    """A resource's calls as an attribute: of a client its own, made at first use; of the class the calls' class.
+
+    So a mock that is made from the client's class knows the calls and checks their arguments.
+    """
+
+    def __init__(self, kind: Callable[[endpoints.Caller], E]) -> None:
+        self._kind = kind
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, client: None, owner: type) -> type[E]: ...
+
+    @overload
+    def __get__(self, client: _HasCaller, owner: type) -> E: ...
+
+    def __get__(self, client: _HasCaller | None, owner: type) -> Any:
+        if client is None:
+            return self._kind
+        calls = vars(client)[self._name] = self._kind(client._caller)  # noqa: SLF001 - an attribute of that class
+        return calls
+
+
+class V1:
+    """The legacy calls, by resource."""
+
+    tasks = Endpoint(endpoints.TasksV1)
+    appointments = Endpoint(endpoints.AppointmentsV1)
+
+    def __init__(self, caller: endpoints.Caller) -> None:
+        self._caller = caller
+
+
 class ClientOptions(TypedDict, total=False):
-    """What `LoftyClient` takes besides its credential: the parameters of its `__init__`, which a test compares."""
+    """The options of `LoftyClient`: the parameters of its `__init__` but for the credential."""
 
     base_url: str
     limiter: ratelimit.RateLimiter | None
@@ -78,6 +114,12 @@ class LoftyClient:
     Raises: InvalidRequestError where an argument is out of its range.
     """
 
+    tasks = Endpoint(endpoints.Tasks)
+    calendar = Endpoint(endpoints.Calendar)
+    leads = Endpoint(endpoints.Leads)
+    webhooks = Endpoint(endpoints.Webhooks)
+    v1 = Endpoint(V1)
+
     def __init__(
         self,
         auth: Auth,
@@ -100,33 +142,30 @@ class LoftyClient:
         auth = hidden(auth)  # a key that was not wrapped would show in this frame, as would a password in an address
         base_url = hidden_url(str(base_url))
         proxy = hidden_url(str(proxy)) if isinstance(proxy, str | URL) else proxy
-        if not isinstance(auth, Auth):
-            raise _checks.refuse("auth", f"must be a credential such as ApiKey(…), not {_kind(auth)}")
+        credential = _checks.credential("auth", auth)
         options = dispatch.Options(
             timeout=_checks.seconds("timeout", timeout, above=True),
             max_wait=_checks.seconds("max_wait", max_wait),
-            retry=_of_kind("retry", retry, dispatch.RetryPolicy) or dispatch.RetryPolicy(),
+            retry=_checks.optional_instance("retry", retry, dispatch.RetryPolicy) or dispatch.RetryPolicy(),
             lane=_checks.lane("lane", lane),
         )
-        limiter = _of_kind("limiter", limiter, ratelimit.RateLimiter) or ratelimit.RateLimiter()
+        limiter = _checks.optional_instance("limiter", limiter, ratelimit.RateLimiter) or ratelimit.RateLimiter()
         opened = dispatch.Session(
             base_url,
             _checks.header("user_agent", user_agent),
-            _of_kind("session", session, aiohttp.ClientSession),
+            _checks.optional_instance("session", session, aiohttp.ClientSession),
             dispatch.SessionOptions(
                 allow_http=_checks.flag("allow_http", allow_http),
-                network=dispatch.Network(
-                    proxy if proxy is None or isinstance(proxy, Unset) else dispatch.proxy_url("proxy", proxy),
-                    _of_kind("ssl", ssl, SSLContext),
-                ),
+                network=_network(proxy, ssl),
                 max_response_size=_checks.within("max_response_size", max_response_size, 1),
-                trace_configs=_traces(trace_configs),
+                trace_configs=_checks.instances("trace_configs", trace_configs, aiohttp.TraceConfig),
             ),
             dispatch.Connectors.of(limiter, limiter.max_in_flight),
         )
-        dispatcher = dispatch.Dispatcher(auth, opened, limiter.for_server(opened.base_url.rstrip("/")))
+        limiter = limiter.for_server(opened.base_url.rstrip("/"))
+        dispatcher = dispatch.Dispatcher(credential, opened, limiter)
         self._caller = endpoints.Caller(dispatcher, options, _checks.bad_record_policy(on_bad_record), allow_http)
-        self._guard = _Guard(dispatcher.session, *_place_outside(currentframe()))
+        self._guard = _Guard(opened, *_place_outside(currentframe()))
 
     @classmethod
     def from_env(
@@ -138,7 +177,7 @@ class LoftyClient:
         token_url: str | None = None,
         **options: Unpack[ClientOptions],
     ) -> Self:
-        """A client with the credential and `LOFTY_BASE_URL` of the environment; `options` as for the class.
+        """A client with the credential and `LOFTY_BASE_URL` of the environment; `options` are the class's.
 
         `store` or `on_token` keep what succeeds `LOFTY_REFRESH_TOKEN` once it has been rotated. `LOFTY_BASE_URL` also
         moves the token endpoint, unless `token_url` names it.
@@ -164,52 +203,28 @@ class LoftyClient:
         on_bad_record: OnBadRecord | Unset = UNSET,
     ) -> Self:
         """A copy with other options that shares session, limiter and credential; closing either closes both."""
-        options = self._caller.options
         changes: dict[str, Any] = {}
         if not isinstance(timeout, Unset):
             changes["timeout"] = _checks.seconds("timeout", timeout, above=True)
         if not isinstance(max_wait, Unset):
             changes["max_wait"] = _checks.seconds("max_wait", max_wait)
         if not isinstance(retries, Unset):
-            changes["retry"] = options.retry.with_retries(_checks.within("retries", retries, 0))
+            changes["retry"] = self._caller.options.retry.with_retries(_checks.within("retries", retries, 0))
         if not isinstance(lane, Unset):
             changes["lane"] = _checks.lane("lane", lane)
         policy = self._caller.on_bad_record if isinstance(on_bad_record, Unset) else on_bad_record
         copy = object.__new__(type(self))
         copy._guard = self._guard
         copy._caller = evolve(
-            self._caller, options=evolve(options, **changes), on_bad_record=_checks.bad_record_policy(policy)
+            self._caller,
+            options=evolve(self._caller.options, **changes),
+            on_bad_record=_checks.bad_record_policy(policy),
         )
         return copy
 
-    @cached_property
-    def tasks(self) -> endpoints.Tasks:
-        """Tasks of leads and of the caller."""
-        return endpoints.Tasks(self._caller)
-
-    @cached_property
-    def calendar(self) -> endpoints.Calendar:
-        """Tasks and appointments in a range of time, and free slots."""
-        return endpoints.Calendar(self._caller)
-
-    @cached_property
-    def leads(self) -> endpoints.Leads:
-        """Leads."""
-        return endpoints.Leads(self._caller)
-
-    @cached_property
-    def webhooks(self) -> endpoints.Webhooks:
-        """Webhook subscriptions."""
-        return endpoints.Webhooks(self._caller)
-
-    @cached_property
-    def v1(self) -> endpoints.V1:
-        """The legacy calls."""
-        return endpoints.V1(endpoints.TasksV1(self._caller), endpoints.AppointmentsV1(self._caller))
-
-    async def me(self) -> endpoints.User:
+    async def me(self) -> User:
         """The team member whose credential this is."""
-        return await self._caller.read(endpoints.User, (), ME)
+        return await self._caller.read(User, (), ME)
 
     @property
     def rate_limit(self) -> ratelimit.RateLimit:
@@ -271,17 +286,6 @@ def _place_outside(frame: FrameType | None) -> tuple[str, int]:
     return (frame.f_code.co_filename, frame.f_lineno) if frame else ("<unknown>", 0)
 
 
-def _kind(value: object) -> str:
-    return "str" if isinstance(value, str) else type(value).__name__
-
-
-def _of_kind(argument: str, value: T | None, kind: type[T]) -> T | None:
-    if value is not None and not isinstance(value, kind):
-        raise _checks.refuse(argument, f"must be of type {kind.__name__}, not {type(value).__name__}")
-    return value
-
-
-def _traces(value: Sequence[aiohttp.TraceConfig]) -> tuple[aiohttp.TraceConfig, ...]:
-    if not isinstance(value, Sequence) or not all(isinstance(one, aiohttp.TraceConfig) for one in value):
-        raise _checks.refuse("trace_configs", "must be a list of aiohttp.TraceConfig")
-    return tuple(value)
+def _network(proxy: str | URL | Unset | None, ssl: SSLContext | None) -> dispatch.Network:
+    url = proxy if proxy is None or isinstance(proxy, Unset) else dispatch.proxy_url("proxy", proxy)
+    return dispatch.Network(url, _checks.optional_instance("ssl", ssl, SSLContext))

@@ -1,4 +1,4 @@
-"""What a user opens: options, sessions, closing, sharing."""
+"""The client: options, sessions, closing, sharing."""
 
 import asyncio
 import gc
@@ -8,7 +8,9 @@ import re
 import warnings
 from contextlib import suppress
 from inspect import currentframe
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
+from unittest.mock import create_autospec
 from weakref import ref
 
 import aiohttp
@@ -28,6 +30,7 @@ from lofty_async import (
     RateLimitWaitError,
     RetryPolicy,
     ServerError,
+    Task,
     User,
 )
 from lofty_async.client import ClientOptions
@@ -558,3 +561,35 @@ class TestConcurrency:
         assert len(await asyncio.gather(*calls)) == 60
         assert hold.most <= 7
         assert lofty.rate_limit.in_flight == 0
+
+
+class TestAMockOfTheClient:
+    async def test_knows_the_calls(self) -> None:
+        mock = create_autospec(LoftyClient, instance=True)
+        mock.tasks.get.return_value = Task(id=7)
+        assert await mock.tasks.get(7) == Task(id=7)
+        mock.tasks.get.assert_awaited_once_with(7)
+        mock.v1.tasks.list(7)
+        mock.v1.appointments.list(lead_id=7)
+        mock.calendar.list(start=None, page_size=5)
+
+    @pytest.mark.parametrize("call", ["tasks.get", "tasks.mine", "v1.tasks.get", "webhooks.delete", "leads.list"])
+    def test_checks_their_arguments(self, call: str) -> None:
+        mock = create_autospec(LoftyClient, instance=True)
+        with pytest.raises(TypeError):
+            attrgetter(call)(mock)(1, 2, nothing=3)
+
+    def test_has_no_other_calls(self) -> None:
+        mock = create_autospec(LoftyClient, instance=True)
+        for call in ("tasks.fetch", "v1.leads", "v1.tasks.mine", "deals"):
+            with pytest.raises(AttributeError):
+                attrgetter(call)(mock)
+
+
+async def test_a_client_has_its_calls_once_and_its_class_has_their_classes() -> None:
+    lofty = LoftyClient(ApiKey("key"))
+    copy = lofty.with_options(retries=0)
+    assert isinstance(lofty.tasks, LoftyClient.tasks)
+    assert isinstance(lofty.v1.tasks, LoftyClient.v1.tasks)
+    assert lofty.tasks is lofty.tasks is not copy.tasks
+    assert lofty.v1.appointments is lofty.v1.appointments

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lofty_async import models
 from lofty_async.models import AssignedRole, EntryType, PermissionMode, Task, TaskType, WebhookEvent
-from lofty_async.models.enums import OpenIntEnum, OpenStrEnum
+from lofty_async._enums import OpenIntEnum, OpenStrEnum
 
 MODELS: list[Any] = [kind for _, kind in getmembers(models, attrs.has)]
 ENUMS: list[Any] = [kind for _, kind in getmembers(models, lambda it: isinstance(it, type) and issubclass(it, Enum))]

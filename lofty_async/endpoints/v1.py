@@ -123,11 +123,3 @@ class AppointmentsV1:
         """All appointments of a lead. Prefer `client.tasks.list` or `client.calendar.list(lead_id=…)`."""
         asked = {"leadId": str(_checks.number_id("lead_id", lead_id))}
         return self._caller.pager(APPOINTMENTS, APPOINTMENTS_OF_LEAD, asked, on_bad_record)
-
-
-@frozen(eq=False)
-class V1:
-    """The legacy calls, by resource."""
-
-    tasks: TasksV1
-    appointments: AppointmentsV1

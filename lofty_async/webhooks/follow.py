@@ -11,7 +11,7 @@ from attrs import define, evolve, field, frozen
 from lofty_async.client import LoftyClient
 from lofty_async.complaints import RecordKind, is_gone
 from lofty_async.errors import DecodeError, InvalidRequestError, LoftyError
-from lofty_async.models.task import Task
+from lofty_async.models import Task
 from lofty_async.ratelimit import Lane
 
 from .consumers import Delivery, Reader, latest_delivery

@@ -8,9 +8,9 @@ from typing import Any, TypeGuard
 
 from attrs import field, frozen
 
+from lofty_async._enums import OpenStrEnum, WebhookEvent
 from lofty_async._times import parse_time
 from lofty_async.errors import DecodeError, cut
-from lofty_async.models.enums import OpenStrEnum, WebhookEvent
 
 _SHOWN_BYTES = 1000  # more than what is shown of a body, at 4 bytes a character
 _LARGEST_ID = 2**63 - 1

@@ -1,4 +1,4 @@
-"""The API's closed vocabularies, kept open: a value that is not known yet is kept, not refused."""
+"""Open enums: a value that is not known yet is kept, not refused."""
 
 from enum import IntEnum, StrEnum
 from typing import Self
