@@ -120,6 +120,18 @@ def task_page(seed: int, count: int = 100) -> bytes:
     return encode([task_record(dice, leads, seed * count + number) for number in range(count)])
 
 
+def lacking_page(seed: int) -> bytes:
+    """Records that lack one key, the same one each."""
+    records = json.loads(task_page(seed))["records"]
+    return encode([{name: value for name, value in one.items() if name != "queryId"} for one in records])
+
+
+def sparse_page(seed: int) -> bytes:
+    """Records without the keys that hold null or an empty text."""
+    records = json.loads(task_page(seed))["records"]
+    return encode([{name: value for name, value in one.items() if value not in (None, "")} for one in records])
+
+
 def calendar_page(seed: int, count: int = 500) -> bytes:
     dice = random.Random(seed)
     leads = [lead_fields(dice) for _ in range(count * 3 // 10)]
@@ -254,6 +266,8 @@ def measure(rounds: int) -> dict[str, Any]:
     return {
         "100 tasks, again (us a task)": compare(tasks, [task_page(0)] * rounds, 100),
         "100 tasks, fresh (us a task)": compare(tasks, map(task_page, range(1, rounds + 1)), 100),
+        "100 tasks, fresh, one key absent (us a task)": compare(tasks, map(lacking_page, range(1, rounds + 1)), 100),
+        "100 tasks, fresh, nulls left out (us a task)": compare(tasks, map(sparse_page, range(1, rounds + 1)), 100),
         "500 entries, again (us an entry)": compare(entries, [calendar_page(0)] * rounds, 500),
         "500 entries, fresh (us an entry)": compare(entries, map(calendar_page, range(1, rounds + 1)), 500),
     }

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from email.utils import formatdate
 from functools import cache
 from itertools import cycle
-from typing import Any, cast
+from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
-from benchmarks.conversion import task_page
+from benchmarks.conversion import lacking_page, sparse_page, task_page
 from benchmarks.harness import ROOT
 
 LIMIT = 1_000_000
@@ -27,7 +27,6 @@ PAGE = 100
 LEAD_WITH_ONE, LEAD_WITH_PAGE, LEAD_WITH_FRESH_PAGES = 1, 100, 101
 # Records without one of their keys, and without those that would hold null or "".
 LEAD_LACKING_ONE, LEAD_WITH_PAGE_LACKING, LEAD_WITH_PAGE_SPARSE = 2, 102, 103
-ABSENT = "queryId"
 FRESH_PAGES = 60
 HEAD = (
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nDate: {date}\r\n"
@@ -40,25 +39,10 @@ def date_header(second: int) -> str:
     return formatdate(second, usegmt=True)
 
 
-def task_list(count: int, page: int = 0) -> bytes:
-    return encoded(task_records(count, page))
-
-
-def task_records(count: int, page: int = 0) -> list[dict[str, Any]]:
-    records: list[dict[str, Any]] = json.loads(task_page(page))["records"]
-    return records[:count]
-
-
-def encoded(records: list[dict[str, Any]]) -> bytes:
+def task_list(count: int, page: bytes | None = None) -> bytes:
+    """The first records of a page, as a lead's tasks."""
+    records = json.loads(page or task_page(0))["records"][:count]
     return json.dumps({"tasks": records}, separators=(",", ":")).encode()
-
-
-def lacking(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in one.items() if name != ABSENT} for one in records]
-
-
-def sparse(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in one.items() if value not in (None, "")} for one in records]
 
 
 class Bodies:
@@ -66,15 +50,14 @@ class Bodies:
 
     def __init__(self, tasks: int) -> None:
         self._tasks = tasks
-        page = task_records(PAGE)
         self._of_lead = {
-            LEAD_WITH_ONE: encoded(page[:1]),
-            LEAD_LACKING_ONE: encoded(lacking(page[:1])),
-            LEAD_WITH_PAGE: encoded(page),
-            LEAD_WITH_PAGE_LACKING: encoded(lacking(page)),
-            LEAD_WITH_PAGE_SPARSE: encoded(sparse(page)),
+            LEAD_WITH_ONE: task_list(1),
+            LEAD_LACKING_ONE: task_list(1, lacking_page(0)),
+            LEAD_WITH_PAGE: task_list(PAGE),
+            LEAD_WITH_PAGE_LACKING: task_list(PAGE, lacking_page(0)),
+            LEAD_WITH_PAGE_SPARSE: task_list(PAGE, sparse_page(0)),
         }
-        self._fresh = cycle([task_list(PAGE, number) for number in range(1, FRESH_PAGES + 1)])
+        self._fresh = cycle([task_list(PAGE, task_page(number)) for number in range(1, FRESH_PAGES + 1)])
         self._record = self._template()
 
     def at(self, target: str) -> bytes:

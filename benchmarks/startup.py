@@ -32,7 +32,7 @@ def measure(question: str, commands: dict[str, list[str]], rounds: int) -> Table
 
 def imports() -> dict[str, list[str]]:
     client = "from lofty_async import LoftyClient"
-    # What the import puts off is paid for here.
+    # What is made at first use, such as the readers of records, is not in it.
     in_use = "from lofty_async import ApiKey, LoftyClient; LoftyClient(ApiKey('key')).tasks"
     codes = (LIBRARIES, "import lofty_async", client, in_use)
     return {code: ["-c", code] for code in codes} | {"python alone": ["-c", ""]}

@@ -229,12 +229,13 @@ class _Codec(Generic[T]):
 
 def _codec(kind: type[T]) -> _Codec[T]:
     """The codec of a model's class, made when it is first asked for."""
-    codec: Any = vars(kind).get("__codec__")
-    if codec is None:
-        codec = _converter.get_structure_hook(kind)
-        kind.__codec__ = codec
-    known: _Codec[T] = codec
-    return known
+    codec: _Codec[T] | None = vars(kind).get("__codec__")
+    return codec or _slotted(kind)
+
+
+def _slotted(kind: Any) -> Any:
+    kind.__codec__ = _converter.get_structure_hook(kind)
+    return kind.__codec__
 
 
 _converter.register_structure_hook_factory(attrs.has, _Codec)

@@ -53,7 +53,7 @@ class Endpoint(Generic[E]):
     def __get__(self, client: _HasCaller | None, owner: type) -> Any:
         if client is None:
             return self._kind
-        calls = vars(client)[self._name] = self._kind(client._caller)  # noqa: SLF001 - an attribute of that class
+        calls = vars(client)[self._name] = self._kind(client._caller)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - this module's
         return calls
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lofty_async import models
-from lofty_async.models import AssignedRole, EntryType, PermissionMode, Task, TaskType, WebhookEvent
 from lofty_async._enums import OpenIntEnum, OpenStrEnum
+from lofty_async.models import AssignedRole, EntryType, PermissionMode, Task, TaskType, WebhookEvent
 
 MODELS: list[Any] = [kind for _, kind in getmembers(models, attrs.has)]
 ENUMS: list[Any] = [kind for _, kind in getmembers(models, lambda it: isinstance(it, type) and issubclass(it, Enum))]
