@@ -225,13 +225,14 @@ def test_anything_else_is_a_batch_or_a_decode_error(body: bytes | str) -> None:
 
 
 def test_reading_a_webhook_needs_no_http_library() -> None:
-    # The package's own names import the client, so only what this subpackage adds is looked at.
+    # The packages' own names import the client and the receiver, so only this module is looked at.
     code = (
-        "import sys, types, pathlib, importlib.util as u\n"
-        "spec = u.find_spec('lofty_async')\n"
-        "bare = types.ModuleType('lofty_async'); bare.__path__ = list(spec.submodule_search_locations)\n"
-        "sys.modules['lofty_async'] = bare\n"
-        "from lofty_async.webhooks import parse_webhook\n"
+        "import sys, types, importlib.util as u\n"
+        "(home,) = u.find_spec('lofty_async').submodule_search_locations\n"
+        "for name in ('lofty_async', 'lofty_async.webhooks'):\n"
+        "    bare = sys.modules[name] = types.ModuleType(name)\n"
+        "    bare.__path__ = [home + name.removeprefix('lofty_async').replace('.', '/')]\n"
+        "from lofty_async.webhooks.parse import parse_webhook\n"
         "assert parse_webhook('{}').notices == ()\n"
         "assert 'aiohttp' not in sys.modules\n"
     )

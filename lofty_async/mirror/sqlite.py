@@ -17,8 +17,8 @@ from typing import Any, Final, Generic, TypeVar, get_args, get_type_hints
 
 from attrs import fields_dict, frozen
 
-from lofty_async.models import Task
 from lofty_async._enums import as_code
+from lofty_async.models import Task
 
 from .sinks import RESUME_WITHIN, Changes, Doubt, Merged, ThreadedSink, diff, in_thread, merged
 

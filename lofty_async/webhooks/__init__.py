@@ -1,36 +1,20 @@
 """Receiving webhooks: parsing their bodies, answering requests, reading again the records that they name."""
 
-from typing import TYPE_CHECKING
+from .adapters import AsgiApp
+from .answers import Answer
+from .follow import TaskChange, follow_tasks
+from .parse import NoticeKind, WebhookBatch, WebhookNotice, parse_webhook
+from .receiver import ReceiverStats, WebhookReceiver
 
-from lofty_async._lazy import lazily
-
-if TYPE_CHECKING:
-    from .adapters import AsgiApp
-    from .answers import Answer
-    from .follow import TaskChange, follow_tasks
-    from .parse import NoticeKind, WebhookBatch, WebhookNotice, parse_webhook
-    from .receiver import ReceiverStats, WebhookReceiver
-
-    __all__ = [
-        "Answer",
-        "AsgiApp",
-        "NoticeKind",
-        "ReceiverStats",
-        "TaskChange",
-        "WebhookBatch",
-        "WebhookNotice",
-        "WebhookReceiver",
-        "follow_tasks",
-        "parse_webhook",
-    ]
-else:
-    __getattr__, __dir__ = lazily(
-        __name__,
-        {
-            ".adapters": ("AsgiApp",),
-            ".answers": ("Answer",),
-            ".follow": ("TaskChange", "follow_tasks"),
-            ".parse": ("NoticeKind", "WebhookBatch", "WebhookNotice", "parse_webhook"),
-            ".receiver": ("ReceiverStats", "WebhookReceiver"),
-        },
-    )
+__all__ = [
+    "Answer",
+    "AsgiApp",
+    "NoticeKind",
+    "ReceiverStats",
+    "TaskChange",
+    "WebhookBatch",
+    "WebhookNotice",
+    "WebhookReceiver",
+    "follow_tasks",
+    "parse_webhook",
+]
