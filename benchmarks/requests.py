@@ -38,6 +38,7 @@ from benchmarks.server import (
     serving,
 )
 from lofty_async import ApiKey, LoftyClient, Task
+from lofty_async._wire import Request
 from lofty_async.endpoints.tasks import LIST
 
 Get = Callable[[int], Awaitable[Any]]
@@ -135,8 +136,8 @@ async def ours(url: str) -> AsyncGenerator[Get]:
 async def ours_decoded(url: str) -> AsyncGenerator[Get]:
     """Everything but models: the limiter, retries, a deadline, and decoding."""
     async with LoftyClient(ApiKey("benchmark"), base_url=url, timeout=SECONDS) as lofty:
-        caller = lofty._caller  # noqa: SLF001 - the layer below the lists
-        yield lambda lead_id: caller.send(LIST, params={"leadId": str(lead_id)})
+        calls, options = lofty._caller.manager, lofty._caller.options  # noqa: SLF001 - the layer below the lists
+        yield lambda lead_id: calls.call(Request(LIST, LIST.template, {"leadId": str(lead_id)}), options)
 
 
 def clients() -> dict[str, Client]:

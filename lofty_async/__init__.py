@@ -9,6 +9,7 @@ from ._checks import (
     UNSET as UNSET,
     Unset as Unset,
 )
+from ._call import Stats as Stats
 from .auth import (
     AccessToken as AccessToken,
     ApiKey as ApiKey,
@@ -20,10 +21,6 @@ from .bulk import (
     LeadTasks as LeadTasks,
 )
 from .client import LoftyClient as LoftyClient
-from .dispatch import (
-    RetryPolicy as RetryPolicy,
-    Stats as Stats,
-)
 from .endpoints import LeadFilters as LeadFilters
 from .errors import (
     AmbiguousWriteError as AmbiguousWriteError,
@@ -85,6 +82,7 @@ from .ratelimit import (
     Store as Store,
     WaitEvent as WaitEvent,
 )
+from .retry import RetryPolicy as RetryPolicy
 from .webhooks import (
     WebhookBatch as WebhookBatch,
     WebhookNotice as WebhookNotice,

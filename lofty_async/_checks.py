@@ -5,10 +5,10 @@ import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta, tzinfo
-from enum import Enum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 from ipaddress import ip_address
 from operator import index
-from typing import Any, Final, Literal, SupportsIndex, TypeVar, cast
+from typing import Any, Concatenate, Final, Literal, ParamSpec, SupportsIndex, TypeVar, cast
 from urllib.parse import urlsplit
 
 from ._auth import Auth, hidden
@@ -18,6 +18,7 @@ from .errors import DecodeError, InvalidRequestError, shown
 from .ratelimit import Lane
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Unset(Enum):
@@ -71,6 +72,20 @@ def instances(argument: str, values: object, kind: type[T]) -> tuple[T, ...]:
     if not all(isinstance(item, kind) for item in items):
         raise refuse(argument, f"must be a list of {kind.__name__}")
     return cast("tuple[T, ...]", tuple(items))
+
+
+def unless_unset(
+    check: Callable[Concatenate[str, object, P], T], argument: str, value: object, *args: P.args, **kwargs: P.kwargs
+) -> T | Unset:
+    """The checked value, or `UNSET`."""
+    return UNSET if value is UNSET else check(argument, value, *args, **kwargs)
+
+
+def unless_none(
+    check: Callable[Concatenate[str, object, P], T], argument: str, value: object, *args: P.args, **kwargs: P.kwargs
+) -> T | None:
+    """The checked value, or `None`."""
+    return None if value is None else check(argument, value, *args, **kwargs)
 
 
 def number_id(argument: str, value: object) -> int:
@@ -137,6 +152,17 @@ def member(argument: str, value: object, kind: type[StrEnum]) -> str:
     word = text(argument, value)
     named = None if isinstance(value, kind) else kind.__members__.get(word)
     return word if named is None else text(argument, named)
+
+
+def number_member(argument: str, value: object, kind: type[IntEnum], least: int, most: int) -> int:
+    """The number of an enum's member, given as the member, its name in any case, or a number from `least` to `most`."""
+    if isinstance(value, str):
+        words = {word: member for member in kind for word in (member.name, str(int(member)))}
+        member = words.get(value.upper().replace("-", "_"))
+        if member is None:
+            raise refuse(argument, f"must be one of {', '.join(kind.__members__)} or its number, not {shown(value)}")
+        value = member
+    return int(within(argument, value, least, most))
 
 
 def code(argument: str, value: object) -> str:
@@ -220,6 +246,30 @@ def _is_address(url: str, schemes: Container[str]) -> bool:
         return False
     # urlsplit drops line breaks in silence.
     return bool(usable) and not re.search(r"\s", url)
+
+
+def query(**fields: Any) -> dict[str, Any]:
+    """The fields that are not `None` as the parameters of a URL, under the names that the API has for them."""
+    return {name: _query_value(value) for name, value in wire_names(fields).items() if value is not None}
+
+
+def _query_value(value: Any) -> str | tuple[str, ...]:
+    if isinstance(value, datetime):
+        return format_time(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return cast("tuple[str, ...]", value) if isinstance(value, tuple) else str(value)
+
+
+def filters(of: str, kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, each checked as the typed dict `kind` annotates it."""
+    unknown = next((name for name in values if name not in kind.__annotations__), None)
+    if unknown is not None:
+        raise refuse(unknown, f"is not a filter of {of}: use {', '.join(kind.__annotations__)}")
+    return {name: _FILTER_CHECKS[kind.__annotations__[name]](name, value) for name, value in values.items()}
+
+
+_FILTER_CHECKS: Final[dict[type, Callable[[str, object], object]]] = {bool: flag, int: number_id, str: text}
 
 
 def given(**fields: Any) -> dict[str, Any]:

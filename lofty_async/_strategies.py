@@ -5,7 +5,7 @@ of its cursor is *missed*, that is discarded and asked for again from further ba
 lost, whatever is added, deleted or moved meanwhile. Counts only say when to stop.
 """
 
-from collections.abc import Callable, Container, Hashable, Iterable
+from collections.abc import Callable, Container, Hashable
 from datetime import UTC, datetime, timedelta
 from math import isqrt
 from operator import ge, le
@@ -16,7 +16,7 @@ from attrs import define, evolve, field
 from ._convert import BadRecord, structure_list
 from ._cursor import TAIL, Cursor, Key, Rows, Trail, foreign_cursor
 from ._times import epoch_ms, format_time
-from ._wire import NO_PARAMS, Params
+from ._wire import NO_PARAMS, Params, part
 from .errors import APIError, DecodeError, LoftyError, shown
 from .models import MeetingSlot
 
@@ -50,22 +50,6 @@ class PageRead(Generic[T]):
     missed: bool = False
     ends: tuple[Hashable, Hashable] | None = None
     left: int = 0
-
-
-def part(body: Any, names: Iterable[str], request: str) -> Any:
-    """The value at this path in an answer, `None` if it is missing.
-
-    Raises: DecodeError if something on the way is no object.
-    """
-    path: list[str] = []
-    for name in names:
-        if body is None:
-            return None
-        if type(body) is not dict:
-            raise DecodeError("expected an object", request=request, path=".".join(path) or "the answer")
-        body = body.get(name)
-        path.append(name)
-    return body
 
 
 def count_in(value: Any) -> int | None:

@@ -1,4 +1,4 @@
-"""The tasks of many leads at once: few alive at a time, none lost, a failing lead is a value."""
+"""The tasks of many leads: a bounded number of leads at a time, none lost, and a lead that fails is a value."""
 
 import asyncio
 from collections import deque
@@ -11,16 +11,17 @@ from attrs import define, field, frozen
 from ._checks import refuse, within
 from .errors import ClientClosedError, LoftyError
 from .models import Task
+from .pagination import Pager
 
 LeadIds = Iterable[int] | AsyncIterable[int]
-NO_MORE: Final[Any] = object()  # unlike None, which a source may yield: a bad id is a lead that fails
+EXHAUSTED: Final[Any] = object()  # unlike None, which a source may yield: a bad id is a lead that fails
 
 
 @frozen
 class LeadTasks:
-    """One lead's tasks, or what kept them from being read.
+    """One lead's tasks, or the error that kept them from being read.
 
-    With an `error`, `tasks` holds what had been read before it.
+    With an `error`, `tasks` holds the tasks that were read before it.
     """
 
     lead_id: int
@@ -30,7 +31,7 @@ class LeadTasks:
 
 @frozen
 class BulkProgress:
-    """How far a run is: leads read out of it and still in it, failed ones among the former, tasks of all of them."""
+    """The progress of a run: leads consumed, failed ones among them, leads in progress, and tasks of the consumed."""
 
     done: int = 0
     failed: int = 0
@@ -39,139 +40,139 @@ class BulkProgress:
 
 
 @define(eq=False)
-class LeadUnderWay:
-    """A lead from the moment its id is pulled until its result is taken."""
+class InFlightLead:
+    """A lead from the moment its id is read until its result is consumed."""
 
     lead_id: int
     result: LeadTasks | None = None
-    taken: asyncio.Event = field(factory=asyncio.Event)
+    consumed: asyncio.Event = field(factory=asyncio.Event)
 
 
 ReadLead = Callable[[int], Awaitable[LeadTasks]]
 
 
 @define(eq=False)
-class Crew:
-    """Workers that each read one lead at a time and wait until it was taken before they pull the next."""
+class WorkerPool:
+    """Workers that each read one lead at a time, and wait until it is consumed before they take the next id."""
 
     lead_ids: LeadIds
     read: ReadLead
-    most: int
+    max_workers: int
     is_ordered: bool
-    workers: list[asyncio.Task[None]] = field(factory=list[asyncio.Task[None]])
-    alive: set[LeadUnderWay] = field(factory=set[LeadUnderWay])
-    failure: BaseException | None = None
-    _line: deque[LeadUnderWay] = field(factory=deque[LeadUnderWay])  # in which results are handed out
-    _source: AsyncIterator[int] | None = None
-    _pulling: asyncio.Lock = field(factory=asyncio.Lock)
-    _news: asyncio.Event = field(factory=asyncio.Event)
-    _is_dry: bool = False
-    _is_cancelled: bool = False
+    workers: list[asyncio.Task[None]] = field(factory=list[asyncio.Task[None]], init=False)
+    in_flight: set[InFlightLead] = field(factory=set[InFlightLead], init=False)
+    _failure: BaseException | None = field(default=None, init=False)
+    _output: deque[InFlightLead] = field(factory=deque[InFlightLead], init=False)  # in the order of the results
+    _source: AsyncIterator[int] | None = field(default=None, init=False)
+    _source_lock: asyncio.Lock = field(factory=asyncio.Lock, init=False)
+    _changed: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _is_exhausted: bool = field(default=False, init=False)
+    _is_cancelled: bool = field(default=False, init=False)
 
     async def next(self) -> LeadTasks | None:
-        """The next lead that was read, `None` once all were.
+        """The result of the next lead, `None` after the last.
 
-        Raises: what broke the source or a worker, once all that had begun was handed out.
+        Raises: the failure of the source or of a worker, once all leads that had begun are consumed.
         """
         if not self.workers:
-            self._engage()
+            self._start_worker()
         while True:
-            if self._line and (result := self._line[0].result):
-                self._leave(self._line[0])
+            if self._output and (result := self._output[0].result):
+                self._consume(self._output[0])
                 return result
             if all(worker.done() for worker in self.workers):
                 self._raise_failure()
                 return None
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
 
     def cancel(self) -> None:
         self._is_cancelled = True
-        self._line.clear()
-        self.alive.clear()
+        self._output.clear()
+        self.in_flight.clear()
         for worker in self.workers:
             if not worker.done() and not worker.get_loop().is_closed():
                 worker.cancel()
 
-    def _engage(self) -> None:
+    def _start_worker(self) -> None:
         worker = asyncio.get_running_loop().create_task(self._work())
-        worker.add_done_callback(lambda _: self._news.set())
+        worker.add_done_callback(lambda _: self._changed.set())
         self.workers.append(worker)
 
-    def _leave(self, lead: LeadUnderWay) -> None:
-        self.alive.discard(lead)
-        if lead in self._line:
-            self._line.remove(lead)
-        lead.taken.set()
+    def _consume(self, lead: InFlightLead) -> None:
+        self.in_flight.discard(lead)
+        if lead in self._output:
+            self._output.remove(lead)
+        lead.consumed.set()
 
     def _raise_failure(self) -> None:
-        failure, self.failure = self.failure, None
+        failure, self._failure = self._failure, None
         if failure:
             raise failure
 
     async def _work(self) -> None:
         try:
-            while lead := await self._pull():
-                await self._bring(lead)
+            while lead := await self._next_lead():
+                await self._deliver(lead)
         except BaseException as failure:
-            self._is_dry = True
+            self._is_exhausted = True
             if not self._is_cancelled:
-                self.failure = self.failure or failure
+                self._failure = self._failure or failure
             if not isinstance(failure, Exception):
                 raise
 
-    async def _pull(self) -> LeadUnderWay | None:
+    async def _next_lead(self) -> InFlightLead | None:
         """The next lead of the source, `None` when there are no more."""
-        async with self._pulling:
-            if self._is_dry:
+        async with self._source_lock:
+            if self._is_exhausted:
                 return None
             self._source = self._source or each_id(self.lead_ids)
-            lead_id = await anext(self._source, NO_MORE)
+            lead_id = await anext(self._source, EXHAUSTED)
             # Meanwhile a worker may have failed, or the source may have ignored that it was cancelled.
-            self._is_dry |= lead_id is NO_MORE or self._is_cancelled
-            if self._is_dry:
+            self._is_exhausted |= lead_id is EXHAUSTED or self._is_cancelled
+            if self._is_exhausted:
                 return None
-            return self._enlist(LeadUnderWay(lead_id))
+            return self._add(InFlightLead(lead_id))
 
-    def _enlist(self, lead: LeadUnderWay) -> LeadUnderWay:
-        self.alive.add(lead)
+    def _add(self, lead: InFlightLead) -> InFlightLead:
+        self.in_flight.add(lead)
         if self.is_ordered:
-            self._line.append(lead)
-        if len(self.workers) < self.most:
-            self._engage()
+            self._output.append(lead)
+        if len(self.workers) < self.max_workers:
+            self._start_worker()
         return lead
 
-    async def _bring(self, lead: LeadUnderWay) -> None:
+    async def _deliver(self, lead: InFlightLead) -> None:
         try:
             lead.result = await self.read(lead.lead_id)
         except BaseException:
-            self._leave(lead)
+            self._consume(lead)
             raise
         if not self.is_ordered:
-            self._line.append(lead)
-        self._news.set()
-        await lead.taken.wait()
+            self._output.append(lead)
+        self._changed.set()
+        await lead.consumed.wait()
 
 
 class BulkRun:
-    """Many leads' tasks as an async iterator of `LeadTasks`.
+    """The tasks of many leads as an async iterator of `LeadTasks`.
 
-    Lead ids are pulled as they are needed: at most `concurrency` leads are alive, which counts those read but not
-    yet taken. `async with` or `aclose()` ends a run early; leaving the loop does too. A failure of the source of ids
-    is raised after what had begun was handed out.
+    Lead ids are read as they are needed: at most `concurrency` leads are in progress, those read but not yet consumed
+    included. `async with` or `aclose()` ends a run early; so does leaving the loop. A failure of the source of ids is
+    raised once all leads that had begun are consumed.
     """
 
     def __init__(self, lead_ids: LeadIds, read: ReadLead, *, concurrency: int, ordered: bool) -> None:
         check_bulk(lead_ids, concurrency)
-        self._crew = Crew(lead_ids, read, within("concurrency", concurrency, 1), ordered)
+        self._pool = WorkerPool(lead_ids, read, within("concurrency", concurrency, 1), ordered)
         self._progress = BulkProgress()
         self._is_closed = False
 
     @property
     def progress(self) -> BulkProgress:
-        """How far the run is now."""
+        """The progress of the run."""
         done = self._progress
-        return BulkProgress(done.done, done.failed, len(self._crew.alive), done.tasks)
+        return BulkProgress(done.done, done.failed, len(self._pool.in_flight), done.tasks)
 
     def __aiter__(self) -> Self:
         return self
@@ -179,7 +180,7 @@ class BulkRun:
     async def __anext__(self) -> LeadTasks:
         if self._is_closed:
             raise StopAsyncIteration
-        lead = await self._crew.next()
+        lead = await self._pool.next()
         if lead is None:
             self._is_closed = True
             raise StopAsyncIteration
@@ -191,13 +192,13 @@ class BulkRun:
 
     def __del__(self) -> None:
         if not getattr(self, "_is_closed", True):
-            self._crew.cancel()
+            self._pool.cancel()
 
     async def aclose(self) -> None:
-        """End the run: what is under way is cancelled, and gone when this returns."""
+        """End the run: its workers are cancelled, and have ended when this returns."""
         self._is_closed = True
-        self._crew.cancel()
-        await asyncio.gather(*self._crew.workers, return_exceptions=True)
+        self._pool.cancel()
+        await asyncio.gather(*self._pool.workers, return_exceptions=True)
 
     async def __aenter__(self) -> Self:
         return self
@@ -209,7 +210,7 @@ class BulkRun:
 
 
 def as_value(pages: Callable[[int], AsyncIterator[Sequence[Task]]]) -> ReadLead:
-    """Reads a lead's tasks so that whatever is wrong with that lead is part of the result."""
+    """Reads the tasks of a lead; an error of that lead is part of the result."""
 
     async def read(lead_id: int) -> LeadTasks:
         tasks: list[Task] = []
@@ -225,6 +226,16 @@ def as_value(pages: Callable[[int], AsyncIterator[Sequence[Task]]]) -> ReadLead:
     return read
 
 
+def pages_of(list_tasks: Callable[[int], Pager[Task]]) -> Callable[[int], AsyncIterator[Sequence[Task]]]:
+    """The pages of a lead's list of tasks, without their cursors."""
+
+    async def pages(lead_id: int) -> AsyncIterator[Sequence[Task]]:
+        async for page in list_tasks(lead_id).pages():
+            yield page.items
+
+    return pages
+
+
 def check_bulk(lead_ids: LeadIds, concurrency: int) -> None:
     """Raises: InvalidRequestError if one of the arguments of a run is wrong."""
     within("concurrency", concurrency, 1)
@@ -238,7 +249,7 @@ def each_id(lead_ids: LeadIds) -> AsyncIterator[int]:
 
 @define
 class PlainIds(AsyncIterator[int]):
-    """A plain iterator as an async one; not a generator, which asyncio would have to close in a task of its own."""
+    """A plain iterator as an async one; not a generator, which asyncio would close in a task of its own."""
 
     ids: Iterator[int]
 

@@ -11,7 +11,7 @@ import aiohttp
 from attrs import evolve
 from yarl import URL
 
-from . import _checks, dispatch, endpoints, oauth, ratelimit
+from . import _call, _checks, _connectors, _network, _session, endpoints, oauth, ratelimit
 from .__about__ import __version__
 from ._auth import hidden, hidden_url
 from ._checks import UNSET, OnBadRecord, Unset
@@ -21,6 +21,7 @@ from .auth import Auth, environment_variables, from_environment
 from .errors import ClientClosedError
 from .models import User
 from .ratelimit import Lane
+from .retry import RetryPolicy
 
 E = TypeVar("E")
 
@@ -72,7 +73,7 @@ class ClientOptions(TypedDict, total=False):
 
     base_url: str
     limiter: ratelimit.RateLimiter | None
-    retry: dispatch.RetryPolicy | None
+    retry: RetryPolicy | None
     timeout: float | None
     max_wait: float | None
     session: aiohttp.ClientSession | None
@@ -126,14 +127,14 @@ class LoftyClient:
         *,
         base_url: str = BASE_URL,
         limiter: ratelimit.RateLimiter | None = None,
-        retry: dispatch.RetryPolicy | None = None,
+        retry: RetryPolicy | None = None,
         timeout: float | None = 30.0,
         max_wait: float | None = None,
         session: aiohttp.ClientSession | None = None,
         user_agent: str = USER_AGENT,
         lane: Lane = Lane.INTERACTIVE,
         on_bad_record: OnBadRecord = "raise",
-        max_response_size: int = dispatch.MAX_RESPONSE_SIZE,
+        max_response_size: int = _session.MAX_RESPONSE_SIZE,
         proxy: str | URL | Unset | None = UNSET,
         ssl: SSLContext | None = None,
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
@@ -143,28 +144,28 @@ class LoftyClient:
         base_url = hidden_url(str(base_url))
         proxy = hidden_url(str(proxy)) if isinstance(proxy, str | URL) else proxy
         credential = _checks.credential("auth", auth)
-        options = dispatch.Options(
+        options = _call.CallOptions(
             timeout=_checks.seconds("timeout", timeout, above=True),
             max_wait=_checks.seconds("max_wait", max_wait),
-            retry=_checks.optional_instance("retry", retry, dispatch.RetryPolicy) or dispatch.RetryPolicy(),
+            retry=_checks.optional_instance("retry", retry, RetryPolicy) or RetryPolicy(),
             lane=_checks.lane("lane", lane),
         )
         limiter = _checks.optional_instance("limiter", limiter, ratelimit.RateLimiter) or ratelimit.RateLimiter()
-        opened = dispatch.Session(
+        opened = _session.SessionManager(
             base_url,
             _checks.header("user_agent", user_agent),
             _checks.optional_instance("session", session, aiohttp.ClientSession),
-            dispatch.SessionOptions(
+            _session.SessionOptions(
                 allow_http=_checks.flag("allow_http", allow_http),
-                network=_network(proxy, ssl),
+                network=_network_of(proxy, ssl),
                 max_response_size=_checks.within("max_response_size", max_response_size, 1),
                 trace_configs=_checks.instances("trace_configs", trace_configs, aiohttp.TraceConfig),
             ),
-            dispatch.Connectors.of(limiter, limiter.max_in_flight),
+            _connectors.Connectors.of(limiter, limiter.max_in_flight),
         )
         limiter = limiter.for_server(opened.base_url.rstrip("/"))
-        dispatcher = dispatch.Dispatcher(credential, opened, limiter)
-        self._caller = endpoints.Caller(dispatcher, options, _checks.bad_record_policy(on_bad_record), allow_http)
+        manager = _call.CallManager(credential, opened, limiter)
+        self._caller = endpoints.Caller(manager, options, _checks.bad_record_policy(on_bad_record), allow_http)
         self._guard = _Guard(opened, *_place_outside(currentframe()))
 
     @classmethod
@@ -229,12 +230,12 @@ class LoftyClient:
     @property
     def rate_limit(self) -> ratelimit.RateLimit:
         """The application's budget now."""
-        return self._caller.dispatcher.limiter.snapshot
+        return self._caller.manager.limiter.snapshot
 
     @property
-    def stats(self) -> dispatch.Stats:
+    def stats(self) -> _call.Stats:
         """What this client and its copies have done so far."""
-        return self._caller.dispatcher.stats
+        return self._caller.manager.stats
 
     async def close(self) -> None:
         """End the calls under way, then close the session unless it was handed in.
@@ -242,7 +243,7 @@ class LoftyClient:
         Those calls and all later ones raise ClientClosedError. A renewal of the credential that is under way goes to
         its end first, 35 seconds at most: its answer may be the only copy of a new refresh token.
         """
-        await self._caller.dispatcher.close()
+        await self._caller.manager.close()
 
     def __enter__(self) -> NoReturn:
         raise TypeError("LoftyClient is an asynchronous context manager: write `async with LoftyClient(…) as lofty:`")
@@ -251,7 +252,7 @@ class LoftyClient:
         """Never reached: only there so that `with` gets to the message above."""
 
     async def __aenter__(self) -> Self:
-        if self._caller.dispatcher.session.closed:
+        if self._caller.manager.session.closed:
             raise ClientClosedError("the client was closed: make another one")
         return self
 
@@ -263,13 +264,13 @@ class LoftyClient:
     def __repr__(self) -> str:
         # A traceback may show a client whose arguments were refused.
         caller: endpoints.Caller | None = getattr(self, "_caller", None)
-        return f"<LoftyClient {caller.dispatcher.session.base_url}>" if caller else "<LoftyClient>"
+        return f"<LoftyClient {caller.manager.session.base_url}>" if caller else "<LoftyClient>"
 
 
 class _Guard:
     """Warns when the last copy of a client that opened a session is dropped without being closed."""
 
-    def __init__(self, session: dispatch.Session, file: str, line: int) -> None:
+    def __init__(self, session: _session.SessionManager, file: str, line: int) -> None:
         self._session, self._file, self._line = session, file, line
 
     def __del__(self) -> None:
@@ -286,6 +287,6 @@ def _place_outside(frame: FrameType | None) -> tuple[str, int]:
     return (frame.f_code.co_filename, frame.f_lineno) if frame else ("<unknown>", 0)
 
 
-def _network(proxy: str | URL | Unset | None, ssl: SSLContext | None) -> dispatch.Network:
-    url = proxy if proxy is None or isinstance(proxy, Unset) else dispatch.proxy_url("proxy", proxy)
-    return dispatch.Network(url, _checks.optional_instance("ssl", ssl, SSLContext))
+def _network_of(proxy: str | URL | Unset | None, ssl: SSLContext | None) -> _network.Network:
+    url = proxy if proxy is None or isinstance(proxy, Unset) else _network.proxy_url("proxy", proxy)
+    return _network.Network(url, _checks.optional_instance("ssl", ssl, SSLContext))

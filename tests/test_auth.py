@@ -16,8 +16,8 @@ from rich.traceback import Traceback
 
 from lofty_async import LoftyClient, RetryPolicy
 from lofty_async._auth import Secret
+from lofty_async._session import token_post
 from lofty_async.auth import AccessToken, ApiKey, Auth
-from lofty_async.dispatch.token_post import token_post
 from lofty_async.errors import AuthenticationError, ConnectionFailedError, InvalidRequestError, LoftyError
 from lofty_async.oauth import ClientCredentials, RefreshToken, Token
 from lofty_async.sandbox import Sandbox

@@ -1,4 +1,4 @@
-"""Many leads at once: how many are alive, in which order they come, what becomes of failures, and what is left over."""
+"""Many leads at once: how many are in progress, their order, failures, and that nothing is left over."""
 
 import asyncio
 import gc
@@ -30,7 +30,7 @@ Wait = Callable[[int], float]
 
 @define
 class Office:
-    """Hands out ids and reads leads, each in its own time, and counts those that are alive."""
+    """Hands out ids and reads leads, each in its own time, and counts those in progress."""
 
     wait: Wait = lambda _: 1.0
     wait_for_id: Wait = lambda _: 0.0
@@ -39,7 +39,7 @@ class Office:
     read: list[int] = field(factory=list[int])
     reading: int = 0
     taken: int = 0
-    most_alive: int = 0
+    most_in_progress: int = 0
     most_reading: int = 0
     pulling: int = 0
 
@@ -61,7 +61,7 @@ class Office:
 
     def _pull(self, lead_id: int) -> None:
         self.pulled.append(lead_id)
-        self.most_alive = max(self.most_alive, len(self.pulled) - self.taken)
+        self.most_in_progress = max(self.most_in_progress, len(self.pulled) - self.taken)
 
     async def __call__(self, lead_id: int) -> LeadTasks:
         self.reading += 1
@@ -113,7 +113,7 @@ class TestAlive:
                 source = getattr(office, kind)(range(30))
                 found = await office.take_all(office.run(source, concurrency=concurrency, ordered=ordered), pause)
                 assert sorted(found) == list(range(30))
-                assert office.most_alive <= concurrency
+                assert office.most_in_progress <= concurrency
                 assert others() == set()
 
         run(main())
@@ -145,7 +145,7 @@ class TestAlive:
             office = Office()
             leads = office.run(range(3), concurrency=1_000_000)
             await anext(leads)
-            assert len(leads._crew.workers) <= 4
+            assert len(leads._pool.workers) <= 4
             await office.take_all(leads)
 
         run(main())
@@ -172,8 +172,8 @@ class TestAlive:
                     if count % 2500 == 0:
                         gc.collect()
                         sizes.append(tracemalloc.get_traced_memory()[0])
-                        assert len(leads._crew.alive) <= 32
-                        assert len(leads._crew._line) <= 32
+                        assert leads.progress.in_progress <= 32
+                        assert len(leads._pool._output) <= 32
                         assert len(others()) <= 32
             finally:
                 tracemalloc.stop()
@@ -496,7 +496,7 @@ class TestLeaving:
             return leads
 
         leads = run(main())
-        leads._crew.cancel()
+        leads._pool.cancel()
         del leads
 
     def test_a_refused_run_is_dropped_without_a_sound(self) -> None:
@@ -524,7 +524,7 @@ class TestConsumers:
                     break
             found += await office.take_all(leads)
             assert sorted(found) == list(range(12))
-            assert office.most_alive <= 4
+            assert office.most_in_progress <= 4
 
         run(main())
 
@@ -537,7 +537,7 @@ class TestConsumers:
             async with asyncio.timeout(1000):
                 shares = await asyncio.gather(*(office.take_all(leads, 0.5) for _ in range(consumers)))
             assert sorted(lead_id for share in shares for lead_id in share) == list(range(40))
-            assert office.most_alive <= 3
+            assert office.most_in_progress <= 3
 
         run(main())
 

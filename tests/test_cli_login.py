@@ -23,10 +23,10 @@ from aiohttp import web
 from click.testing import CliRunner, Result
 
 from lofty_async import AuthenticationError, RefreshToken
+from lofty_async._session import token_post
 from lofty_async.cli.app import app
 from lofty_async.cli.redirect import Loopback, loopback
 from lofty_async.cli.saved_login import credential, token_path
-from lofty_async.dispatch.token_post import token_post
 from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.faults import Answer, Latency, Reply
 

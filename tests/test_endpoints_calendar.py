@@ -222,7 +222,7 @@ class TestCreate:
         self, sandbox: Sandbox, lofty: LoftyClient, fields: Any, body: Any
     ) -> None:
         sandbox.faults.add(CREATE, faults.Reply(200, body))
-        with pytest.raises(AmbiguousWriteError, match="does not name it"):
+        with pytest.raises(AmbiguousWriteError, match="does not identify it"):
             await lofty.calendar.create(**fields)
 
     @pytest.mark.parametrize(

@@ -238,7 +238,7 @@ class TestCreate:
         self, sandbox: Sandbox, lofty: LoftyClient, lead_id: int, call_fields: Any, body: Any
     ) -> None:
         sandbox.faults.add(CREATE, faults.Reply(200, body))
-        with pytest.raises(AmbiguousWriteError, match="does not name it") as caught:
+        with pytest.raises(AmbiguousWriteError, match="does not identify it") as caught:
             await lofty.tasks.create(**call_fields)
         assert (caught.value.lead_id, caught.value.sent["content"]) == (lead_id, "Ring")
         assert isinstance(caught.value.__cause__, DecodeError)
@@ -470,7 +470,7 @@ class TestVerifyInDoubt:
     def test_an_answer_without_an_id_is_looked_up_or_stays_ambiguous(self) -> None:
         async def scenario(sandbox: Sandbox, lofty: LoftyClient) -> None:
             sandbox.faults.add(CREATE, faults.Reply(200, {"message": "Created"}))
-            with pytest.raises(AmbiguousWriteError, match="does not name it"):
+            with pytest.raises(AmbiguousWriteError, match="does not identify it"):
                 await lofty.tasks.create(**wanted(sandbox))
 
         run_with_sandbox(scenario)

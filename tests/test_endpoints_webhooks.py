@@ -140,7 +140,7 @@ async def test_create_is_never_sent_twice(sandbox: Sandbox, lofty: LoftyClient, 
 @pytest.mark.parametrize("body", ["", {}, [], {"subscribeId": None}])
 async def test_an_answer_that_does_not_name_it(sandbox: Sandbox, lofty: LoftyClient, body: Any) -> None:
     sandbox.faults.add(CREATE, faults.Reply(200, body))
-    with pytest.raises(AmbiguousWriteError, match="does not name it"):
+    with pytest.raises(AmbiguousWriteError, match="does not identify it"):
         await lofty.webhooks.create(10, URL)
 
 

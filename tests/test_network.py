@@ -181,7 +181,7 @@ class TestProxy:
     async def test_clients_that_share_a_limiter_may_have_different_ones(self, proxy: RawServer) -> None:
         async with raw_server() as other:
             one = LoftyClient(KEY, base_url="http://lofty.test", allow_http=True, proxy=proxy.url)
-            limiter = one._caller.dispatcher.limiter
+            limiter = one._caller.manager.limiter
             two = LoftyClient(KEY, base_url="http://lofty.test", allow_http=True, proxy=other.url, limiter=limiter)
             for lofty in (one, two, one, two):
                 await lofty.me()
@@ -290,7 +290,7 @@ class TestCertificates:
     async def test_a_context_is_its_clients_alone(self, pem: Path) -> None:
         async with raw_server(tls=server_tls(pem)) as server:
             trusting = LoftyClient(KEY, base_url=server.url, ssl=client_tls(pem))
-            other = LoftyClient(KEY, base_url=server.url, limiter=trusting._caller.dispatcher.limiter)
+            other = LoftyClient(KEY, base_url=server.url, limiter=trusting._caller.manager.limiter)
             assert (await trusting.me()).id == 7
             with pytest.raises(ConnectionFailedError, match="certificate"):
                 await other.me()

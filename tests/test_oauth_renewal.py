@@ -19,8 +19,8 @@ from attrs import define, evolve, field
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lofty_async._session import token_post
 from lofty_async.auth import TokenPost
-from lofty_async.dispatch.token_post import token_post
 from lofty_async.errors import (
     AuthenticationError,
     ClientClosedError,

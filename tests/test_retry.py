@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lofty_async
-from lofty_async.dispatch.retry import BUDGET, EARNED, Failure, RetryBudget, RetryPolicy, decide
 from lofty_async.errors import InvalidRequestError
+from lofty_async.retry import EARNED_RETRIES, RETRY_BUDGET, Failure, RetryBudget, RetryPolicy, decide
 
 SOURCES = Path(lofty_async.__file__).parent
 POLICY = RetryPolicy(retries=3, base_delay=0.5, max_delay=20.0, deadline=120.0)
 
-NEVER_LEFT = Failure(arrived=False, passing=True)
-LOST = Failure(arrived=True, passing=True)
-REFUSED_FOR_GOOD = Failure(arrived=False, passing=False)
-SERVER_FAILED = Failure(arrived=True, passing=True, retry_after=7.0)
+NEVER_LEFT = Failure(arrived=False, temporary=True)
+LOST = Failure(arrived=True, temporary=True)
+REFUSED_FOR_GOOD = Failure(arrived=False, temporary=False)
+SERVER_FAILED = Failure(arrived=True, temporary=True, retry_after=7.0)
 
 
 def longest(ceiling: float) -> float:
@@ -51,7 +51,7 @@ def shortest(_: float) -> float:
         (LOST, True, 1, 500.0, None),
         (SERVER_FAILED, True, 1, 113.0, 7.0),
         (SERVER_FAILED, True, 1, 113.1, None),
-        (Failure(arrived=False, passing=True, retry_after=121.0), True, 1, 0.0, None),
+        (Failure(arrived=False, temporary=True, retry_after=121.0), True, 1, 0.0, None),
     ],
 )
 def test_a_failure_is_met_with_a_wait_or_an_end(
@@ -68,7 +68,7 @@ def test_a_failure_is_met_with_a_wait_or_an_end(
 def test_a_server_that_asks_for_too_long_a_wait_is_not_asked_again(
     asked: float, max_wait: float, wait: float | None
 ) -> None:
-    patient, failure = RetryPolicy(deadline=inf), Failure(arrived=True, passing=True, retry_after=asked)
+    patient, failure = RetryPolicy(deadline=inf), Failure(arrived=True, temporary=True, retry_after=asked)
     decided = decide(patient, failure, repeatable=True, attempt=1, elapsed=0, max_wait=max_wait, jitter=longest)
     assert decided == wait
 
@@ -90,7 +90,7 @@ def test_waits_of_nothing_stay_nothing_however_often() -> None:
 def test_no_retry_comes_before_the_server_s_wish_or_after_the_deadline(
     attempt: int, wish: float, *, arrived: bool, elapsed: float
 ) -> None:
-    failure = Failure(arrived=arrived, passing=True, retry_after=wish)
+    failure = Failure(arrived=arrived, temporary=True, retry_after=wish)
     wait = decide(POLICY, failure, repeatable=True, attempt=attempt, elapsed=elapsed)
     ceiling = POLICY.base_delay * 2 ** (attempt - 1)
     if wait is None:
@@ -141,7 +141,7 @@ def test_a_policy_may_have_no_deadline_and_no_retries() -> None:
 
 def test_an_outage_drains_the_budget() -> None:
     budget = RetryBudget()
-    assert all(budget.spend() for _ in range(int(BUDGET)))
+    assert all(budget.spend() for _ in range(int(RETRY_BUDGET)))
     assert not budget.spend()
     assert budget.left == 0
 
@@ -150,12 +150,12 @@ def test_success_earns_the_budget_back_up_to_where_it_began() -> None:
     budget = RetryBudget(0.0)
     budget.earn()
     assert not budget.spend()
-    for _ in range(round(1 / EARNED)):
+    for _ in range(round(1 / EARNED_RETRIES)):
         budget.earn()
     assert budget.spend()
-    for _ in range(round(2 * BUDGET / EARNED)):
+    for _ in range(round(2 * RETRY_BUDGET / EARNED_RETRIES)):
         budget.earn()
-    assert budget.left == BUDGET
+    assert budget.left == RETRY_BUDGET
 
 
 def imported(source: Path) -> set[str]:
@@ -173,9 +173,7 @@ def importers(package: str) -> set[str]:
     return {str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.py") if package in imported(path)}
 
 
-@pytest.mark.parametrize(
-    ("package", "module"), [("backoff", "dispatch/retry.py"), ("cattrs", "convert.py"), ("orjson", None)]
-)
+@pytest.mark.parametrize(("package", "module"), [("backoff", "retry.py"), ("cattrs", "_convert.py"), ("orjson", None)])
 def test_a_package_is_imported_in_one_module_or_by_name_alone(package: str, module: str | None) -> None:
     assert importers(package) == ({module} if module else set())
 
@@ -188,6 +186,15 @@ def test_models_import_nothing_of_ours_but_each_other() -> None:
         assert "lofty_async" not in path.read_text("utf-8")
 
 
-@pytest.mark.parametrize("module", ["wire.py", "dispatch/retry.py", "ratelimit/window.py"])
+@pytest.mark.parametrize("name", ["tasks", "calendar", "leads", "webhooks", "v1"])
+def test_an_endpoint_module_only_declares_calls(name: str) -> None:
+    tree = ast.parse((SOURCES / "endpoints" / f"{name}.py").read_text("utf-8"))
+    kinds = (ast.For, ast.AsyncFor, ast.While, ast.Try, ast.With, ast.AsyncWith)
+    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, kinds)]
+    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not names & {"manager", "session", "headers", "auth"}
+
+
+@pytest.mark.parametrize("module", ["_wire.py", "retry.py", "ratelimit/window.py"])
 def test_the_pure_modules_import_nothing_that_does_or_waits(module: str) -> None:
     assert not imported(SOURCES / module) & {"aiohttp", "asyncio", "time", "socket", "logging", "os"}

@@ -30,9 +30,9 @@ from lofty_async import (
     RefreshToken,
     RetryPolicy,
 )
+from lofty_async._session import token_post
 from lofty_async.auth import Auth, from_environment
 from lofty_async.cli.redirect import code_in
-from lofty_async.dispatch.token_post import token_post
 from lofty_async.oauth import FileTokenStore, Pkce, Token, read_redirect
 from lofty_async.sandbox import Sandbox, faults
 
@@ -166,7 +166,7 @@ async def test_where_the_server_speaks_no_http(open_client: "OpenClient", heard:
 async def test_when_dropped_open(sandbox: Sandbox, heard: Heard, until: Any) -> None:
     lofty = LoftyClient(ApiKey(SECRET), base_url=sandbox.url)
     await lofty.me()
-    own = lofty._caller.dispatcher.session._own.session
+    own = lofty._caller.manager.session._own.session
     assert own
     heard.note(lofty, own)
     del lofty

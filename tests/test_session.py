@@ -12,9 +12,8 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from lofty_async._session import MAX_URLS, SessionManager
 from lofty_async._wire import Request, Route
-from lofty_async.dispatch import Session
-from lofty_async.dispatch.session import MOST_URLS
 from lofty_async.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
 from lofty_async.sandbox import Sandbox, faults
 
@@ -28,8 +27,8 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 @pytest.fixture
-async def session(sandbox: Sandbox) -> AsyncIterator[Session]:
-    own = Session(sandbox.url, "tests/1", None)
+async def session(sandbox: Sandbox) -> AsyncIterator[SessionManager]:
+    own = SessionManager(sandbox.url, "tests/1", None)
     yield own
     await own.close()
 
@@ -52,33 +51,35 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def test_an_answer_as_it_arrived(session: Session, authorization: str) -> None:
+async def test_an_answer_as_it_arrived(session: SessionManager, authorization: str) -> None:
     reply = await session.send(ME, authorization, 5)
     assert reply.status == 200
     assert reply.body.startswith(b'{"id"')
     assert reply.headers["x-ratelimit-limit"] == "10000"
 
 
-async def test_an_error_is_an_answer_too(session: Session) -> None:
+async def test_an_error_is_an_answer_too(session: SessionManager) -> None:
     assert (await session.send(ME, "token unknown", 5)).status == 401
 
 
 async def test_a_redirect_is_not_followed_with_the_credential(
-    sandbox: Sandbox, session: Session, authorization: str
+    sandbox: Sandbox, session: SessionManager, authorization: str
 ) -> None:
     sandbox.faults.add(kind=faults.Reply(302, "", headers={"Location": "https://elsewhere.test/"}))
     assert (await session.send(ME, authorization, 5)).status == 302
     assert len(sandbox.requests) == 1
 
 
-async def test_cookies_are_not_kept(sandbox: Sandbox, session: Session, authorization: str) -> None:
+async def test_cookies_are_not_kept(sandbox: Sandbox, session: SessionManager, authorization: str) -> None:
     sandbox.faults.add(kind=faults.Reply(200, {}, headers={"Set-Cookie": "session=1"}))
     for _ in range(2):
         await session.send(ME, authorization, 5)
     assert all("Cookie" not in request.headers for request in sandbox.requests)
 
 
-async def test_parameters_arrive_as_they_were_meant(sandbox: Sandbox, session: Session, authorization: str) -> None:
+async def test_parameters_arrive_as_they_were_meant(
+    sandbox: Sandbox, session: SessionManager, authorization: str
+) -> None:
     params: dict[str, str | tuple[str, ...]] = {
         "startTime": "2026-03-01T15:00:00+02:00",
         "sourceType": ("1", "2"),
@@ -91,27 +92,29 @@ async def test_parameters_arrive_as_they_were_meant(sandbox: Sandbox, session: S
     assert query["stage"] == "New & old=100% #1 ü"
 
 
-async def test_another_question_goes_to_another_address(sandbox: Sandbox, session: Session, authorization: str) -> None:
+async def test_another_question_goes_to_another_address(
+    sandbox: Sandbox, session: SessionManager, authorization: str
+) -> None:
     asked: list[dict[str, str | tuple[str, ...]]] = [{"limit": "1"}, {}, {"limit": "2"}, {"limit": "1"}]
     for params in asked:
         await session.send(Request(CALENDAR, CALENDAR.template, params), authorization, 5)
     assert [dict(request.query) for request in sandbox.requests] == asked
 
 
-async def test_addresses_kept_for_those_who_ask_the_same_again_are_bounded(session: Session) -> None:
+async def test_addresses_kept_for_those_who_ask_the_same_again_are_bounded(session: SessionManager) -> None:
     def address(number: int) -> URL:
         return session._url(Request(CALENDAR, CALENDAR.template, {"limit": str(number)}))
 
     assert address(0) is address(0)
-    assert [address(number).query["limit"] for number in range(MOST_URLS + 9)] == [*map(str, range(MOST_URLS + 9))]
-    assert len(session._urls) <= MOST_URLS
+    assert [address(number).query["limit"] for number in range(MAX_URLS + 9)] == [*map(str, range(MAX_URLS + 9))]
+    assert len(session._urls) <= MAX_URLS
 
 
 async def test_the_same_headers_leave_in_a_session_of_its_own_and_in_one_handed_in(
-    sandbox: Sandbox, session: Session, authorization: str
+    sandbox: Sandbox, session: SessionManager, authorization: str
 ) -> None:
     async with aiohttp.ClientSession() as given:
-        for each in (session, Session(sandbox.url, "tests/1", given)):
+        for each in (session, SessionManager(sandbox.url, "tests/1", given)):
             await each.send(ME, authorization, 5)
     own, others = (dict(request.headers) for request in sandbox.requests)
     assert own == others
@@ -119,7 +122,7 @@ async def test_the_same_headers_leave_in_a_session_of_its_own_and_in_one_handed_
     assert (own["User-Agent"], own["Authorization"]) == ("tests/1", authorization)
 
 
-async def test_one_session_serves_another_credential(sandbox: Sandbox, session: Session) -> None:
+async def test_one_session_serves_another_credential(sandbox: Sandbox, session: SessionManager) -> None:
     for word in ("token a", "token b", "token a"):
         await session.send(ME, word, 5)
     assert [request.headers["Authorization"] for request in sandbox.requests] == ["token a", "token b", "token a"]
@@ -128,7 +131,7 @@ async def test_one_session_serves_another_credential(sandbox: Sandbox, session: 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
 @pytest.mark.parametrize("fault", [faults.DropBefore(), faults.DropAfter(), faults.TruncatedBody()])
 async def test_a_broken_connection_may_have_carried_the_request_which_is_sent_once(
-    sandbox: Sandbox, session: Session, authorization: str, method: str, fault: faults.Fault
+    sandbox: Sandbox, session: SessionManager, authorization: str, method: str, fault: faults.Fault
 ) -> None:
     await session.send(ME, authorization, 5)  # so that the connection is an old one
     sandbox.faults.add("*tasks/*", fault, times=None)
@@ -141,7 +144,9 @@ async def test_a_broken_connection_may_have_carried_the_request_which_is_sent_on
     assert len(sandbox.requests) == 2
 
 
-async def test_a_refused_connection_carried_nothing(sandbox: Sandbox, session: Session, authorization: str) -> None:
+async def test_a_refused_connection_carried_nothing(
+    sandbox: Sandbox, session: SessionManager, authorization: str
+) -> None:
     await sandbox.close()
     with pytest.raises(ConnectionFailedError, match="no connection") as caught:
         await session.send(ME, authorization, 5)
@@ -156,7 +161,7 @@ async def test_no_connection_in_time_carried_nothing(authorization: str) -> None
             caller = waiting.enter_context(socket.socket())
             caller.setblocking(False)
             caller.connect_ex(deaf.getsockname())
-        session = Session(f"http://127.0.0.1:{deaf.getsockname()[1]}", "tests/1", None)
+        session = SessionManager(f"http://127.0.0.1:{deaf.getsockname()[1]}", "tests/1", None)
         with pytest.raises(RequestTimeoutError, match="no connection in time") as caught:
             await session.send(ME, authorization, 0.2)
         await session.close()
@@ -172,7 +177,7 @@ async def test_what_is_no_http_holds_no_credential(authorization: str, line: byt
         await writer.drain()
 
     async with serving(babble) as url:
-        session = Session(url, "tests/1", None)
+        session = SessionManager(url, "tests/1", None)
         with pytest.raises(ConnectionFailedError) as caught:
             await session.send(ME, authorization, 5)
         await session.close()
@@ -215,7 +220,7 @@ async def test_a_body_is_read_whole_however_it_arrives(authorization: str, piece
                 await reader.readuntil(b"\r\n\r\n")
 
     async with serving(answer_twice) as url:
-        session = Session(url, "tests/1", None)
+        session = SessionManager(url, "tests/1", None)
         bodies = [(await session.send(ME, authorization, 5)).body for _ in range(2)]
         await session.close()
     assert bodies == [b'{"a": [1,2]}'] * 2
@@ -229,11 +234,13 @@ async def test_a_body_that_somebody_else_has_read_in_a_session_handed_in(sandbox
     trace = aiohttp.TraceConfig()
     trace.on_request_end.append(look)
     async with aiohttp.ClientSession(trace_configs=[trace]) as given:
-        reply = await Session(sandbox.url, "tests/1", given).send(ME, authorization, 5)
+        reply = await SessionManager(sandbox.url, "tests/1", given).send(ME, authorization, 5)
     assert reply.body.startswith(b'{"id"')
 
 
-async def test_a_request_that_comes_while_the_loop_closes_the_session(session: Session, authorization: str) -> None:
+async def test_a_request_that_comes_while_the_loop_closes_the_session(
+    session: SessionManager, authorization: str
+) -> None:
     await session.send(ME, authorization, 5)
     assert isinstance(session._opened, AsyncGeneratorType)
     closing = asyncio.ensure_future(session._opened.aclose())  # as a loop that ends does
@@ -244,7 +251,7 @@ async def test_a_request_that_comes_while_the_loop_closes_the_session(session: S
 
 
 async def test_what_never_opened_needs_no_closing(
-    session: Session, authorization: str, monkeypatch: pytest.MonkeyPatch
+    session: SessionManager, authorization: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**_: object) -> None:
         raise RuntimeError("no sockets here")
@@ -267,7 +274,7 @@ async def test_half_a_body_is_none(authorization: str, broken: bytes) -> None:
         await writer.drain()
 
     async with serving(break_off) as url:
-        session = Session(url, "tests/1", None)
+        session = SessionManager(url, "tests/1", None)
         with pytest.raises(ConnectionFailedError, match="broke") as caught:
             await session.send(ME, authorization, 5)
         await session.close()
@@ -275,7 +282,7 @@ async def test_half_a_body_is_none(authorization: str, broken: bytes) -> None:
 
 
 async def test_closed_before_and_under_a_request(
-    sandbox: Sandbox, session: Session, authorization: str, hold: "Hold"
+    sandbox: Sandbox, session: SessionManager, authorization: str, hold: "Hold"
 ) -> None:
     sandbox.faults.add(kind=hold)
     sending = asyncio.create_task(session.send(ME, authorization, 5))
@@ -295,7 +302,7 @@ async def test_a_session_that_its_owner_closes_under_a_request(
 ) -> None:
     sandbox.faults.add(kind=hold)
     given = aiohttp.ClientSession()
-    sending = asyncio.create_task(Session(sandbox.url, "tests/1", given).send(ME, authorization, 5))
+    sending = asyncio.create_task(SessionManager(sandbox.url, "tests/1", given).send(ME, authorization, 5))
     await hold.reached()
     await given.close()
     with pytest.raises(ConnectionFailedError) as caught:
@@ -304,7 +311,7 @@ async def test_a_session_that_its_owner_closes_under_a_request(
 
 
 async def test_forms_carry_nothing_of_the_calls_before_them(
-    sandbox: Sandbox, session: Session, authorization: str
+    sandbox: Sandbox, session: SessionManager, authorization: str
 ) -> None:
     await session.send(ME, authorization, 5)
     await session.post_form(f"{sandbox.url}/api/user-web/oauth/token", {"grant_type": "refresh_token"}, None)
@@ -315,13 +322,13 @@ async def test_forms_carry_nothing_of_the_calls_before_them(
     assert call == call_after
 
 
-async def test_each_request_carries_the_credential_it_was_given(sandbox: Sandbox, session: Session) -> None:
+async def test_each_request_carries_the_credential_it_was_given(sandbox: Sandbox, session: SessionManager) -> None:
     names = [f"token {number % 3}" for number in range(9)]
     await asyncio.gather(*(session.send(ME, name, 5) for name in names))
     assert sorted(request.headers["Authorization"] for request in sandbox.requests) == sorted(names)
 
 
-async def test_forms_go_out_through_the_same_session(sandbox: Sandbox, session: Session) -> None:
+async def test_forms_go_out_through_the_same_session(sandbox: Sandbox, session: SessionManager) -> None:
     form = {"grant_type": "refresh_token", "refresh_token": sandbox.refresh_token}
     url = f"{sandbox.url}/api/user-web/oauth/token"
     status, body = await session.post_form(url, form, (sandbox.oauth.client_id, sandbox.oauth.client_secret))

@@ -18,7 +18,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from lofty_async.dispatch import Network
+    from lofty_async._network import Network
     from lofty_async.models import User
     from lofty_async.oauth import AuthorizationCode, Pkce, Token
 
@@ -130,8 +130,8 @@ def _addresses(secret: str | None, authorize_page: str | None, token_url: str | 
 async def _exchanged(flow: "AuthorizationCode", pkce: "Pkce | None", code: str, network: "Network") -> "Token":
     import aiohttp
 
+    from lofty_async._session import token_post
     from lofty_async.client import USER_AGENT
-    from lofty_async.dispatch.token_post import token_post
 
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
         post = token_post(session, timeout=TIMEOUT, user_agent=USER_AGENT, network=network)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import click
 from yarl import URL
 
-from lofty_async import dispatch
+from lofty_async import _network
 from lofty_async._checks import UNSET, Unset, is_loopback
 from lofty_async._wire import BASE_URL
 from lofty_async.client import LoftyClient
@@ -113,13 +113,13 @@ def allows_http(server: ServerOptions) -> bool:
     return is_local or server.allow_http
 
 
-def network_from(options: NetworkOptions) -> dispatch.Network:
+def network_from(options: NetworkOptions) -> _network.Network:
     """Returns the proxy and TLS settings of the options.
 
     Raises: StartupError if the proxy is not a URL or the file holds no certificates.
     """
     try:
-        return dispatch.Network(_proxy(options), _tls(options))
+        return _network.Network(_proxy(options), _tls(options))
     except LoftyError as error:
         raise StartupError(f"--{error}") from error
     except (SSLError, OSError) as error:
@@ -129,7 +129,7 @@ def network_from(options: NetworkOptions) -> dispatch.Network:
 def _proxy(options: NetworkOptions) -> URL | Unset | None:
     if options.proxy is None:
         return UNSET
-    return dispatch.proxy_url("proxy", options.proxy) if options.proxy else None
+    return _network.proxy_url("proxy", options.proxy) if options.proxy else None
 
 
 def _tls(options: NetworkOptions) -> SSLContext | None:

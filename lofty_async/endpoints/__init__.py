@@ -1,7 +1,7 @@
 """One module per resource: each call a declaration of its path, its parameters and its model."""
 
+from ._base import Caller
 from .calendar import Calendar
-from .caller import Caller
 from .leads import LeadFilters, Leads
 from .tasks import Tasks
 from .v1 import AppointmentsV1, TasksV1

@@ -9,15 +9,12 @@ from attrs import frozen
 from lofty_async import _checks
 from lofty_async._checks import UNSET, OnBadRecord, Unset
 from lofty_async._strategies import SlotWindows, TimePages
-from lofty_async._times import format_time
-from lofty_async._wire import Route
-from lofty_async.complaints import RecordKind
+from lofty_async._wire import RecordKind, Route
 from lofty_async.models import AssignedRole, CalendarEntry, EntryType, MeetingSlot, TaskType
 from lofty_async.pagination import Pager
 
-from . import optional
-from .caller import Caller, utc_now
-from .creation import created
+from ._base import Caller, utc_now
+from ._create import create_record
 
 LIST: Final = Route("GET", "/v2.0/calendar")
 SLOTS: Final = Route("GET", "/v2.0/calendar/meetings/available")
@@ -74,23 +71,22 @@ class Calendar:
         sends them in another order each time, and other sorts than `startTime`. After `resume`, entries that start at
         the same time as the last one before may be yielded again.
 
-        Raises: InvalidRequestError where both ends are open, one is naive, or an argument is out of its range.
+        Raises: InvalidRequestError if both ends are omitted, one is naive, or an argument is out of its range.
         """
         if start is None and end is None:
             raise _checks.refuse("start", "or end is required")
-        asked: dict[str, str | tuple[str, ...]] = {
-            "includeFinished": str(_checks.flag("include_finished", include_finished)).lower(),
-            "sort": _checks.text("sort", sort),
-            "desc": str(_checks.flag("newest_first", newest_first)).lower(),
-        }
-        asked |= {} if start is None else {"startTime": format_time(_checks.moment("start", start))}
-        asked |= {} if end is None else {"endTime": format_time(_checks.moment("end", end))}
+        query = _checks.query(
+            include_finished=_checks.flag("include_finished", include_finished),
+            sort=_checks.text("sort", sort),
+            desc=_checks.flag("newest_first", newest_first),
+            start_time=_checks.unless_none(_checks.moment, "start", start),
+            end_time=_checks.unless_none(_checks.moment, "end", end),
+            lead_id=_checks.unless_none(_checks.number_id, "lead_id", lead_id),
+            time_zone=_checks.unless_none(_checks.text, "time_zone", time_zone),
+            source_type=_checks.codes("source_types", source_types) or None,
+        )
         if start is not None and end is not None:
             _checks.ordered(start, end)
-        asked |= {} if lead_id is None else {"leadId": str(_checks.number_id("lead_id", lead_id))}
-        asked |= {} if time_zone is None else {"timeZoneCode": _checks.text("time_zone", time_zone)}
-        types = _checks.codes("source_types", source_types)
-        asked |= {"sourceType": types} if types else {}
         strategy = TimePages(
             model=CalendarEntry,
             start=start,
@@ -102,9 +98,7 @@ class Calendar:
             at=("data", "items"),
             page_size=_checks.within("page_size", page_size, 1, 500),
         )
-        return self._caller.pager(
-            LIST, strategy, asked, on_bad_record, prefetch=_checks.within("prefetch", prefetch, 0)
-        )
+        return self._caller.pager(LIST, strategy, query, on_bad_record, prefetch=prefetch)
 
     def slots(
         self,
@@ -127,7 +121,7 @@ class Calendar:
         start, end = _checks.moment("start", start), _checks.moment("end", end)
         _checks.ordered(start, end)
         _checks.at_most(LONGEST_SLOT_RANGE, start, end)
-        asked = {} if time_zone is None else {"timeZoneCode": _checks.text("time_zone", time_zone)}
+        query = _checks.query(time_zone=_checks.unless_none(_checks.text, "time_zone", time_zone))
         strategy = SlotWindows(
             request=SLOTS.label,
             start=start,
@@ -135,9 +129,7 @@ class Calendar:
             page_size=_checks.within("limit", limit, 1),
             now=self._now,
         )
-        return self._caller.pager(
-            SLOTS, strategy, asked, on_bad_record, prefetch=_checks.within("prefetch", prefetch, 0)
-        )
+        return self._caller.pager(SLOTS, strategy, query, on_bad_record, prefetch=prefetch)
 
     async def create(
         self,
@@ -152,13 +144,13 @@ class Calendar:
         assigned_role: AssignedRole | str | Unset = UNSET,
         address: str | Unset = UNSET,
     ) -> str:
-        """Create a task or appointment and return its composite id; it is never sent twice.
+        """Create a task or appointment and return its composite id; the request is never sent twice.
 
         Both times must be later than now by the server's clock, and the server refuses earlier ones. `task_way` is
         required for a task, whose `assigned_role` is Agent unless given; `address` is for appointments. An appointment
         from midnight to midnight, each in its own offset, is all-day.
 
-        Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost.
+        Raises: InvalidRequestError; AmbiguousWriteError if the response is lost.
         """
         is_task = _checks.text("type", type).upper() == EntryType.TASK
         if is_task and task_way is UNSET:
@@ -171,12 +163,12 @@ class Calendar:
             time_zone=_checks.text("time_zone", time_zone),
             start_at=_checks.moment("start_at", start_at),
             end_at=_checks.moment("end_at", end_at),
-            task_way=optional.member("task_way", task_way, TaskType),
-            assigned_role=optional.member("assigned_role", role, AssignedRole),
-            address=optional.text("address", address),
+            task_way=_checks.unless_unset(_checks.member, "task_way", task_way, TaskType),
+            assigned_role=_checks.unless_unset(_checks.member, "assigned_role", role, AssignedRole),
+            address=_checks.unless_unset(_checks.text, "address", address),
         )
         _checks.not_reversed(start_at, end_at)
-        return await created(self._caller, CREATE, _checks.wire_names(body), ("data", "id"), str)
+        return await create_record(self._caller, CREATE, _checks.wire_names(body), ("data", "id"), str)
 
     async def update(
         self,
@@ -199,14 +191,14 @@ class Calendar:
         Raises: InvalidRequestError.
         """
         body = _checks.given(
-            content=optional.text("content", content),
-            start_at=optional.moment("start_at", start_at),
-            end_at=optional.moment("end_at", end_at),
-            address=optional.text("address", address),
-            lead_id=optional.number_id("lead_id", lead_id),
-            reminder_type=optional.code("reminder_type", reminder_type),
-            reminder_time=optional.code("reminder_time", reminder_time),
-            time_zone=optional.text("time_zone", time_zone),
+            content=_checks.unless_unset(_checks.text, "content", content),
+            start_at=_checks.unless_unset(_checks.moment, "start_at", start_at),
+            end_at=_checks.unless_unset(_checks.moment, "end_at", end_at),
+            address=_checks.unless_unset(_checks.text, "address", address),
+            lead_id=_checks.unless_unset(_checks.number_id, "lead_id", lead_id),
+            reminder_type=_checks.unless_unset(_checks.code, "reminder_type", reminder_type),
+            reminder_time=_checks.unless_unset(_checks.code, "reminder_time", reminder_time),
+            time_zone=_checks.unless_unset(_checks.text, "time_zone", time_zone),
         )
         _checks.some(body, CHANGEABLE)
         _checks.not_reversed(start_at, end_at)

@@ -1,7 +1,6 @@
 """Leads (`/v1.0/leads`)."""
 
-from collections.abc import Callable
-from typing import Any, Final, TypedDict, Unpack
+from typing import Final, TypedDict, Unpack
 
 from attrs import frozen
 
@@ -12,13 +11,13 @@ from lofty_async._wire import Route
 from lofty_async.models import Lead
 from lofty_async.pagination import Pager
 
-from .caller import Caller
+from ._base import Caller
 
 LIST: Final = Route("GET", "/v1.0/leads")
 
 
 class LeadFilters(TypedDict, total=False):
-    """What leads can be chosen by; several hold together."""
+    """Filters of leads; several are combined with "and"."""
 
     stage: str
     source: str
@@ -63,9 +62,9 @@ class Leads:
         `page_size` is 1 to 100. `offset` is the number of leads to skip at the start. With `scroll`, pages follow the
         server's scroll id instead of an offset, where it hands one out.
 
-        Raises: InvalidRequestError where an argument is out of its range or a filter is unknown.
+        Raises: InvalidRequestError if an argument is out of its range or a filter is unknown.
         """
-        asked = _checks.wire_names({name: _filter(name, value) for name, value in filters.items()})
+        query = _checks.query(**_checks.filters("leads", LeadFilters, filters))
         strategy = OffsetPages(
             model=Lead,
             request=LIST.label,
@@ -74,21 +73,4 @@ class Leads:
             start=_checks.within("offset", offset, 0, _checks.LARGEST_ID),
             scroll=_checks.flag("scroll", scroll),
         )
-        return self._caller.pager(
-            LIST, strategy, asked, on_bad_record, prefetch=_checks.within("prefetch", prefetch, 0)
-        )
-
-
-_CHECKS: Final[dict[type, Callable[[str, object], str]]] = {
-    bool: lambda name, value: str(_checks.flag(name, value)).lower(),
-    int: lambda name, value: str(_checks.number_id(name, value)),
-    str: _checks.text,
-}
-
-
-def _filter(name: str, value: Any) -> str:
-    kind = LeadFilters.__annotations__.get(name)
-    if kind is None:
-        known = ", ".join(LeadFilters.__annotations__)
-        raise _checks.refuse(name, f"is not a filter of leads: use {known}")
-    return _CHECKS[kind](name, value)
+        return self._caller.pager(LIST, strategy, query, on_bad_record, prefetch=prefetch)

@@ -1,6 +1,5 @@
 """Tasks of leads and of the caller (`/v2.0/tasks`)."""
 
-from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -9,15 +8,13 @@ from attrs import frozen
 from lofty_async import _checks
 from lofty_async._checks import UNSET, OnBadRecord, Unset
 from lofty_async._strategies import CursorPages, SinglePage
-from lofty_async._wire import Route
-from lofty_async.bulk import BulkRun, LeadIds, as_value
-from lofty_async.complaints import RecordKind
+from lofty_async._wire import RecordKind, Route
+from lofty_async.bulk import BulkRun, LeadIds, as_value, pages_of
 from lofty_async.models import AssignedRole, Task, TaskType
 from lofty_async.pagination import Pager
 
-from . import optional
-from .caller import Caller
-from .creation import created, settled
+from ._base import Caller
+from ._create import create_record, create_verified
 
 LIST: Final = Route("GET", "/v2.0/tasks")
 MINE: Final = Route("GET", "/v2.0/tasks/my-tasks")
@@ -33,17 +30,17 @@ TASKS_OF_LEAD: Final = SinglePage(model=Task, request=LIST.label, at=("tasks",))
 
 @frozen(eq=False)
 class Tasks:
-    """The calls on tasks. Those that change one repeat safely, but for `create`."""
+    """The calls on tasks. All but `create` can be repeated safely."""
 
     _caller: Caller
 
     def list(self, lead_id: int, *, on_bad_record: OnBadRecord | None = None) -> Pager[Task]:
         """All tasks and appointments of a lead; the API sends them in one answer.
 
-        Raises: InvalidRequestError where `lead_id` is no id.
+        Raises: InvalidRequestError if `lead_id` is not an id.
         """
-        asked = {"leadId": str(_checks.number_id("lead_id", lead_id))}
-        return self._caller.pager(LIST, TASKS_OF_LEAD, asked, on_bad_record)
+        query = _checks.query(lead_id=_checks.number_id("lead_id", lead_id))
+        return self._caller.pager(LIST, TASKS_OF_LEAD, query, on_bad_record)
 
     def mine(
         self,
@@ -59,15 +56,15 @@ class Tasks:
         `user_id` is the 15-digit id that records carry, not the one of `me()`; leave it out for the caller's own.
         `page_size` is 1 to 100. `time_zone` (IANA) chooses the offset of the times.
 
-        Raises: InvalidRequestError where an argument is out of its range.
+        Raises: InvalidRequestError if an argument is out of its range.
         """
-        asked = {} if user_id is None else {"userId": str(_checks.number_id("user_id", user_id))}
-        asked |= {} if time_zone is None else {"timeZoneCode": _checks.text("time_zone", time_zone)}
+        query = _checks.query(
+            user_id=_checks.unless_none(_checks.number_id, "user_id", user_id),
+            time_zone=_checks.unless_none(_checks.text, "time_zone", time_zone),
+        )
         size = _checks.within("page_size", page_size, 1, 100)
         strategy = CursorPages(model=Task, request=MINE.label, at=("tasks",), page_size=size)
-        return self._caller.pager(
-            MINE, strategy, asked, on_bad_record, prefetch=_checks.within("prefetch", prefetch, 0)
-        )
+        return self._caller.pager(MINE, strategy, query, on_bad_record, prefetch=prefetch)
 
     async def get(self, id: int) -> Task:
         """One task or appointment, by the id that both share.
@@ -89,14 +86,14 @@ class Tasks:
         address: str | Unset = UNSET,
         verify: bool = False,
     ) -> int:
-        """Create a task or appointment and return its id; it is never sent twice.
+        """Create a task or appointment and return its id; the request is never sent twice.
 
-        Where the answer is lost it may or may not exist. With `verify` the lead's tasks are read before and, in that
-        case, three times within 2.5 s after: a new match is the answer. Its absence proves nothing, as the record may
-        still appear. `verify` costs one request more. In one event loop, creates of the same thing take turns, for
-        which `max_wait` is no bound.
+        If the response is lost, the task may exist. With `verify`, the lead's tasks are read before and, in that case,
+        three times within 2.5 s after: a new match is the created task. Its absence proves nothing, as the task may
+        still appear. `verify` costs one request more. In one event loop, verified creates of the same task take turns,
+        which `max_wait` does not bound.
 
-        Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost and the task was not seen.
+        Raises: InvalidRequestError; AmbiguousWriteError if the response is lost and the task was not seen.
         """
         body = _checks.given(
             type=_checks.member("type", type, TaskType),
@@ -104,15 +101,15 @@ class Tasks:
             assigned_role=_checks.member("assigned_role", assigned_role, AssignedRole),
             lead_id=_checks.number_id("lead_id", lead_id),
             end_at=_checks.moment("end_at", end_at),
-            start_at=optional.moment("start_at", start_at),
-            time_zone=optional.text("time_zone", time_zone),
-            address=optional.text("address", address),
+            start_at=_checks.unless_unset(_checks.moment, "start_at", start_at),
+            time_zone=_checks.unless_unset(_checks.text, "time_zone", time_zone),
+            address=_checks.unless_unset(_checks.text, "address", address),
         )
         _checks.not_reversed(start_at, end_at)
         wire = _checks.wire_names(body)
         if verify:
             look = self.list(lead_id, on_bad_record="skip").collect
-            return await settled(lambda: self._create(wire), look, body, self._caller)
+            return await create_verified(lambda: self._create(wire), look, body, self._caller)
         return await self._create(wire)
 
     async def update(
@@ -125,16 +122,16 @@ class Tasks:
         time_zone: str | Unset = UNSET,
         address: str | Unset = UNSET,
     ) -> None:
-        """Change what is given of a task and leave the rest alone.
+        """Change the given fields of a task and leave the others alone.
 
-        Raises: InvalidRequestError, also where nothing but `time_zone` is given, which the API takes for nothing.
+        Raises: InvalidRequestError, also if only `time_zone` is given, which the API does not accept alone.
         """
         body = _checks.given(
-            content=optional.text("content", content),
-            start_at=optional.moment("start_at", start_at),
-            end_at=optional.moment("end_at", end_at),
-            address=optional.text("address", address),
-            time_zone=optional.text("time_zone", time_zone),
+            content=_checks.unless_unset(_checks.text, "content", content),
+            start_at=_checks.unless_unset(_checks.moment, "start_at", start_at),
+            end_at=_checks.unless_unset(_checks.moment, "end_at", end_at),
+            address=_checks.unless_unset(_checks.text, "address", address),
+            time_zone=_checks.unless_unset(_checks.text, "time_zone", time_zone),
         )
         _checks.some(body, ("content", "start_at", "end_at", "address"))
         _checks.not_reversed(start_at, end_at)
@@ -165,18 +162,14 @@ class Tasks:
     ) -> BulkRun:
         """The tasks of many leads, in the bulk lane; a lead that fails is a result with an `error`.
 
-        `lead_ids` is any iterable, plain or async, and pulled lazily. Results come as they are ready, or in the order
-        of the ids with `ordered`. `max_wait` bounds the seconds that a call waits for the rate limit; the client's own
-        does not apply here.
+        `lead_ids` is any iterable, plain or async, and is read lazily. Results come as they are ready, or with
+        `ordered` in the order of the ids. `max_wait` bounds the seconds that a call waits for the rate limit; the
+        client's own `max_wait` does not apply.
 
-        Raises: InvalidRequestError where an argument is out of its range.
+        Raises: InvalidRequestError if an argument is out of its range.
         """
         bulk = Tasks(self._caller.in_bulk(_checks.seconds("max_wait", max_wait)))
-        return BulkRun(lead_ids, as_value(bulk._pages), concurrency=concurrency, ordered=ordered)
-
-    async def _pages(self, lead_id: int) -> AsyncIterator[Sequence[Task]]:
-        async for page in self.list(lead_id).pages():
-            yield page.items
+        return BulkRun(lead_ids, as_value(pages_of(bulk.list)), concurrency=concurrency, ordered=ordered)
 
     async def _create(self, wire: dict[str, object]) -> int:
-        return await created(self._caller, CREATE, wire, ("taskId",), int)
+        return await create_record(self._caller, CREATE, wire, ("taskId",), int)

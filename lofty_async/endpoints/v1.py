@@ -9,14 +9,12 @@ from lofty_async import _checks
 from lofty_async._checks import UNSET, OnBadRecord, Unset
 from lofty_async._strategies import SinglePage
 from lofty_async._times import epoch_ms
-from lofty_async._wire import Route
-from lofty_async.complaints import RecordKind
+from lofty_async._wire import RecordKind, Route
 from lofty_async.models import AppointmentV1, AssignedRole, TaskType, TaskV1
 from lofty_async.pagination import Pager
 
-from . import optional
-from .caller import Caller
-from .creation import created
+from ._base import Caller
+from ._create import create_record
 
 LIST: Final = Route("GET", "/v1.0/tasks")
 GET: Final = Route("GET", "/v1.0/tasks/{taskId}")
@@ -37,8 +35,8 @@ class TasksV1:
 
     def list(self, lead_id: int, *, on_bad_record: OnBadRecord | None = None) -> Pager[TaskV1]:
         """All tasks of a lead. Prefer `client.tasks.list`, which also has appointments and starts."""
-        asked = {"leadId": str(_checks.number_id("lead_id", lead_id))}
-        return self._caller.pager(LIST, TASKS_OF_LEAD, asked, on_bad_record)
+        query = _checks.query(lead_id=_checks.number_id("lead_id", lead_id))
+        return self._caller.pager(LIST, TASKS_OF_LEAD, query, on_bad_record)
 
     async def get(self, id: int) -> TaskV1:
         """One task. Prefer `client.tasks.get`.
@@ -58,7 +56,7 @@ class TasksV1:
     ) -> int:
         """Create a task and return its id; it is never sent twice. Prefer `client.tasks.create`, which can verify.
 
-        Raises: InvalidRequestError; AmbiguousWriteError where the answer was lost.
+        Raises: InvalidRequestError; AmbiguousWriteError if the response is lost.
         """
         wire = {
             "content": _checks.text("content", content),
@@ -67,7 +65,7 @@ class TasksV1:
             "type": _checks.member("type", type, TaskType),
             "assignedRole": _checks.member("assigned_role", assigned_role, AssignedRole),
         }
-        return await created(self._caller, CREATE, wire, ("taskId",), int)
+        return await create_record(self._caller, CREATE, wire, ("taskId",), int)
 
     async def update(
         self,
@@ -88,18 +86,18 @@ class TasksV1:
 
         Raises: InvalidRequestError, with the name INVALID_UPDATE_OPERATION_LEADID for the id of another lead.
         """
-        moment = optional.moment("end_at", end_at)
+        moment = _checks.unless_unset(_checks.moment, "end_at", end_at)
         changes = _checks.given(
-            content=optional.text("content", content),
+            content=_checks.unless_unset(_checks.text, "content", content),
             end_at=epoch_ms(moment) if isinstance(moment, datetime) else moment,
-            type=optional.member("type", type, TaskType),
-            assigned_role=optional.member("assigned_role", assigned_role, AssignedRole),
+            type=_checks.unless_unset(_checks.member, "type", type, TaskType),
+            assigned_role=_checks.unless_unset(_checks.member, "assigned_role", assigned_role, AssignedRole),
         )
-        changes |= _checks.given(finished=optional.flag("finished", finished))
+        changes |= _checks.given(finished=_checks.unless_unset(_checks.flag, "finished", finished))
         _checks.some(changes, ("content", "end_at", "type", "assigned_role", "finished"))
         if finished is True and len(changes) > 1:
             raise _checks.refuse("finished", "must be updated alone: with finished=True the API ignores other fields")
-        fields = changes | _checks.given(lead_id=optional.number_id("lead_id", lead_id))
+        fields = changes | _checks.given(lead_id=_checks.unless_unset(_checks.number_id, "lead_id", lead_id))
         names = {"endAt": "deadline", "finished": "finishFlag"}
         wire = {names.get(name, name): value for name, value in _checks.wire_names(fields).items()}
         await self._caller.send(UPDATE, _checks.number_id("id", id), body=wire)
@@ -121,5 +119,5 @@ class AppointmentsV1:
 
     def list(self, lead_id: int, *, on_bad_record: OnBadRecord | None = None) -> Pager[AppointmentV1]:
         """All appointments of a lead. Prefer `client.tasks.list` or `client.calendar.list(lead_id=…)`."""
-        asked = {"leadId": str(_checks.number_id("lead_id", lead_id))}
-        return self._caller.pager(APPOINTMENTS, APPOINTMENTS_OF_LEAD, asked, on_bad_record)
+        query = _checks.query(lead_id=_checks.number_id("lead_id", lead_id))
+        return self._caller.pager(APPOINTMENTS, APPOINTMENTS_OF_LEAD, query, on_bad_record)

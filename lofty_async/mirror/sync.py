@@ -8,9 +8,9 @@ from typing import Final
 
 from attrs import define, evolve, field, frozen
 
+from lofty_async._wire import RecordKind, is_gone
 from lofty_async.bulk import BulkRun, LeadIds, LeadTasks, check_bulk
 from lofty_async.client import LoftyClient
-from lofty_async.complaints import RecordKind, is_gone
 from lofty_async.errors import (
     AuthenticationError,
     ClientClosedError,

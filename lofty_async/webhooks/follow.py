@@ -8,8 +8,8 @@ from typing import Protocol, Self
 
 from attrs import define, evolve, field, frozen
 
+from lofty_async._wire import RecordKind, is_gone
 from lofty_async.client import LoftyClient
-from lofty_async.complaints import RecordKind, is_gone
 from lofty_async.errors import DecodeError, InvalidRequestError, LoftyError
 from lofty_async.models import Task
 from lofty_async.ratelimit import Lane

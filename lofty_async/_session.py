@@ -1,53 +1,57 @@
-"""Owns the aiohttp session and sends one request once."""
+"""The aiohttp session of a client: opens and closes it, sends one request once, and posts to token endpoints."""
 
 import asyncio
+import json
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import AsyncGeneratorType
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 from attrs import define, field, frozen
 from yarl import URL
 
-from lofty_async._wire import Reply, Request
-from lofty_async.errors import (
+from ._bodies import ACCEPT_ENCODING, CONTENT_ENCODING, BodyCorruptError, BodyTooLargeError, read_body
+from ._connectors import ConnectionSlots, Connectors, LoopConnectors, PooledLimiter
+from ._network import Hop, Network, base_url, explain, is_temporary, is_unsent
+from ._wire import Reply, Request, read_rate
+from .auth import TokenPost, TokenReply
+from .errors import (
     CallError,
     ClientClosedError,
     ConnectionFailedError,
     InvalidRequestError,
     RequestTimeoutError,
     ResponseTooLargeError,
+    TransportError,
 )
-from lofty_async.ratelimit import RateLimiter
+from .ratelimit import RateLimiter
 
-from .bodies import ACCEPT_ENCODING, CONTENT_ENCODING, BodyBroken, BodyTooLarge, read_body
-from .connections import Connectors, Gate, Places, Pool
-from .network import Hop, Network, base_url, explained, is_temporary, is_unsent
-from .token_post import token_post
-
-MOST_URLS: Final = 256  # kept for those who ask the same again
-CONNECTING: Final = 0.5  # of the timeout, at most: what runs out then was never sent, and may be sent again
+MAX_URLS: Final = 256  # in the cache of URLs
+CONNECT_SHARE: Final = 0.5  # of the timeout, at most: a request that runs out of it was never sent
 MAX_RESPONSE_SIZE: Final = 64 * 1024 * 1024  # bytes
-LOOKING: Final = 2  # turns of the loop, after which it knows of connections that servers have closed before
+MAX_TOKEN_BODY: Final = 65_536  # bytes of a decompressed answer of a token endpoint; a token needs a fraction of it
+CLOSE_NOTICE_TURNS: Final = 2  # turns of the loop, after which it has noticed connections that servers closed before
 
 
 @define(eq=False)
-class Departure:
-    """Whether a request has begun to leave: its headers alone ask for nothing, so its body is what is watched."""
+class SendState:
+    """Whether the body of a request has started to be sent; until then a retry is safe."""
 
-    is_past: bool = False
+    body_started: bool = False
 
-    async def of(self, body: bytes) -> AsyncGenerator[bytes, None]:
-        self.is_past = True
+    async def stream(self, body: bytes) -> AsyncGenerator[bytes, None]:
+        self.body_started = True
         yield body
 
 
 @frozen(kw_only=True)
 class SessionOptions:
-    """What a client says of its session.
+    """A client's options for its session.
 
-    `max_response_size` is the most bytes of an unpacked body; `trace_configs` are those of aiohttp.
+    `max_response_size` bounds a decompressed body, in bytes; `trace_configs` are aiohttp's.
     """
 
     allow_http: bool = False
@@ -57,22 +61,22 @@ class SessionOptions:
 
 
 @define(eq=False)
-class Own:
-    """The open aiohttp session of a client: there from its opening until it closes, whoever closes it.
+class OpenSession:
+    """A client's own aiohttp session, `None` once it is closed, whoever closed it.
 
-    `pool` is `None` over the connector of a session handed in.
+    `connectors` is `None` over the connector of a session handed in.
     """
 
     headers: Mapping[str, str] = field(factory=dict[str, str])
     traces: Sequence[aiohttp.TraceConfig] = ()
     session: aiohttp.ClientSession | None = None
-    pool: Pool | None = None
+    connectors: LoopConnectors | None = None
     _fresh: aiohttp.ClientSession | None = None
 
-    def fresh(self, pool: Pool) -> aiohttp.ClientSession:
-        """A session whose requests have a new connection each."""
+    def fresh(self, connectors: LoopConnectors) -> aiohttp.ClientSession:
+        """A session that opens a new connection for each request."""
         if self._fresh is None:
-            self._fresh = _over(pool.fresh, self.headers, self.traces)
+            self._fresh = _over(connectors.fresh, self.headers, self.traces)
         return self._fresh
 
     async def end(self) -> None:
@@ -81,12 +85,12 @@ class Own:
             await fresh.close()
 
 
-class Session:
-    """Sends requests through an aiohttp session of its own, opened on first use.
+class SessionManager:
+    """Owns the aiohttp session of a client, opened on first use.
 
     It shares its connections with the clients of the same limiter. Of a session handed in, it uses the connector and
-    the traces; that session is never closed here. Its own ends with its event loop at the latest; in another loop,
-    another one is opened.
+    the traces, and never closes it. Its own session ends with its event loop at the latest; in another loop, another
+    one is opened.
     """
 
     def __init__(
@@ -105,7 +109,7 @@ class Session:
         self._max_size = self._options.max_response_size
         self._traces = [*(given.trace_configs if given else ()), *self._options.trace_configs]
         self._is_traced = bool(self._traces)
-        self._own = Own()
+        self._own = OpenSession()
         self._opened: AsyncGenerator[aiohttp.ClientSession, None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hop = Hop()
@@ -120,31 +124,31 @@ class Session:
 
     @property
     def needs_closing(self) -> bool:
-        """Whether a session of its own was ever opened, and `close` is still to come."""
+        """Whether a session of its own was opened and `close` was not called."""
         return self._opened is not None and self._given is None and not self.closed
 
-    def admission(self, limiter: RateLimiter) -> RateLimiter | Gate:
-        """Where calls get their permits: with a place in the pool of a session handed in, if that is bounded."""
-        places = Places.of(self._given.connector) if self._given else None
-        return Gate(limiter, places, str(self._base.origin())) if places else limiter
+    def pooled(self, limiter: RateLimiter) -> RateLimiter | PooledLimiter:
+        """The limiter, whose permits come with a connection slot if a session with a bounded pool was handed in."""
+        slots = ConnectionSlots.of(self._given.connector) if self._given else None
+        return PooledLimiter(limiter, slots, str(self._base.origin())) if slots else limiter
 
     async def send(
         self,
         request: Request,
         authorization: str,
         timeout: float | None,  # noqa: ASYNC109 - handed on to aiohttp
-        departure: Departure | None = None,
+        state: SendState | None = None,
     ) -> Reply:
-        """One request, one answer; `timeout` bounds only how long connecting may take; `departure` is kept up to date.
+        """Send one request once; `timeout` in seconds bounds connecting alone; `state` is kept up to date.
 
-        A request with a `departure` has a connection that no request has used before; in a session handed in, one
-        that is open as far as is known.
+        A request with a `state` gets a connection that no request has used before; in a session handed in, one that
+        is open as far as is known.
 
         Raises: ConnectionFailedError or RequestTimeoutError, each saying whether the request may have reached the
-        server; ResponseTooLargeError; ClientClosedError where the session was closed under it.
+        server; ResponseTooLargeError; ClientClosedError if the session is closed meanwhile.
         """
         session = self._ready() or await self._session()
-        if departure is not None:
+        if state is not None:
             session = await self._for_create(session)
         hop = self._hop
         try:
@@ -152,8 +156,8 @@ class Session:
             response = await session.request(
                 request.route.method,
                 self._url(request),
-                data=request.body if departure is None else departure.of(request.body or b""),
-                headers=self._added_headers(session, authorization, request.body if departure else None),
+                data=request.body if state is None else state.stream(request.body or b""),
+                headers=self._added_headers(session, authorization, request.body if state else None),
                 timeout=self._timeouts.get(timeout) or self._timeout(timeout),
                 allow_redirects=False,
                 proxy=hop.proxy,
@@ -161,30 +165,35 @@ class Session:
                 ssl=hop.ssl,
             )
             headers = response.headers
-            # Most bodies have come with their headers: to look for one takes less than to wait for it.
+            # Most bodies arrive with their headers: looking for one is cheaper than waiting for it.
             content = response.content
             is_plain = content.is_eof() and CONTENT_ENCODING not in headers and not self._is_traced
             body = content.read_nowait() if is_plain else await read_body(response, self._max_size)
             if len(body) > self._max_size:
-                raise BodyTooLarge  # noqa: TRY301 - a function for it would be called by every request
+                raise BodyTooLargeError  # noqa: TRY301 - a function for it would be called by every request
             return Reply(response.status, headers, body)
         except (Exception, asyncio.CancelledError) as error:
-            failure = self._failure(error, session, request.label, timeout, departure)
+            sent = state.body_started if state else not is_unsent(error)
+            failure = self._failure(error, session, request.label, timeout, sent=sent)
             if failure is None:
                 raise
-        # Raised out here, without a cause: some of aiohttp's errors hold the request's headers, credentials included.
+        # Raised here, without a cause: aiohttp's errors hold the request's headers, credentials included.
         try:
             raise ClientClosedError("the client was closed", request=request.label) if self.closed else failure
         finally:
-            del failure  # its traceback holds this frame: a circle, and the client in it
+            del failure  # its traceback holds this frame: a reference cycle that includes the client
 
     async def post_form(self, url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[int, Any]:
-        """Post to a token endpoint, outside the API's budget."""
+        """Post to a token endpoint, outside the rate limit; a `TokenPost`."""
         session = await self._session()
-        # Beside the session, whose headers hold the credential of calls: none of a token endpoint's business.
+        # In a session of its own: the headers of the client's hold the credential of its calls.
         async with _over(session.connector, {}) as beside:
             post = token_post(beside, timeout=30.0, user_agent=self._user_agent, network=self._options.network)
             return await post(url, form, basic)
+
+    def begin_close(self) -> None:
+        """Refuse further requests; those under way go on until `close`."""
+        self.closed = True
 
     async def close(self) -> None:
         self.closed = True
@@ -208,7 +217,7 @@ class Session:
         if session is None or self._loop is not loop:
             hop = self._options.network.hop(self._base)
             # aiohttp sends a session's headers to the proxy as well, the credential among them.
-            own = Own({} if hop.proxy else self._constant_headers, self._traces)
+            own = OpenSession({} if hop.proxy else self._constant_headers, self._traces)
             opened, left = _opened(own, self._given or self._connectors), (self._opened, self._loop)
             session = await anext(opened)
             self._loop, self._own, self._opened, self._hop, self._authorization = loop, own, opened, hop, ""
@@ -216,7 +225,7 @@ class Session:
         return session
 
     def _check_given(self, loop: asyncio.AbstractEventLoop, session: aiohttp.ClientSession) -> None:
-        # aiohttp has no public word for a session's loop that does not warn.
+        # aiohttp's public name for a session's loop warns.
         if (self._loop or getattr(session, "_loop", loop)) is not loop:
             raise InvalidRequestError(
                 "session belongs to another event loop: open the client and its session in one loop, "
@@ -227,9 +236,9 @@ class Session:
             raise InvalidRequestError("session was closed by its owner", argument="session")
 
     async def _for_create(self, session: aiohttp.ClientSession) -> aiohttp.ClientSession:
-        if self._own.pool is not None:
-            return self._own.fresh(self._own.pool)
-        for _ in range(LOOKING):
+        if self._own.connectors is not None:
+            return self._own.fresh(self._own.connectors)
+        for _ in range(CLOSE_NOTICE_TURNS):
             await asyncio.sleep(0)
         return session
 
@@ -239,29 +248,24 @@ class Session:
         session: aiohttp.ClientSession,
         label: str,
         timeout: float | None,
-        departure: Departure | None,
+        *,
+        sent: bool,
     ) -> CallError | None:
-        """The public error; `None` for what is no failure of the connection."""
-        sent = departure.is_past if departure else not is_unsent(error)
-        if isinstance(error, BodyTooLarge):
+        """The public error; `None` for one that is not a failure of the connection."""
+        if isinstance(error, BodyTooLargeError):
             limit = self._options.max_response_size
             text = f"the body of the response has more than max_response_size={limit} bytes"
             return ResponseTooLargeError(text, request=label, limit=limit)
-        if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return RequestTimeoutError("no connection in time", request=label, timeout=timeout, sent=False)
-        if not self._is_of_connection(error, session):
-            return None
-        text = f"{'the connection broke' if sent else 'no connection'}: {explained(error)}"
-        return ConnectionFailedError(text, request=label, sent=sent, temporary=is_temporary(error))
+        return _transport_error(error, label, timeout, sent=sent) if self._is_of_connection(error, session) else None
 
     def _is_of_connection(self, error: BaseException, session: aiohttp.ClientSession) -> bool:
-        """Whether the error is of a connection, rather than a mistake in a trace."""
+        """Whether the error is a failure of the connection, rather than of a trace."""
         if isinstance(error, asyncio.CancelledError):
-            # A connector that is closed cancels what waits in it.
+            # A connector that is closed cancels the requests that wait in it.
             task = asyncio.current_task()
             return self._given is not None and self._given.closed and task is not None and not task.cancelling()
-        known = isinstance(error, aiohttp.ClientError | OSError | BodyBroken)
-        # aiohttp raises RuntimeError, and some versions AttributeError, where a session is closed under a request.
+        known = isinstance(error, aiohttp.ClientError | OSError | BodyCorruptError)
+        # aiohttp raises RuntimeError, and some versions AttributeError, if a session is closed during a request.
         return known or (isinstance(error, AttributeError | RuntimeError) and session.closed)
 
     def _url(self, request: Request) -> URL:
@@ -270,7 +274,7 @@ class Session:
         if url is None:
             bare = self._urls.get((request.target,)) or self._bare_url(request.target)
             url = bare.with_query(request.params)
-            if len(self._urls) + 2 > MOST_URLS:
+            if len(self._urls) + 2 > MAX_URLS:
                 self._urls.clear()
             self._urls[(request.target,)], self._urls[key] = bare, url
         return url
@@ -291,32 +295,34 @@ class Session:
     def _added_headers(
         self, session: aiohttp.ClientSession, authorization: str, streamed: bytes | None
     ) -> dict[str, str]:
-        """What a request adds to what its session sends anyway."""
+        """The headers of a request besides those of its session."""
         added: dict[str, str] = {} if streamed is None else {"Content-Length": str(len(streamed))}
         if self._hop.proxy is not None:
             return {**self._constant_headers, **self._hop.headers, "Authorization": authorization, **added}
         if session is not self._own.session:
             return {"Authorization": authorization, **added}
         if authorization is not self._authorization:
-            # A request takes its session's headers over before it first waits: others are none the wiser.
+            # A request copies its session's headers before it first waits: this changes no other request.
             session.headers["Authorization"] = self._authorization = authorization
         return added
 
     def _timeout(self, seconds: float | None) -> aiohttp.ClientTimeout:
-        # Not `total` or `connect`, which set a timer for each request: the dispatcher watches over the whole.
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=None if seconds is None else seconds * CONNECTING)
+        # Not `total` or `connect`, which set a timer for each request: the call has a deadline for the whole.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=None if seconds is None else seconds * CONNECT_SHARE)
         self._timeouts[seconds] = timeout
         return timeout
 
 
-async def _opened(own: Own, source: Connectors | aiohttp.ClientSession) -> AsyncGenerator[aiohttp.ClientSession, None]:
-    """The open session, closed with the generator: event loops close those that are left to them."""
+async def _opened(
+    own: OpenSession, source: Connectors | aiohttp.ClientSession
+) -> AsyncGenerator[aiohttp.ClientSession, None]:
+    """The open session, closed with the generator: event loops close the generators that are left to them."""
     async with AsyncExitStack() as stack:
         connector: aiohttp.BaseConnector | None
         if isinstance(source, Connectors):
-            own.pool = source.join()
-            stack.push_async_callback(source.leave, own.pool)
-            connector = own.pool.kept
+            own.connectors = source.join()
+            stack.push_async_callback(source.leave, own.connectors)
+            connector = own.connectors.kept
         else:
             connector = source.connector
         own.session = await stack.enter_async_context(_over(connector, own.headers, own.traces))
@@ -338,8 +344,8 @@ def _over(
         trace_configs=list(traces),
         auto_decompress=False,
     )
-    # aiohttp would send GET, PUT and DELETE a second time by itself, without a permit, and the answer to a DELETE
-    # that had landed would be "not found". It has no public word for that.
+    # aiohttp would send GET, PUT and DELETE a second time by itself, without a permit, and the second answer to a
+    # DELETE would be "not found". It has no public name for that.
     setattr(session, "_retry_connection", False)  # noqa: B010 - the attribute is private
     return session
 
@@ -347,8 +353,87 @@ def _over(
 async def _end(
     opened: AsyncGenerator[aiohttp.ClientSession, None] | None, loop: asyncio.AbstractEventLoop | None
 ) -> None:
-    """Close a session of `loop`; if that still runs elsewhere, it closes the generator once nobody holds it."""
+    """Close a session of `loop`; a loop that still runs elsewhere closes the generator itself."""
     if isinstance(opened, AsyncGeneratorType) and opened.ag_running:
         return  # the loop is closing it, as it ends
     if opened and loop and (loop is asyncio.get_running_loop() or loop.is_closed()):
         await opened.aclose()
+
+
+def token_post(
+    session: aiohttp.ClientSession, *, timeout: float, user_agent: str, network: Network | None = None
+) -> TokenPost:
+    """Posts forms to token endpoints through `session`, once each, outside the rate limit.
+
+    `timeout` in seconds bounds connecting, sending and the answer. Redirects are not followed: the form holds secrets.
+
+    The function returned raises: RequestTimeoutError or ConnectionFailedError if no answer arrives, `sent` saying
+    whether the form may have arrived; ClientClosedError if the session is closed.
+    """
+    limit = aiohttp.ClientTimeout(total=timeout)
+    headers = {
+        "Accept": "application/json",
+        "Accept-Encoding": ACCEPT_ENCODING,
+        "Content-Type": "application/x-www-form-urlencoded",  # whatever the session's own is
+        "User-Agent": user_agent,
+    }
+
+    async def send(url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> TokenReply:
+        hop = (network or Network()).hop(URL(url))
+        added = {"Authorization": _basic_header(*basic)} if basic else {}
+        response = await session.post(
+            url,
+            data=dict(form),
+            headers=headers | added | hop.headers,
+            timeout=limit,
+            allow_redirects=False,
+            auto_decompress=False,
+            proxy=hop.proxy,
+            proxy_headers=hop.proxy_headers,
+            ssl=hop.ssl,
+        )
+        retry_after = read_rate(response.headers).retry_after or 0.0
+        try:
+            return TokenReply(response.status, _json_or_none(await read_body(response, MAX_TOKEN_BODY)), retry_after)
+        except BodyTooLargeError:
+            return TokenReply(response.status, None, retry_after)
+
+    async def post(url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> TokenReply:
+        request = f"POST {urlsplit(url).path}"
+        if session.closed:
+            raise ClientClosedError("the session is closed", request=request)
+        try:
+            return await send(url, form, basic)
+        except (aiohttp.ClientError, OSError, BodyCorruptError) as error:
+            sent = not is_unsent(error)
+            # The text of an error after sending may quote the answer.
+            failure = _transport_error(error, request, timeout, sent=sent, reason=type(error).__name__ if sent else "")
+        # Raised here, without a cause: aiohttp's errors hold the request's headers, credentials included.
+        raise failure
+
+    return post
+
+
+def _transport_error(
+    error: BaseException, request: str, timeout: float | None, *, sent: bool, reason: str = ""
+) -> TransportError:
+    """The public error for a failed connection, with `reason` in place of the error's own text."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return RequestTimeoutError("no connection in time", request=request, attempts=1, timeout=timeout, sent=False)
+    if isinstance(error, TimeoutError):
+        text = "no answer in time" if timeout is None else f"no answer within {timeout:g} s"
+        return RequestTimeoutError(text, request=request, attempts=1, timeout=timeout, sent=sent)
+    text = f"{'the connection broke' if sent else 'no connection'}: {reason or explain(error)}"
+    return ConnectionFailedError(text, request=request, attempts=1, sent=sent, temporary=is_temporary(error))
+
+
+def _basic_header(name: str, password: str) -> str:
+    # aiohttp's own helper for it changes with its version 4.
+    return "Basic " + b64encode(f"{name}:{password}".encode()).decode()
+
+
+def _json_or_none(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

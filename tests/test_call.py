@@ -1,4 +1,4 @@
-"""One call from asking to answer: what is sent again, what is not, and what is said of it at the end."""
+"""One call from request to result: which requests are retried, and the final errors."""
 
 import asyncio
 import socket
@@ -32,9 +32,10 @@ from lofty_async import (
     RetryPolicy,
     ServerError,
 )
+from lofty_async._call import CallManager, CallOptions
+from lofty_async._session import SessionManager
 from lofty_async._wire import RateState, Request, Route
 from lofty_async.auth import Auth, TokenPost
-from lofty_async.dispatch import Dispatcher, Options, Session
 from lofty_async.sandbox import Sandbox, faults
 
 if TYPE_CHECKING:
@@ -389,7 +390,7 @@ class TestCreate:
                 await asyncio.sleep(0)
             create.cancel()
             await asyncio.wait({create})
-            window = lofty._caller.dispatcher.limiter._window
+            window = lofty._caller.manager.limiter._window
         assert (window.in_flight, window.sent) == (0, 0)
 
     async def test_what_somebody_elses_mistake_kept_here_costs_no_permit(
@@ -404,7 +405,7 @@ class TestCreate:
             lofty = open_client(session=session)
             with pytest.raises(RuntimeError, match="in a trace"):
                 await lofty.tasks.create(**call_fields)
-            window = lofty._caller.dispatcher.limiter._window
+            window = lofty._caller.manager.limiter._window
         assert (window.in_flight, window.sent, sandbox.requests) == (0, 0, [])
 
     @pytest.mark.parametrize(
@@ -820,10 +821,10 @@ class TestTokenEndpointInTrouble:
         self, sandbox: Sandbox, customer: ClientCredentials, open_client: "OpenClient", hold: "Hold"
     ) -> None:
         sandbox.faults.add(TOKEN_POST, hold)
-        session = Session(sandbox.url, "tests/1", None)
-        leaving = Dispatcher(customer, session, RateLimiter(), patience=0.01)
+        session = SessionManager(sandbox.url, "tests/1", None)
+        leaving = CallManager(customer, session, RateLimiter(), settle_timeout=0.01)
         route = Route("GET", "/v1.0/me")
-        first = asyncio.create_task(leaving.call(Request(route, route.template), Options()))
+        first = asyncio.create_task(leaving.call(Request(route, route.template), CallOptions()))
         await hold.reached()
         second = asyncio.create_task(open_client(customer).me())
         await asyncio.sleep(0)
@@ -860,13 +861,13 @@ class TestClosing:
 
     async def test_but_not_for_ever(self, sandbox: Sandbox, auth: ClientCredentials, hold: "Hold") -> None:
         sandbox.faults.add("POST /oauth/token", hold)
-        session = Session(sandbox.url, "tests/1", None)
-        dispatcher = Dispatcher(auth, session, RateLimiter(), patience=0.05)
+        session = SessionManager(sandbox.url, "tests/1", None)
+        manager = CallManager(auth, session, RateLimiter(), settle_timeout=0.05)
         route = Route("GET", "/v1.0/me")
-        call = asyncio.create_task(dispatcher.call(Request(route, route.template), Options()))
+        call = asyncio.create_task(manager.call(Request(route, route.template), CallOptions()))
         await hold.reached()
         async with asyncio.timeout(3):
-            await dispatcher.close()
+            await manager.close()
         assert (await asyncio.gather(call, return_exceptions=True))[0] is not None
         assert not session.needs_closing
         await auth.settle()  # it hears that the connection was closed
@@ -881,7 +882,7 @@ class TestClosing:
         with pytest.raises(asyncio.CancelledError):
             await closing
         await auth.settle()
-        assert not lofty._caller.dispatcher.session.needs_closing
+        assert not lofty._caller.manager.session.needs_closing
 
 
 async def test_a_timeout_raised_by_code_of_the_callers_is_not_mistaken_for_closing(

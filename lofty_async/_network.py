@@ -21,7 +21,7 @@ REFUSED_BY_PROXY: Final = frozenset({403, 407})
 def base_url(value: str, *, allow_http: bool) -> URL:
     """The URL that all paths are appended to, its own path sent as given.
 
-    Raises: InvalidRequestError where it is no plain https:// URL; http:// is for loopback, or needs `allow_http`.
+    Raises: InvalidRequestError if it is not a plain https:// URL; http:// is for loopback, or needs `allow_http`.
     """
     found = _read_base_url(hidden_url(value), allow_http=allow_http)
     if isinstance(found, str):
@@ -47,7 +47,7 @@ def _read_base_url(value: str, *, allow_http: bool) -> URL | str:
 
 @frozen
 class Hop:
-    """How one server is reached: options of aiohttp's requests, and headers that the requests carry."""
+    """Request options of aiohttp for one server, and the headers that its requests carry."""
 
     ssl: SSLContext | bool = True
     proxy: URL | None = None
@@ -67,15 +67,15 @@ class Network:
     ssl: SSLContext | None = None
 
     def hop(self, url: URL) -> Hop:
-        """How the server of this URL is reached; loopback is never reached through a proxy.
+        """The request options for the server of this URL; loopback never goes through a proxy.
 
-        Raises: InvalidRequestError where the environment's proxy is none that can be used.
+        Raises: InvalidRequestError if the environment's proxy cannot be used.
         """
         ssl = True if self.ssl is None else self.ssl
         proxy = None if is_loopback(url.raw_host) else self._proxy_of(url)
         if proxy is None or not proxy.user:
             return Hop(ssl, proxy)
-        # Apart from the URL, whose repr shows them. A tunnel is asked for with them; without one, each request is.
+        # Not in the URL, whose repr shows them. They go with the request for a tunnel; without one, with each request.
         word = b64encode(f"{proxy.user}:{proxy.password or ''}".encode()).decode()
         credentials: dict[str, str] = {"Proxy-Authorization": Secret(f"Basic {word}")}
         if url.scheme == "https":
@@ -93,7 +93,7 @@ class Network:
 
 
 def proxy_url(argument: str, value: object) -> URL:
-    """The URL of a proxy; one without a scheme is taken for http://, as by other programs.
+    """The URL of a proxy; a URL without a scheme means http://, as in other programs.
 
     Raises: InvalidRequestError naming the argument, never the value, which may hold a password.
     """
@@ -117,29 +117,29 @@ def _refused(argument: str, message: str) -> InvalidRequestError:
     return InvalidRequestError(f"{argument} {message}", argument=argument)
 
 
-Unsent = (
+_UNSENT: Final = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientHttpProxyError,
     aiohttp.InvalidURL,
     aiohttp.ServerFingerprintMismatch,
 )
-Lasting = (aiohttp.ClientConnectorCertificateError, aiohttp.InvalidURL, aiohttp.ServerFingerprintMismatch)
+_PERMANENT: Final = (aiohttp.ClientConnectorCertificateError, aiohttp.InvalidURL, aiohttp.ServerFingerprintMismatch)
 
 
 def is_unsent(error: BaseException) -> bool:
-    """Whether no connection was made, so that nothing of the request can have reached the server."""
-    return isinstance(error, Unsent)
+    """Whether no connection was made, so that no part of the request can have reached the server."""
+    return isinstance(error, _UNSENT)
 
 
 def is_temporary(error: BaseException) -> bool:
     """Whether another attempt may succeed."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return error.status not in REFUSED_BY_PROXY
-    return not isinstance(error, Lasting)
+    return not isinstance(error, _PERMANENT)
 
 
-def explained(error: BaseException) -> str:
-    """The error in a few words; those of certificates and proxies say what to do."""
+def explain(error: BaseException) -> str:
+    """The error in a few words; errors of certificates and proxies say what to do."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         reason = getattr(error.certificate_error, "verify_message", "") or "it does not fit the host"
         return f"the certificate of {error.host} is refused: {reason}; for a CA of one's own, set SSL_CERT_FILE or ssl"

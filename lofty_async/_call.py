@@ -1,0 +1,450 @@
+"""One call from request to result: admit, authorise, send, observe, decide, and again if it is retried.
+
+A `Call` is the state of one call and the steps of its loop. A `CallManager` runs the calls of one client and owns what
+they share. Its one `DeadlineTimer` serves all calls: a timer or a task for each would cost more than all other state.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Generator
+from contextlib import contextmanager, suppress
+from enum import Enum
+from math import inf
+from typing import Any, Final, TypeVar
+
+from attrs import define, evolve, field, frozen
+
+from . import _json, errors
+from ._connectors import PooledLimiter, PooledPermit
+from ._loops import LoopOwner
+from ._session import SendState, SessionManager
+from ._wire import Reply, Request, is_gone, is_rate_limited, read_rate, read_reply
+from .auth import Auth
+from .ratelimit import Lane, Permit, RateLimiter
+from .retry import MAX_SERVER_WAIT, RETRY_BUDGET, Failure, RetryBudget, RetryPolicy, decide
+
+T = TypeVar("T")
+CallErrorT = TypeVar("CallErrorT", bound=errors.CallError)
+
+RETRY: Final = object()
+CLOCK_TOLERANCE: Final = 0.001  # seconds by which a timer may be early
+DEADLINE_TOLERANCE: Final = 0.05  # seconds by which a deadline may be exceeded, so that one timer serves many
+SETTLE_TIMEOUT: Final = 35.0  # seconds that closing waits for a renewal: its answer may hold the only new token
+TEMPORARY: Final = (errors.ServerError, errors.RateLimitedError, errors.TransportError, errors.DecodeError)
+
+
+@frozen(kw_only=True)
+class CallOptions:
+    """Bounds of a call: seconds of an attempt, seconds of waiting for the rate limit, retries; and its lane."""
+
+    timeout: float | None = 30.0
+    max_wait: float | None = None
+    retry: RetryPolicy = field(factory=RetryPolicy)
+    lane: Lane = Lane.INTERACTIVE
+
+
+@frozen
+class Stats:
+    """Counts of a client: requests sent, answers of HTTP 429, and seconds in which calls waited for the rate limit."""
+
+    requests: int = 0
+    rate_limited: int = 0
+    waited: float = 0.0
+
+
+class EndReason(Enum):
+    """Why a call was cancelled from here."""
+
+    DEADLINE = "deadline"
+    CLOSED = "closed"
+
+
+@define(eq=False)
+class DeadlineTimer:
+    """The calls under way, each in its task, and the one timer for their deadlines in the event loop that owns it.
+
+    The timer outlives a call that ends early, and stops once it finds no deadline left.
+    """
+
+    _calls: dict["Call", asyncio.Task[Any]] = field(factory=dict["Call", asyncio.Task[Any]], init=False)
+    _handle: asyncio.TimerHandle | None = field(default=None, init=False)
+    _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
+    _due: float = field(default=inf, init=False)
+
+    def add(self, call: "Call", task: asyncio.Task[Any]) -> None:
+        """Watch a call until it is removed, whatever happens."""
+        self._calls[call] = task
+
+    def remove(self, call: "Call") -> None:
+        del self._calls[call]
+
+    def arm(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        """Look at the calls once this deadline of one of them has passed."""
+        if deadline < self._due - DEADLINE_TOLERANCE or loop is not self._loop:
+            self._schedule(loop, deadline)
+
+    def end_all(self) -> None:
+        """End every call because the client closes."""
+        self._unschedule()
+        for call, task in list(self._calls.items()):
+            call.end(EndReason.CLOSED, task)
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        if loop is self._loop:
+            self._unschedule()  # the timer of another loop stays, for the calls that loop may still have
+        self._loop, self._due = loop, deadline + DEADLINE_TOLERANCE / 2
+        self._handle = loop.call_at(self._due, self._look, loop)
+
+    def _unschedule(self) -> None:
+        if self._handle:
+            self._handle.cancel()
+        self._handle, self._due = None, inf
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the calls that are overdue, and look again at the next deadline."""
+        is_owner = loop is self._loop
+        if is_owner:
+            self._unschedule()
+        now = loop.time()
+        # A loop that died during its calls may have left some; a loop that ends in another thread removes its own.
+        calls = [(call, task) for call, task in list(self._calls.items()) if task.get_loop() is loop]
+        for call, task in calls:
+            if call.deadline <= now:
+                call.end(EndReason.DEADLINE, task)
+        due = min((call.deadline for call, _ in calls if call.ended_by is None), default=inf)
+        if due < inf and is_owner:
+            self._schedule(loop, due)
+        elif due < inf:
+            loop.call_at(due + DEADLINE_TOLERANCE / 2, self._look, loop)
+
+
+class CallManager:
+    """Runs the calls of one client, with one credential through one session and one limiter."""
+
+    def __init__(
+        self, auth: Auth, session: SessionManager, limiter: RateLimiter, *, settle_timeout: float = SETTLE_TIMEOUT
+    ) -> None:
+        self.auth, self.session, self.limiter = auth, session, limiter
+        self.permits: RateLimiter | PooledLimiter = session.pooled(limiter)
+        self.timer = DeadlineTimer()
+        self.retry_budget = RetryBudget()
+        self._settle_timeout = settle_timeout
+        self._owner = LoopOwner("client")
+        self._requests = self._rate_limited = self._waiting = 0
+        self._waited = self._waiting_since = 0.0
+
+    @property
+    def stats(self) -> Stats:
+        now = time.monotonic() - self._waiting_since if self._waiting else 0.0
+        return Stats(self._requests, self._rate_limited, self._waited + now)
+
+    def count_request(self) -> None:
+        self._requests += 1
+
+    def count_rate_limited(self) -> None:
+        self._rate_limited += 1
+
+    @contextmanager
+    def waiting(self) -> Generator[None, None, None]:
+        """Count the time as waiting for the rate limit, once for all calls that wait."""
+        if not self._waiting:
+            self._waiting_since = time.monotonic()
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._waited += time.monotonic() - self._waiting_since
+
+    async def call(self, request: Request, options: CallOptions) -> Any:
+        """The decoded body of the answer, `None` for an empty one.
+
+        Raises: every `CallError`, with request, attempts and waiting time filled in; WrongEventLoopError.
+        """
+        if asyncio.get_running_loop() is not self._owner.loop:
+            self._owner.claim()
+        task = asyncio.current_task()
+        assert task is not None, "a coroutine that awaits a socket runs in a task"  # noqa: S101 - asyncio's own rule
+        call = Call(self, request, options, task.cancelling())
+        self.timer.add(call, task)
+        try:
+            while (result := await call.attempt()) is RETRY:
+                pass
+        except asyncio.CancelledError:
+            if not call.was_ended_by(EndReason.CLOSED, task):
+                raise
+        else:
+            if self.retry_budget.left < RETRY_BUDGET:
+                self.retry_budget.earn()
+            return result
+        finally:
+            self.timer.remove(call)
+            # An error of the call may hold this frame in its traceback, and so its task: a reference cycle.
+            del task
+        raise call.closed_error()
+
+    async def close(self) -> None:
+        """End the calls under way, wait for a renewal of the credential, then close the session.
+
+        Raises: WrongEventLoopError while another loop uses the client.
+        """
+        self._owner.claim()
+        self.session.begin_close()
+        self.timer.end_all()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settle_timeout):
+                    await self.auth.settle()
+        finally:
+            await self.session.close()
+
+
+@define(eq=False)
+class Call:
+    """The state of one call, and the steps of its loop.
+
+    `cancelling` is the number of cancellations of its task that were requested before it began.
+    """
+
+    _manager: CallManager
+    request: Request
+    options: CallOptions
+    _cancelling: int = 0
+    deadline: float = field(default=inf, init=False)  # of the attempt under way, by the event loop's clock
+    ended_by: EndReason | None = field(default=None, init=False)
+    _sent_at: float = field(default=0.0, init=False)
+    _attempts: int = field(default=0, init=False)
+    _failures: int = field(default=0, init=False)
+    _refusals: int = field(default=0, init=False)  # answers of HTTP 429
+    _waited: float = field(default=0.0, init=False)  # seconds of waiting for the rate limit
+    _spent: float = field(default=0.0, init=False)  # seconds of attempts and delays, which the retry deadline bounds
+    _server_waits: float = field(default=0.0, init=False)  # seconds of delays that the server asked for
+    _not_before: float = field(default=0.0, init=False)  # of the next attempt, by the event loop's clock
+    _may_have_arrived: bool = field(default=False, init=False)
+    _has_renewed: bool = field(default=False, init=False)
+    _refused: Any = field(default=None, init=False)  # the permit of the last answer of HTTP 429
+    _last_error: errors.CallError | None = field(default=None, init=False)
+
+    def end(self, reason: EndReason, task: asyncio.Task[Any]) -> None:
+        """Cancel the task of the call, once."""
+        if self.ended_by is None and not task.get_loop().is_closed():
+            self.ended_by = reason
+            task.cancel()
+
+    def was_ended_by(self, reason: EndReason, task: asyncio.Task[Any] | None) -> bool:
+        """Whether the cancellation just caught came from here, for this reason, and from nowhere else.
+
+        If so it is taken back, so that the call may go on.
+        """
+        if self.ended_by is not reason or task is None:
+            return False
+        self.ended_by = None
+        return task.uncancel() <= self._cancelling
+
+    def closed_error(self) -> errors.ClientClosedError:
+        doubt = "; the record may exist" if self._attempts and not self.request.route.repeatable else ""
+        return self._with_context(errors.ClientClosedError(f"the client was closed during the call{doubt}"))
+
+    async def attempt(self) -> Any:
+        """Admit, authorise, send, observe and decide once: the result, or `RETRY`."""
+        manager = self._manager
+        if manager.session.closed:
+            raise errors.ClientClosedError("the client was closed", request=self.request.label)
+        permit = None
+        if self._refused is None:
+            permit = manager.permits.acquire_now(self.request.route.label, lane=self.options.lane)
+        permit = permit or await self._admit()
+        try:
+            authorization = manager.auth.ready() or await self._fetch()
+        except BaseException:
+            permit.release()
+            raise
+        if isinstance(authorization, errors.CallError):
+            permit.release()
+            return await self._decide_without_token(authorization)
+        reply = result = await self._send(permit, authorization)
+        if isinstance(reply, Reply):
+            permit.settle(read_rate(reply.headers), refused=reply.status >= 400 and is_rate_limited(reply))
+            result = read_reply(reply, needs_body=self.request.route.reads)
+        if not isinstance(result, errors.CallError):
+            return result
+        self._spent += asyncio.get_running_loop().time() - self._sent_at
+        return await self._judge(result, reply, permit, authorization)
+
+    async def _admit(self) -> Permit | PooledPermit:
+        """Wait for a permit, and at least as long as the last answer of HTTP 429 asked for."""
+        with self._manager.waiting():
+            permit = await self._acquire()
+            while (left := self._not_before - asyncio.get_running_loop().time()) > CLOCK_TOLERANCE:
+                permit.release()
+                self._waited += left
+                await asyncio.sleep(left)
+                permit = await self._acquire()
+        return permit
+
+    async def _acquire(self) -> Permit | PooledPermit:
+        began = time.monotonic()
+        try:
+            permit = await self._manager.permits.acquire(
+                self.request.route.label,
+                lane=self.options.lane,
+                max_wait=None if self.options.max_wait is None else self._wait_left(),
+                returning=self._refused,
+            )
+        except errors.CallError as error:
+            self._waited += time.monotonic() - began
+            raise self._with_context(error) from self._last_error
+        self._waited += permit.waited
+        return permit
+
+    async def _fetch(self) -> str | errors.CallError:
+        return await self._obtain(self._manager.auth.fetch(self._manager.session.post_form))
+
+    async def _obtain(self, header: Awaitable[T]) -> T | errors.CallError:
+        """The value of the credential, or the error that kept it from being obtained."""
+        began = time.monotonic()
+        try:
+            return await header
+        except errors.CallError as error:
+            self._spent += time.monotonic() - began
+            return self._with_context(error)
+
+    async def _send(self, permit: Permit | PooledPermit, authorization: str) -> Reply | errors.TransportError:
+        """Send the request; the permit is ended if no answer arrives."""
+        manager, seconds = self._manager, self.options.timeout
+        state = None if self.request.route.repeatable else SendState()
+        loop = asyncio.get_running_loop()
+        manager.count_request()
+        self._attempts += 1
+        self._sent_at = loop.time()
+        if seconds is not None:
+            self.deadline = self._sent_at + seconds
+            manager.timer.arm(loop, self.deadline)
+        try:
+            return await manager.session.send(self.request, authorization, seconds, state)
+        except BaseException as failure:
+            error = self._unanswered(permit, failure, state)
+            if error is None:
+                raise
+        finally:
+            self.deadline = inf
+        return error
+
+    def _unanswered(
+        self, permit: Permit | PooledPermit, failure: BaseException, state: SendState | None
+    ) -> errors.TransportError | None:
+        """End the permit of a request without an answer; the call's error, `None` if the call was cancelled."""
+        if isinstance(failure, errors.TransportError):
+            may_have_arrived = failure.sent
+        else:
+            is_unsent = isinstance(failure, errors.InvalidRequestError)
+            may_have_arrived = not is_unsent and (state is None or state.body_started)
+        if may_have_arrived:
+            permit.settle()  # the server may have counted it
+        else:
+            permit.release()
+        is_cancelled = isinstance(failure, asyncio.CancelledError)
+        if is_cancelled and self.was_ended_by(EndReason.DEADLINE, asyncio.current_task()):
+            seconds = self.options.timeout or 0.0
+            return errors.RequestTimeoutError(f"no answer within {seconds:g} s", timeout=seconds, sent=may_have_arrived)
+        # Without its traceback, which holds the frame that it is returned to.
+        return failure.with_traceback(None) if isinstance(failure, errors.TransportError) else None
+
+    async def _judge(
+        self, error: errors.CallError, reply: Any, permit: Permit | PooledPermit, authorization: str
+    ) -> Any:
+        """Decide on an error: queue again, renew the credential, accept, retry or raise."""
+        if isinstance(error, errors.RateLimitedError):
+            return self._queue_again(permit, error)
+        retry_after = read_rate(reply.headers).retry_after if isinstance(reply, Reply) else None
+        failure = Failure.of(error, retry_after or 0.0)
+        route = self.request.route
+        if isinstance(error, errors.AuthenticationError) and (route.repeatable or not failure.arrived):
+            renewed = await self._renew(authorization)
+            if isinstance(renewed, errors.CallError):
+                return await self._decide_without_token(renewed)
+            if renewed is not None:
+                return RETRY
+        if self._may_have_arrived and route.deletes and is_gone(error, route.deletes):
+            return None
+        return await self._decide(error, failure)
+
+    async def _renew(self, refused: str) -> str | errors.CallError | None:
+        """A new value of the credential, once; `None` if there is none, or the new one is refused too."""
+        auth = self._manager.auth
+        if self._has_renewed:
+            auth.rejected(refused)
+            return None
+        self._has_renewed = True
+        return await self._obtain(auth.renew(refused, self._manager.session.post_form))
+
+    def _queue_again(self, permit: Permit | PooledPermit, error: errors.RateLimitedError) -> Any:
+        """Back to the front of the lane after HTTP 429, which uses no retry."""
+        self._manager.count_rate_limited()
+        self._refusals += 1
+        seconds = error.retry_after or 0.0
+        if self._refusals > self.options.retry.refusals or seconds > MAX_SERVER_WAIT:
+            raise self._with_context(error)
+        self._refused, self._last_error = permit, self._with_context(error)
+        if seconds > self._wait_left():
+            most = self.options.max_wait or 0.0
+            text = f"rate limit: the server asks for a wait of {seconds:g} s, longer than max_wait={most:g} s allows"
+            too_long = errors.RateLimitWaitError(text, predicted=seconds, max_wait=most)
+            raise self._with_context(too_long) from self._last_error
+        self._not_before = asyncio.get_running_loop().time() + seconds
+        return RETRY
+
+    async def _decide_without_token(self, error: errors.CallError) -> Any:
+        """Nothing was sent: if the token endpoint may do better after its pause, the call is retried."""
+        # A renewal is shared, also with clients of the same credential that close meanwhile.
+        is_other = isinstance(error, errors.ClientClosedError) and not self._manager.session.closed
+        temporary = is_other or (isinstance(error, TEMPORARY) and getattr(error, "temporary", True))
+        failure = Failure(arrived=False, temporary=temporary, retry_after=self._manager.auth.pause())
+        return await self._decide(error, failure, shared=True)
+
+    async def _decide(self, error: errors.CallError, failure: Failure, *, shared: bool = False) -> Any:
+        """Wait for the next attempt, or raise the final error.
+
+        A `shared` failure is one request on behalf of many calls: retrying it uses nothing of the retry budget.
+        """
+        self._failures += 1
+        self._may_have_arrived = self._may_have_arrived or failure.arrived
+        repeatable = self.request.route.repeatable
+        wait = decide(
+            self.options.retry,
+            failure,
+            repeatable=repeatable,
+            attempt=self._failures,
+            elapsed=self._spent,
+            max_wait=self._wait_left(),
+        )
+        if wait is None or not (shared or self._manager.retry_budget.spend()):
+            raise self._final_error(error, ambiguous=failure.arrived and not repeatable)
+        self._last_error = self._with_context(error)
+        self._spent += wait
+        self._server_waits += failure.retry_after
+        await asyncio.sleep(wait)
+        return RETRY
+
+    def _final_error(self, error: errors.CallError, *, ambiguous: bool) -> errors.CallError:
+        final = self._with_context(error)
+        if not ambiguous:
+            return final
+        body = self.request.body
+        sent: dict[str, Any] = _json.loads(body) if body else {}
+        text = "the response to a create was lost: the record may exist; the create is not sent again"
+        unsure = self._with_context(errors.AmbiguousWriteError(text, lead_id=sent.get("leadId"), sent=sent))
+        unsure.__cause__ = final
+        return unsure
+
+    def _wait_left(self) -> float:
+        """Seconds that the call may still wait for the rate limit and because the server asks for it."""
+        max_wait = self.options.max_wait
+        return inf if max_wait is None else max(0.0, max_wait - self._waited - self._server_waits)
+
+    def _with_context(self, error: CallErrorT) -> CallErrorT:
+        """The error with the request, attempts and waiting time of the call."""
+        known = evolve(error, request=self.request.label, attempts=self._attempts, waited=round(self._waited, 3))
+        known.__cause__ = error.__cause__
+        return known

@@ -1,0 +1,89 @@
+"""The base of the endpoint modules: calls with the options of a client, and lists."""
+
+from collections.abc import Awaitable, Hashable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from attrs import evolve, frozen
+
+from lofty_async import _checks, _json
+from lofty_async._call import CallManager, CallOptions
+from lofty_async._checks import OnBadRecord
+from lofty_async._convert import structure
+from lofty_async._strategies import Strategy
+from lofty_async._wire import NO_PARAMS, Params, Request, Route, part
+from lofty_async.pagination import Pager
+from lofty_async.ratelimit import Lane
+
+T = TypeVar("T")
+
+
+@frozen(eq=False)
+class Caller:
+    """Makes the calls of endpoint modules with one set of options."""
+
+    manager: CallManager
+    options: CallOptions
+    on_bad_record: OnBadRecord = "raise"
+    allow_http: bool = False
+
+    @property
+    def server(self) -> str:
+        """The base URL of the API."""
+        return self.manager.session.base_url
+
+    @property
+    def account(self) -> Hashable:
+        """Tells accounts apart: the credential."""
+        auth = self.manager.auth
+        # A user's own kind of credential may not be hashable.
+        return auth if isinstance(auth, Hashable) else id(auth)
+
+    def in_bulk(self, max_wait: float | None) -> "Caller":
+        """The same in the bulk lane; a call waits for the rate limit at most `max_wait` seconds, if that is given."""
+        return evolve(self, options=evolve(self.options, lane=Lane.BULK, max_wait=max_wait))
+
+    async def send(self, route: Route, *names: int | str, body: Mapping[str, Any] | None = None) -> Any:
+        """The decoded body of the answer; `names` replace the placeholders of the route's path."""
+        return await self.manager.call(_request(route, names, body), self.options)
+
+    async def read(self, kind: type[T], at: tuple[str, ...], route: Route, *names: int | str) -> T:
+        """The record at this path of the answer."""
+        request = _request(route, names)
+        body = await self.manager.call(request, self.options)
+        return structure(kind, part(body, at, request.label), path=".".join(at), request=request.label)
+
+    def pager(
+        self,
+        route: Route,
+        strategy: Strategy[T],
+        query: Params = NO_PARAMS,
+        on_bad_record: OnBadRecord | None = None,
+        *,
+        prefetch: int = 1,
+    ) -> Pager[T]:
+        """A list; `query` is the same for every page."""
+        policy = self.on_bad_record if on_bad_record is None else _checks.bad_record_policy(on_bad_record)
+        return Pager(strategy, partial(_fetch, self, route, query), policy, _checks.within("prefetch", prefetch, 0))
+
+
+def _fetch(caller: Caller, route: Route, query: Params, page: Params) -> Awaitable[Any]:
+    params = {**query, **page} if page else query
+    return caller.manager.call(Request(route, route.template, params), caller.options)
+
+
+def _request(route: Route, names: tuple[int | str, ...], body: Mapping[str, Any] | None = None) -> Request:
+    target = _path(route.template, names) if names else route.template
+    return Request(route, target, body=None if body is None else _json.dumps(body))
+
+
+def _path(template: str, names: tuple[int | str, ...]) -> str:
+    parts = iter(names)
+    pieces = (quote(str(next(parts)), safe="") if piece.startswith("{") else piece for piece in template.split("/"))
+    return "/".join(pieces)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
