@@ -1,6 +1,7 @@
 """Does memory stay flat, however much is streamed?
 
-Peaks of processes of their own that read their own tasks page by page, or the tasks of many leads, and keep nothing.
+Peaks of processes of their own that read their own tasks or calendar page by page, or the tasks of many leads, and
+keep nothing.
 What a process had before its first call is counted apart: imports would hide a growth.
 """
 
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.harness import Table, publish, read_options, told_by, worker
-from benchmarks.server import LEAD_WITH_ONE, serving
+from benchmarks.server import CALENDAR_START, LEAD_WITH_ONE, serving
 from lofty_async import ApiKey, LoftyClient
 
 STATUS = Path("/proc/self/status")
@@ -35,13 +36,21 @@ async def stream(lofty: LoftyClient, count: int) -> None:
     assert count == 0
 
 
+async def entries(lofty: LoftyClient, count: int) -> None:
+    async for _ in lofty.calendar.list(start=CALENDAR_START):
+        count -= 1
+        if not count:
+            break
+    assert count == 0
+
+
 async def bulk(lofty: LoftyClient, count: int) -> None:
     async for lead in lofty.tasks.for_leads(range(1000, 1000 + count)):
         count -= len(lead.tasks)
     assert count == 0
 
 
-WORK = {"tasks streamed": stream, "leads in bulk": bulk}
+WORK = {"tasks streamed": stream, "entries streamed": entries, "leads in bulk": bulk}
 
 
 async def work(kind: str, url: str, count: int) -> None:
@@ -67,14 +76,15 @@ def measure(kind: str, counts: list[int], rounds: int) -> list[Table]:
 
 def ask(options: argparse.Namespace) -> list[Table]:
     tables: list[Table] = []
-    for kind, most in (("tasks streamed", options.tasks), ("leads in bulk", options.leads)):
+    most_of = {"tasks streamed": options.tasks, "entries streamed": options.entries, "leads in bulk": options.leads}
+    for kind, most in most_of.items():
         tables += measure(kind, [options.few, most], options.rounds)
         print(tables[-2], tables[-1], sep="\n")
     return tables
 
 
 def main(arguments: list[str] | None = None) -> None:
-    options = read_options(__doc__, arguments, rounds=1, few=1000, tasks=1_000_000, leads=30_000)
+    options = read_options(__doc__, arguments, rounds=1, few=10_000, tasks=1_000_000, entries=1_000_000, leads=30_000)
     if options.worker:
         kind, url, count = options.worker
         asyncio.run(work(kind, url, int(count)))

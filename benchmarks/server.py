@@ -12,9 +12,11 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from functools import cache
 from itertools import cycle
+from math import ceil
 from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
@@ -28,6 +30,8 @@ LEAD_WITH_ONE, LEAD_WITH_PAGE, LEAD_WITH_FRESH_PAGES = 1, 100, 101
 # Records without one of their keys, and without those that would hold null or "".
 LEAD_LACKING_ONE, LEAD_WITH_PAGE_LACKING, LEAD_WITH_PAGE_SPARSE = 2, 102, 103
 FRESH_PAGES = 60
+CALENDAR_START, MINUTE = datetime(2030, 1, 1, tzinfo=UTC), timedelta(minutes=1)
+ENTRY = '{"id":"%d-task","type":"TASK","content":"Ring","leadId":7,"startAt":"%s","finishFlag":false}'
 HEAD = (
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nDate: {date}\r\n"
     "X-RateLimit-Limit: {limit}\r\nX-RateLimit-Remaining: {remaining}\r\nX-RateLimit-Reset: {reset}\r\n\r\n"
@@ -62,17 +66,28 @@ class Bodies:
 
     def at(self, target: str) -> bytes:
         address = urlsplit(target)
-        query = {name: int(values[0]) for name, values in parse_qs(address.query).items()}
+        query = {name: values[0] for name, values in parse_qs(address.query).items()}
         if address.path == "/v2.0/tasks/my-tasks":
-            return self._mine(query["currentId"], query["limit"])
-        if query["leadId"] == LEAD_WITH_FRESH_PAGES:
+            return self._mine(int(query["currentId"]), int(query["limit"]))
+        if address.path == "/v2.0/calendar":
+            return self._calendar(query["startTime"], int(query["page"]), int(query["pageSize"]))
+        lead_id = int(query["leadId"])
+        if lead_id == LEAD_WITH_FRESH_PAGES:
             return next(self._fresh)
-        return self._of_lead.get(query["leadId"], self._of_lead[LEAD_WITH_ONE])
+        return self._of_lead.get(lead_id, self._of_lead[LEAD_WITH_ONE])
 
     def _mine(self, after: int, limit: int) -> bytes:
         ids = range(after + 1, min(after + limit, self._tasks) + 1)
         records = b",".join(self._record[number % PAGE] for number in ids)
         return b'{"tasks":[' + records % tuple(ids) + b"]}"
+
+    def _calendar(self, since: str, page: int, size: int) -> bytes:
+        """As many entries as tasks, one a minute."""
+        first = max(0, ceil((datetime.fromisoformat(since) - CALENDAR_START) / MINUTE))
+        numbers = range(first, self._tasks)[page * size :][:size]
+        entries = (ENTRY % (number, (CALENDAR_START + number * MINUTE).isoformat()) for number in numbers)
+        told = f'{{"data":{{"total":{self._tasks - first},"page":{page},"pageSize":{size},"items":['
+        return (told + ",".join(entries) + "]}}").encode()
 
     @staticmethod
     def _template() -> list[bytes]:

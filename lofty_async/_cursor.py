@@ -118,6 +118,7 @@ class Cursor:
         slack: How many records more than one the pages overlap by, in lists that are seen to shift.
         most: How many records the server sends at once, if that is fewer than it is asked for.
         frontier: The time of the last record that was read, in epoch milliseconds.
+        frontier_id: Its id, as it leaves the trail where a list is read again from further back.
         total: The length of the whole list as first told.
         scroll: The server's own id for what follows.
         is_scrolling: Whether to ask by `scroll`.
@@ -132,6 +133,7 @@ class Cursor:
     slack: int = 0
     most: int | None = None
     frontier: int | None = None
+    frontier_id: Key | None = None
     total: int | None = None
     scroll: str = ""
     is_scrolling: bool = False
@@ -159,7 +161,7 @@ class Cursor:
         if prefix != f"{kind}{VERSION}" or len(packed) > MAX_TEXT:
             raise foreign_cursor()
         try:
-            return _unpacked(json.loads(decompressobj().decompress(urlsafe_b64decode(packed + "==="), MAX_TEXT)))
+            return _unpacked(json.loads(_decompressed(urlsafe_b64decode(packed + "==="))))
         except (ZlibError, TypeError, ValueError, KeyError, RecursionError):
             raise foreign_cursor() from None
 
@@ -170,6 +172,15 @@ _TYPES: Final[dict[str, Any]] = {one.name: one.type for one in fields(Cursor)}
 
 def foreign_cursor() -> InvalidRequestError:
     return refuse("cursor", "must be one that a page or an error of this list carried")
+
+
+def _decompressed(packed: bytes) -> bytes:
+    """All that was packed: neither cut off nor longer than any cursor."""
+    stream = decompressobj()
+    unpacked = stream.decompress(packed, MAX_TEXT)
+    if not stream.eof or stream.unused_data:
+        raise ValueError
+    return unpacked
 
 
 def _unpacked(values: dict[str, Any]) -> Cursor:

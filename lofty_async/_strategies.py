@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 from attrs import define, evolve, field
 
 from ._convert import BadRecord, structure_list
-from ._cursor import TAIL, Cursor, Key, Rows, Trail, foreign_cursor
+from ._cursor import TAIL, Cursor, Key, Mark, Rows, Trail, foreign_cursor
 from ._times import epoch_ms, format_time
 from ._wire import NO_PARAMS, Params, part
 from .errors import APIError, DecodeError, LoftyError, shown
@@ -40,7 +40,8 @@ class PageRead(Generic[T]):
 
     `records` are those that the cursor does not know of, the bad ones at their places; `next` is the cursor of what
     follows, `None` at the end. `missed` says that the answer was discarded, so that `next` asks for the same page
-    again. `ends` are the ids of the first and the last record; `left` is how many records are promised to follow.
+    again. `count` is how many records the answer had, `ends` are the ids of the first and the last of them; `left` is
+    how many are promised to follow.
     """
 
     records: list[T | BadRecord]
@@ -48,6 +49,7 @@ class PageRead(Generic[T]):
     next: Cursor | None = None
     total: int | None = None
     missed: bool = False
+    count: int = 0
     ends: tuple[Hashable, Hashable] | None = None
     left: int = 0
 
@@ -157,7 +159,7 @@ class Answer(Generic[T]):
         """The page without the records that lie behind."""
         ids, records = self.rows.ids, self.records
         fresh = [one for one, key in zip(records, ids, strict=True) if key is None or key not in behind]
-        return PageRead(fresh, self.has_bad, ends=(ids[0], ids[-1]) if ids else None)
+        return PageRead(fresh, self.has_bad, count=self.count, ends=(ids[0], ids[-1]) if ids else None)
 
     def is_stale(self, trail: Trail, known: Container[Hashable]) -> bool:
         """Whether it brings nothing new and does not reach up to the trail's last record either."""
@@ -190,6 +192,18 @@ class Pages(Strategy[T]):
     def _told(self, body: Any, name: str) -> Any:
         values = (part(body, (*place, name), self.request) for place in self.about)
         return next((value for value in values if value is not None), None)
+
+    def _most(self, cursor: Cursor, answer: Answer[T], asked: int, before: int) -> int:
+        """How many records the server sends at once: fewer than asked for, if it says so or if more follow."""
+        most = min(asked, answer.size or asked)
+        if not 0 < answer.count < most or before + answer.count >= (answer.total or 0):
+            return most
+        return min(most, max(answer.count, cursor.most or self.page_size)) if cursor.trail else answer.count
+
+    def _goes_on(self, answer: Answer[T], page: PageRead[T], most: int, reached: int) -> bool:
+        """Whether another page follows: this one is full, or has news and as many records as a page should have."""
+        may_be_full = page.left or (answer.count >= self.page_size and answer.total != reached)
+        return answer.count > 0 and (answer.count >= most or bool(page.records and may_be_full))
 
     def _id(self, item: Any) -> Key:
         return item.id  # type: ignore[no-any-return] # a number or text
@@ -227,7 +241,7 @@ class TimedPages(Pages[T]):
 
     def _behind(self, cursor: Cursor, rows: Rows) -> set[Key | None]:
         """Those before the last start seen as well, wherever the trail is."""
-        behind = super()._behind(cursor, rows)
+        behind = super()._behind(cursor, rows) | {cursor.frontier_id}
         if cursor.frontier is not None and self._is_sorted(rows):
             for key, time in zip(rows.ids, rows.times, strict=True):
                 if time is not None and not self._is_beyond(cursor.frontier, epoch_ms(time)):
@@ -241,9 +255,11 @@ class TimedPages(Pages[T]):
         trail = cursor.trail.followed_by(rows)
         if not (cursor.is_sorted and self._is_sorted(rows)):
             return Cursor(trail=trail, is_sorted=False, **changes)
-        last = next((epoch_ms(time) for time in reversed(rows.times) if time is not None), cursor.frontier)
-        is_older = last is not None and cursor.frontier is not None and self._is_beyond(cursor.frontier, last)
-        return Cursor(trail=trail, frontier=cursor.frontier if is_older else last, **changes)
+        place = next((place for place in reversed(range(len(rows.times))) if rows.times[place] is not None), None)
+        last = Mark("") if place is None else rows.mark(place)
+        if last.time is None or (cursor.frontier is not None and self._is_beyond(cursor.frontier, last.time)):
+            last = Mark(cursor.frontier_id or "", cursor.frontier)
+        return Cursor(trail=trail, frontier=last.time, frontier_id=last.id or None, **changes)
 
 
 @define(kw_only=True, eq=False)
@@ -266,10 +282,12 @@ class CursorPages(TimedPages[T]):
         if others and not is_all_new and not rows.touches(trail, asked):
             return missed(cursor)
         page = answer.beyond(self._behind(cursor, rows))
-        if answer.count < self._limit(cursor):
-            return missed(cursor) if others and answer.is_stale(trail, known) else page
-        if not any(rows.ids):  # nothing to go on from: the list must not just seem to end here
-            raise next(one.error for one in answer.records if isinstance(one, BadRecord))
+        if answer.count < self._limit(cursor) and not (page.records and answer.count >= self.page_size):
+            is_stale = answer.is_stale(trail, known) or asked in rows.ids[1:]
+            return missed(cursor) if others and is_stale else page
+        bad = [one for one in page.records if isinstance(one, BadRecord) and self._id_of_bad(one.record) is None]
+        if bad and len(bad) == len(page.records):  # nothing to go on from: the list must not just seem to end here
+            raise bad[0].error
         if is_all_new:
             page.next = self._advanced(evolve(cursor, trail=Trail()), rows, is_consumed=bool(trail))
         else:
@@ -308,28 +326,31 @@ class OffsetPages(Pages[T]):
 
     def params(self, cursor: Cursor) -> Params:
         if cursor.is_scrolling:
-            return {"limit": str(self.page_size), "scrollId": cursor.scroll}
+            return {"limit": str(self._limit(cursor)), "scrollId": cursor.scroll}
         return {"limit": str(self._limit(cursor)), "offset": str(self._offset(cursor))}
 
     def read(self, cursor: Cursor, body: Any, known: Container[Hashable] = ()) -> PageRead[T]:
         answer, asked = self._answer(body), self._limit(cursor)
         first = cursor.offset if cursor.is_scrolling else self._offset(cursor)
-        is_read_again = cursor.step >= MAX_REREADS
-        if not self._touches(cursor, answer.rows, known) and not (is_read_again and first == self.start):
-            return missed(cursor)
         reached = first + answer.count
         left = answer.promises(reached)
-        if not is_read_again and (answer.is_stale(cursor.trail, known) or (left and not answer.count)):
+        is_stale = reached >= cursor.offset and answer.is_stale(cursor.trail, known)
+        is_read_again = cursor.step >= 2 * MAX_REREADS
+        if not is_read_again and (is_stale or (left and not answer.count)):
             return missed(cursor)
+        if not self._touches(cursor, answer.rows, known) and not (is_read_again and first == self.start):
+            return missed(cursor, step=cursor.step // 2 * 2 + 2)
         page = answer.beyond(self._behind(cursor, answer.rows))
         page.left, page.total = left, answer.total if answer.total is not None and answer.total >= reached else None
+        most = self._most(cursor, answer, asked, first)
         if cursor.is_scrolling and all(key in known for key in answer.rows.ids):
             page.ends = None  # the end, where the server may send its last page again; nothing overlaps here
-        elif answer.count and (answer.count >= min(answer.size or asked, asked) or (left and page.records)):
+        elif self._goes_on(answer, page, most, reached):
             scroll = str(self._told(body, "scrollId") or "")
             page.next = Cursor(
                 offset=reached,
-                slack=min(MAX_SLACK, self._back(cursor)),
+                slack=max(0, min(MAX_SLACK, self._back(cursor), answer.count // 2 - 1)),
+                most=most if most < asked else cursor.most,
                 trail=cursor.trail.followed_by(answer.rows),
                 scroll=scroll,
                 is_scrolling=(self.scroll or cursor.is_scrolling) and bool(scroll),
@@ -345,7 +366,7 @@ class OffsetPages(Pages[T]):
         if page.next is None or page.next.is_scrolling or not page.left:
             return super().ahead(page, most)
         limit, overlap = self._limit(page.next), 1 + page.next.slack
-        offsets = range(self._offset(page.next), page.next.offset + page.left - overlap, limit - overlap)
+        offsets = range(self._offset(page.next), page.next.offset + page.left - overlap, max(1, limit - overlap))
         return [{"limit": str(limit), "offset": str(offset)} for offset in offsets[:most]]
 
     def _touches(self, cursor: Cursor, rows: Rows, known: Container[Hashable]) -> bool:
@@ -353,24 +374,30 @@ class OffsetPages(Pages[T]):
         return not cursor.trail or cursor.is_scrolling or begins_known or rows.touches(cursor.trail)
 
     def _limit(self, cursor: Cursor) -> int:
-        return min(MAX_LIMIT, self.page_size + 1 + self._back(cursor)) if cursor.trail else self.page_size
+        overlap = 1 + self._back(cursor) if cursor.trail and not cursor.is_scrolling else 0
+        return min(MAX_LIMIT, cursor.most or MAX_LIMIT, self.page_size + overlap)
 
     def _offset(self, cursor: Cursor) -> int:
         return max(self.start, cursor.offset - 1 - self._back(cursor)) if cursor.trail else self.start
 
     def _back(self, cursor: Cursor) -> int:
-        """How many records before the last one the page begins."""
-        return max(10 * cursor.slack, STEP_BACK) * 10 ** (cursor.step - 1) if cursor.step else cursor.slack
+        """How many records before the last one the page begins; every other step asks for the same page again.
+
+        A page has room for the last record if the list has shifted by less than a page since.
+        """
+        turn, far = cursor.step // 2, (cursor.most or MAX_LIMIT) * 4 // 5
+        return cursor.slack + STEP_BACK * turn if turn < 2 else far * (turn - 1) * 10 ** max(0, turn - 10)
 
 
 def numbered(before: int, size: int, most: int = MAX_PAGE) -> tuple[int, int]:
     """Number and size of a page that begins at most `before` records into a list and goes about `size` beyond.
 
-    Pages of one size would never overlap; this one begins with a record that is already known.
+    Pages of one size would never overlap; this one begins with a record that is already known. It ends behind
+    that record at least, which one size of some neighbours always does.
     """
-    wanted = before + 1 + size
-    pages = [(0, min(most, wanted))]
-    pages += [(number, before // number) for number in range(max(1, -(-before // most)), isqrt(max(0, before)) + 1)]
+    wanted, further = before + 1 + size, range(before // most + 1, isqrt(before) + 1)
+    sizes = {*range(max(1, most - 9), most + 1), *(before // number for number in further)}
+    pages = [(0, min(most, wanted)), *((before // each, each) for each in sizes if 0 < each <= before)]
     return max(pages, key=lambda page: (min(wanted, (page[0] + 1) * page[1]), page[0] * page[1]))
 
 
@@ -407,9 +434,7 @@ class TimePages(TimedPages[T]):
         answer, (number, asked) = self._answer(body), self._numbered(cursor)
         if number and not answer.rows.touches(cursor.trail):
             return missed(cursor, **{**self._at_frontier(cursor), "slack": 1})
-        most = min(asked, answer.size or asked)
-        if not cursor.trail and 0 < answer.count < min(most, answer.total or 0):
-            most = answer.count  # fewer than there are, so as many as the server sends at once
+        most = self._most(cursor, answer, asked, number * min(asked, answer.size or asked))
         reached = number * most + answer.count
         left = answer.promises(reached)
         is_empty = not answer.count and (left or cursor.trail)
@@ -419,9 +444,11 @@ class TimePages(TimedPages[T]):
         if is_proven is False and cursor.since is not None:
             return missed(cursor, since=None, offset=0, step=0, is_proven=False)
         page = answer.beyond(self._behind(cursor, answer.rows))
+        if most < (cursor.most or asked) and cursor.trail and not page.records:
+            return missed(cursor, most=most, step=cursor.step)
         page.left, total = left, answer.total if answer.total is not None and answer.total >= reached else None
         page.total = cursor.total if cursor.trail else total
-        if answer.count and (answer.count >= most or (left and page.records)):
+        if self._goes_on(answer, page, most, reached):
             kept = {"since": cursor.since, "slack": cursor.slack, "total": page.total, "is_proven": is_proven}
             cap = most if most < asked else cursor.most
             following = self._advanced(cursor, answer.rows, offset=reached, most=cap, **kept)
@@ -449,8 +476,9 @@ class TimePages(TimedPages[T]):
         if not cursor.trail:
             return 0, self.page_size
         back = STEP_BACK * 10 ** (cursor.step - 1) if cursor.step else 0
-        before, most = max(0, cursor.offset - 1 - back), cursor.most or MAX_PAGE
-        return numbered(before, self.page_size + back * (before > 0), most)
+        last, most = max(0, cursor.offset - 1), cursor.most or MAX_PAGE
+        before = max(0, last - back)
+        return numbered(before, self.page_size + last - before, most)
 
     def _at_frontier(self, cursor: Cursor) -> dict[str, Any]:
         """What changes to go on from the last start seen: nothing where that brings no progress.
@@ -510,6 +538,7 @@ class SlotWindows(Pages[MeetingSlot]):
         page = answer.beyond(outside.union(mark.id for mark in cursor.trail))
         if is_full and last and last < seam:
             page.next = self._from_last(cursor, rows, last)
+            page.missed = not page.records  # it only says to ask for more
         elif seam < end:
             page.next = Cursor(since=epoch_ms(seam))
         return page

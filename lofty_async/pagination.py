@@ -27,7 +27,7 @@ T = TypeVar("T")
 Fetch = Callable[[Params], Awaitable[Any]]
 
 RECENT_KEYS: Final = 5_000  # about 1 MB: lists of ordinary size are exact, and a million keys are not kept
-MAX_REPEATED_PAGES: Final = 3  # the same page in a row: the server sends its last page for ever
+MAX_REPEATED_PAGES: Final = 3  # the same page in a row, or the same circle: the server sends them for ever
 MAX_MISSED_PAGES: Final = 50  # in a row without a new record: the server does not go on from where it is asked to
 
 
@@ -92,7 +92,7 @@ class PageIterator(Generic[T]):
         self._cursor, self._prefetch, self._first = cursor, prefetch, first
         self._recent: dict[Hashable, None] = {}  # unlike a set, it knows which are the oldest
         self._circle, self._barren = CycleDetector(), CycleDetector()
-        self._repeated = self._missed = 0
+        self._repeated = self._rounds = self._missed = 0
         self._last_ends: Hashable = None
         self._error: DecodeError | None = None
         self._turn = asyncio.Lock()  # of tasks that share the iterator
@@ -216,17 +216,13 @@ class PageIterator(Generic[T]):
         self._last_ends = read.ends
         if not new:
             self._repeated = self._repeated + 1 if is_repeated else 0
-            is_circle = not is_repeated and self._barren.has_come_round(read.ends)
-            return (
-                None
-                if is_circle or self._repeated == MAX_REPEATED_PAGES
-                else self._cursor
-                if is_repeated
-                else read.next
-            )
-        self._missed = self._repeated = 0
+            self._rounds += not is_repeated and self._barren.has_come_round(read.ends)
+            is_endless = MAX_REPEATED_PAGES in (self._repeated, self._rounds)
+            return None if is_endless else self._cursor if is_repeated else read.next
+        self._missed = self._repeated = self._rounds = 0
         self._barren = CycleDetector()
-        if new == len(read.records) and self._circle.has_come_round(read.ends):
+        is_memory_full = len(self._recent) == RECENT_KEYS  # otherwise nothing new can have come before
+        if is_memory_full and 2 * new > read.count and self._circle.has_come_round(read.ends):
             text = "the list never ends: the server sends its pages in a circle"
             self._error = DecodeError(text, request=self._strategy.request)
             return None

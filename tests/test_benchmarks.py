@@ -22,8 +22,8 @@ QUESTIONS = {
         ["the slower of the two", "fetched ahead (prefetch=1)", "one after the other (prefetch=0)"],
     ),
     "memory": (
-        ["--few", "10", "--tasks", "150", "--leads", "20"],
-        ["10 tasks streamed", "150 tasks streamed", "10 leads in bulk", "20 leads in bulk"],
+        ["--few", "10", "--tasks", "150", "--entries", "600", "--leads", "20"],
+        ["10 tasks streamed", "150 tasks streamed", "600 entries streamed", "10 leads in bulk", "20 leads in bulk"],
     ),
     "startup": (["--rounds", "1"], ["import aiohttp, attrs, cattrs", "import lofty_async", "lofty-async --help"]),
 }

@@ -85,7 +85,7 @@ class TestList:
         listing = lofty.calendar.list(end=datetime(2100, 1, 1, tzinfo=UTC), page_size=7, prefetch=prefetch)
         entries = await listing.collect()
         assert len({entry.id for entry in entries}) == len(entries) > 21
-        assert [request.query["page"] for request in sandbox.requests][:3] == ["0", "1", "2"]
+        assert len(sandbox.requests) <= len(entries) // 7 + 2
 
     @pytest.mark.parametrize(
         ("options", "argument"),

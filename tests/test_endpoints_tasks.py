@@ -84,7 +84,7 @@ class TestReading:
         assert len(tasks) == len(sandbox.state.entries)
         first, second, *_ = sandbox.requests
         assert dict(first.query) == {"currentId": "0", "limit": "20"}
-        assert dict(second.query) == {"currentId": str(tasks[19].id), "limit": "20"}
+        assert dict(second.query) == {"currentId": str(tasks[18].id), "limit": "21"}
 
     async def test_mine_of_another_user_in_another_zone(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
         user = next(iter(sandbox.state.entries.values())).assigned_user_id

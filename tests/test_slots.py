@@ -6,21 +6,16 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 from hypothesis import given
 from hypothesis import strategies as st
-from lofty_async.paging import Pager
-from lofty_async.slots import (
-    LEAD_TIME,
-    LONGEST_RANGE,
-    SlotListing,
-)
 
 from lofty_async import LoftyClient
-from lofty_async._times import epoch_ms
+from lofty_async._strategies import LEAD_TIME, LONGEST_RANGE, CursorPages, SlotWindows
 from lofty_async._wire import Params
-from lofty_async.errors import DecodeError, InvalidRequestError
+from lofty_async.errors import APIError, DecodeError, InvalidRequestError
 from lofty_async.models import MeetingSlot
+from lofty_async.pagination import Pager
 from lofty_async.sandbox import Sandbox
 from tests.virtual import run
 
@@ -36,6 +31,7 @@ class Slots:
     slots: list[tuple[datetime, datetime]]
     most: int = 10_000
     tells_total: bool = True
+    now: datetime = NOW
     asked: list[Params] = field(factory=list[Params])
 
     async def __call__(self, params: Params) -> Any:
@@ -43,6 +39,8 @@ class Slots:
         self.asked.append(params)
         start, end = (datetime.fromisoformat(str(params[name])) for name in ("startTime", "endTime"))
         assert timedelta(0) < end.astimezone(UTC) - start.astimezone(UTC) <= LONGEST_RANGE
+        if start < self.now:
+            raise InvalidRequestError(status=400, name="INVALID_PARAMETER")
         free = [(since, till) for since, till in self.slots if start <= since and till <= end]
         shown = free[: min(self.most, int(str(params["limit"])))]
         told = {"total": len(free)} if self.tells_total else {}
@@ -53,32 +51,42 @@ def slot(since: datetime, till: datetime) -> dict[str, Any]:
     return {"startTime": since.isoformat(), "endTime": till.isoformat()}
 
 
-def free_times(start: datetime, end: datetime, limit: int = 100) -> SlotListing:
-    return SlotListing(request=CALL, start=start, end=end, limit=limit, now=lambda: NOW)
+def free_times(server: "Slots", start: datetime, end: datetime, limit: int = 100) -> Pager[MeetingSlot]:
+    strategy = SlotWindows(request=CALL, start=start, end=end, page_size=limit, now=lambda: server.now)
+    return Pager(strategy, server)
 
 
 def as_times(slots: list[MeetingSlot]) -> list[tuple[datetime, datetime]]:
     return [(each.start_at, each.end_at) for each in slots]
 
 
+SLOTLESS: CursorPages[Any] = CursorPages(model=MeetingSlot, request=CALL, at=("tasks",), page_size=3)
+
+
 class TestSlots:
     @given(
-        starts=st.lists(st.integers(0, 300 * 48), unique=True, max_size=30),
-        length=st.integers(1, 47),
+        starts=st.lists(
+            st.tuples(st.integers(0, 300 * 48), st.integers(1, 2)), max_size=30, unique_by=lambda one: one[0]
+        ),
+        length=st.integers(1, 46),
         days=st.integers(1, 300),
         limit=st.integers(1, 6),
-        most=st.integers(2, 9),
+        most=st.integers(3, 9),
     )
     def test_none_is_lost_or_doubled_and_reading_resumes_behind_every_page(
-        self, starts: list[int], length: int, days: int, limit: int, most: int
+        self, starts: list[tuple[int, int]], length: int, days: int, limit: int, most: int
     ) -> None:
         half_hour = timedelta(minutes=30)
-        slots = [(NOW + start * half_hour, NOW + (start + length) * half_hour) for start in sorted(starts)]
+        slots = [
+            (NOW + start * half_hour, NOW + (start + length + longer) * half_hour)
+            for start, together in sorted(starts)
+            for longer in range(together)
+        ]
         end = NOW + timedelta(days=days)
         expected = [times for times in slots if times[1] <= end]
 
         async def main() -> None:
-            pager = Pager(free_times(NOW, end, limit), Slots(slots, most))
+            pager = free_times(Slots(slots, most), NOW, end, limit)
             pages = [page async for page in pager.pages()]
             assert [times for page in pages for times in as_times(page.items)] == expected
             for count, page in enumerate(pages, 1):
@@ -95,8 +103,7 @@ class TestSlots:
 
         async def main() -> None:
             server = Slots(slots, tells_total=False)
-            pager = Pager(free_times(NOW, NOW + timedelta(days=2), limit), server)
-            assert as_times(await pager.collect()) == slots
+            assert as_times(await free_times(server, NOW, NOW + timedelta(days=2), limit).collect()) == slots
 
         run(main())
 
@@ -112,8 +119,8 @@ class TestSlots:
     )
     def test_ninety_days_are_counted_in_real_hours(self, start: datetime, end: datetime, questions: int) -> None:
         async def main() -> None:
-            server = Slots([])
-            assert await Pager(free_times(start, end), server).collect() == []
+            server = Slots([], now=start)
+            assert await free_times(server, start, end).collect() == []
             assert len(server.asked) == questions
             assert str(server.asked[0]["startTime"]) == start.isoformat()
             assert str(server.asked[-1]["endTime"]) == end.isoformat()
@@ -125,7 +132,7 @@ class TestSlots:
         across = (seam - timedelta(hours=1), seam + timedelta(hours=1))
 
         async def main() -> None:
-            pager = Pager(free_times(NOW, NOW + timedelta(days=200)), Slots([across]))
+            pager = free_times(Slots([across]), NOW, NOW + timedelta(days=200))
             assert as_times(await pager.collect()) == [across]
 
         run(main())
@@ -137,45 +144,71 @@ class TestSlots:
         slots = [hours(-9, -6), hours(-8, 4), hours(-6, 0)]
 
         async def main() -> None:
-            pager = Pager(free_times(NOW, NOW + timedelta(days=200), limit=2), Slots(slots))
+            pager = free_times(Slots(slots), NOW, NOW + timedelta(days=200), limit=2)
             assert sorted(as_times(await pager.collect())) == slots
 
         run(main())
 
-    def test_a_page_asked_for_late_begins_later_than_now(self) -> None:
-        listing = free_times(NOW - timedelta(hours=2), NOW + timedelta(hours=2))
-        passed = str(epoch_ms(NOW - timedelta(hours=1)))
-        assert listing.params(passed)["startTime"] == (NOW + LEAD_TIME).isoformat()
-        assert listing.params(None)["startTime"] == (NOW - timedelta(hours=2)).isoformat()
+    @pytest.mark.parametrize("limit", [1, 2, 7])
+    @pytest.mark.parametrize("together", [2, 3, 9])
+    def test_slots_that_start_together_are_walked_past_the_limit(self, limit: int, together: int) -> None:
+        hour = timedelta(hours=1)
+        slots = [
+            (NOW + start * hour, NOW + (start + length) * hour) for start in (1, 5) for length in range(1, together)
+        ]
 
-    def test_a_cursor_names_the_slots_that_come_again(self) -> None:
-        hour, listing = timedelta(hours=1), free_times(NOW, NOW + timedelta(days=9), limit=3)
-        times = [(NOW + hour, NOW + 2 * hour), (NOW + 3 * hour, NOW + 4 * hour), (NOW + 3 * hour, NOW + 5 * hour)]
-        fetched = listing.read(None, {"data": {"slots": [slot(*each) for each in times]}})
-        assert listing.params(fetched.next)["startTime"] == (NOW + 3 * hour).isoformat()
-        assert [*listing.known_at(fetched.next)] == times[1:]
-        assert [*listing.known_at(None)] == []
+        async def main() -> None:
+            pager = free_times(Slots(slots), NOW, NOW + timedelta(days=9), limit)
+            assert as_times(await pager.collect()) == slots
 
-    def test_a_slot_that_ends_before_it_starts_does_not_spoil_the_cursor(self) -> None:
-        listing, start = free_times(NOW, NOW + timedelta(days=9), limit=2), NOW + timedelta(hours=5)
-        wrong = slot(start, datetime(1, 1, 2, tzinfo=UTC))
-        assert listing.read(None, {"data": {"slots": [wrong, wrong]}}).next == str(epoch_ms(start))
+        run(main())
 
-    @pytest.mark.parametrize("cursor", ["x", "9" * 19, "1:2", "1:2:", "1:2:x", str(epoch_ms(NOW + timedelta(days=9)))])
-    def test_a_cursor_that_is_foreign_or_behind_the_range_is_refused(self, cursor: str) -> None:
-        pager = Pager(free_times(NOW, NOW + timedelta(days=9)), Slots([]))
-        with pytest.raises(InvalidRequestError) as caught:
-            pager.resume(cursor)
-        assert caught.value.argument == "cursor"
+    def test_more_slots_that_start_together_than_the_server_sends_are_an_error(self) -> None:
+        slots = [(NOW, NOW + timedelta(hours=length)) for length in range(1, 9)]
+        with pytest.raises(DecodeError, match="more slots start at 2026-01-05T12:00:00"):
+            run(free_times(Slots(slots, most=4), NOW, NOW + timedelta(days=9), limit=3).collect())
+
+    def test_what_has_passed_meanwhile_is_left_out(self) -> None:
+        hour = timedelta(hours=1)
+        slots = [(NOW + start * hour, NOW + (start + 1) * hour) for start in range(9)]
+
+        async def main() -> None:
+            server = Slots(slots)
+            pages = free_times(server, NOW, NOW + timedelta(days=9), limit=3).pages()
+            assert len(await anext(pages)) == 3
+            server.now += 5 * hour - LEAD_TIME
+            assert [times for page in [page async for page in pages] for times in as_times(page.items)] == slots[5:]
+
+        run(main())
+
+    def test_a_range_that_the_server_refuses_is_refused(self) -> None:
+        server = Slots([], now=NOW + timedelta(days=10))
+        with pytest.raises(APIError):
+            run(free_times(server, NOW, NOW + timedelta(days=9)).collect())
+
+    def test_a_slot_that_ends_before_it_starts_is_a_slot_like_others(self) -> None:
+        wrong = (NOW + timedelta(hours=5), datetime(1, 1, 2, tzinfo=UTC))
+        assert as_times(run(free_times(Slots([wrong]), NOW, NOW + timedelta(days=9), limit=2).collect())) == [wrong]
+
+    async def test_a_cursor_that_is_foreign_or_behind_the_range_is_refused(self) -> None:
+        hour = timedelta(hours=1)
+        long = free_times(Slots([(NOW + n * hour, NOW + n * hour) for n in range(9)]), NOW, NOW + timedelta(days=9), 4)
+        cursor = (await anext(long.pages())).cursor
+        for pager in (free_times(Slots([]), NOW, NOW + 2 * hour), Pager(SLOTLESS, Slots([]))):
+            with pytest.raises(InvalidRequestError) as caught:
+                pager.resume(cursor)
+            assert caught.value.argument == "cursor"
 
     def test_bad_slots_that_fill_an_answer_do_not_hide_the_others(self) -> None:
         good = slot(NOW + timedelta(hours=5), NOW + timedelta(hours=6))
         bad = {"startTime": "soon", "endTime": good["endTime"]}
-        listing = free_times(NOW, NOW + timedelta(days=1), limit=2)
-        going_on = listing.read(None, {"data": {"slots": [good, bad]}}).next
-        assert listing.params(going_on)["startTime"] == good["startTime"]
+
+        async def fetch(_: Params) -> Any:
+            return {"data": {"slots": [bad, bad]}}
+
+        pager = free_times(Slots([]), NOW, NOW + timedelta(days=1), limit=2)
         with pytest.raises(DecodeError) as caught:
-            listing.read(None, {"data": {"slots": [bad, bad]}})
+            run(evolve(pager, fetch=fetch, on_bad_record="skip").collect())
         assert caught.value.path == "data.slots[0].startTime"
 
     async def test_a_year_of_them_comes_over_sockets(self) -> None:
