@@ -94,7 +94,8 @@ class RateLimiter:
         _check_range("max_in_flight", max_in_flight, 1, inf)
         _check_range("wait_threshold", wait_threshold, 0, inf)
         self.max_in_flight = max_in_flight
-        self._reserve, self._floor = reserve, floor
+        self._reserve: Reserve = reserve
+        self._floor = floor
         self._on_wait, self._wait_threshold = on_wait, wait_threshold
         self._clock, self._wall = clock, wall
         self._server: str | None = None

@@ -1,7 +1,7 @@
 """What a limiter hands out, and what it tells of itself."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 from attrs import define, frozen
 
@@ -10,9 +10,6 @@ from lofty_async._wire import RateState
 from .lanes import Lane
 from .ledger import Lease
 from .window import Window
-
-if TYPE_CHECKING:
-    from .limiter import RateLimiter
 
 
 @frozen
@@ -47,7 +44,7 @@ class Permit:
     window of a route that has a limit of its own, `lease` what a store granted. `on_end` is called when it ends.
     """
 
-    limiter: "RateLimiter"
+    limiter: Any  # a RateLimiter, whose module imports this one
     number: int
     lane: Lane
     route: str

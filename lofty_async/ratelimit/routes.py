@@ -187,8 +187,6 @@ class Pace:
 
     def ready_at(self, now: float) -> float:
         """Return when the next request may go: `now`, or later."""
-        if self.per_second is None:
-            return now
         self._rise(now)
         if self.per_second is None or self._within(now) < self.per_second:
             return now

@@ -53,12 +53,13 @@ class SharedLimit:
         self.is_unavailable = False
         self.questions = 0
         self._window, self._owner, self._clock, self._on_grant = window, owner, clock, on_grant
-        self._reserve, self._floor = reserve, floor
+        self._reserve: Reserve = reserve
+        self._floor = floor
         self._process = os.getpid()
         self._leases: dict[Lane, list[Lease]] = {lane: [] for lane in Lane}
         self._wanted = dict.fromkeys(Lane, 0)
         self._reports: deque[tuple[PermitReport, float]] = deque(maxlen=MOST_REPORTS)
-        self._short = set[Lane]()  # lanes that got less than they asked for
+        self._short: set[Lane] = set()  # lanes that got less than they asked for
         self._again_at = self._rests_until = self._counts_from = -inf
         self._has_warned = self._is_closed = False
         self._answered = 0
@@ -244,7 +245,7 @@ class SharedLimit:
         if not self.is_unavailable:
             log.warning("rate-limit store unavailable; falling back to a per-process limit: %s", _reason(failure))
         self.is_unavailable = True
-        self._short = set()
+        self._short = set[Lane]()
         self._again_at = self._clock() + RETRY_INTERVAL
         self._on_grant(None)
 
