@@ -236,9 +236,8 @@ runpy.run_module(program, run_name="__main__")
     [
         ("lofty_async.cli.app", "lofty_async", ("tasks", "mine")),
         ("lofty_async.cli.run", "lofty_async", ("tasks", "mine")),
-        ("aiohttp", "lofty_async", ("tasks", "mine")),
-        ("aiohttp", "lofty_async", ("sandbox", "--port", "0")),
-        ("aiohttp", "lofty_async.sandbox", ("--port", "0")),
+        ("rich", "lofty_async", ("tasks", "mine")),
+        ("aiohttp.web", "lofty_async", ("sandbox", "--port", "0")),
     ],
 )
 def test_an_interrupt_while_it_still_loads_counts_as_one(module: str, program: str, arguments: tuple[str, ...]) -> None:

@@ -60,7 +60,8 @@ def _read(body: Any, read: Callable[[Any], T]) -> T | DecodeError:
     try:
         return read(body)
     except DecodeError as error:
-        return evolve(error)  # without its traceback and causes, whose frames hold the body
+        # Without the body, which may hold a webhook's address, and without the frames that hold it.
+        return evolve(error, body="")
 
 
 async def create_verified(

@@ -1,9 +1,9 @@
-import argparse
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lofty_async.sandbox import ListTotals, Sandbox, UnknownCursor, command
+from lofty_async.cli.sandbox import sandbox as command
+from lofty_async.sandbox import ListTotals, Sandbox, UnknownCursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,14 +116,17 @@ async def test_scroll_ids_go_on_beyond_the_limit(clock: "Clock", api_of: Any, op
         assert found == api.sandbox.state.leads.ids()[5:]
 
 
+def made_by(line: str) -> Sandbox:
+    """What the command makes of its arguments."""
+    return Sandbox(**command.make_context("sandbox", line.split()).params)
+
+
 def test_the_command_takes_every_option_of_lists() -> None:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    given = "--cursor-inclusive --unknown-cursor error --list-totals zero --max-page-size 7 --hide-page-size"
-    made = command.from_arguments(parser.parse_args([*given.split(), "--offset-limit", "9"]))
+    sizes = "--max-page-size 7 --hide-page-size --offset-limit 9"
+    made = made_by(f"--cursor-inclusive --unknown-cursor error --list-totals zero {sizes}")
     assert (made.cursor_inclusive, made.unknown_cursor, made.list_totals) == (True, "error", "zero")
     assert (made.max_page_size, made.reports_page_size, made.offset_limit) == (7, False, 9)
-    plain, default = command.from_arguments(parser.parse_args([])), Sandbox()
+    plain, default = made_by(""), Sandbox()
     assert (plain.unknown_cursor, plain.list_totals) == (default.unknown_cursor, default.list_totals)
     assert (plain.max_page_size, plain.reports_page_size, plain.offset_limit) == (None, True, None)
 
