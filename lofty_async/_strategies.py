@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Hashable
 from datetime import UTC, datetime, timedelta
 from math import isqrt
 from operator import ge, le
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar, cast
 
 from attrs import define, evolve, field
 
@@ -210,7 +210,8 @@ class Pages(Strategy[T]):
 
     def _id_of_bad(self, record: Any) -> Key | None:
         """The id of a record that is otherwise bad; numbers may come as text."""
-        raw = (record.get("id") or record.get("leadId")) if isinstance(record, dict) else None
+        fields = cast("dict[str, Any]", record) if isinstance(record, dict) else {}
+        raw = fields.get("id") or fields.get("leadId")
         if self.has_text_ids:
             return raw if isinstance(raw, str) else None
         text = str(raw) if isinstance(raw, int | str) and not isinstance(raw, bool) else ""

@@ -248,7 +248,7 @@ async def test_threads_may_share_a_store(store: RedisStore) -> None:
             for _ in range(5):
                 (await shared.acquire()).settle(RateState(100, 50, 50.0))
             assert isinstance(shared._shared, SharedLimit)
-            return shared._shared.is_unavailable
+            return shared._shared.is_away
 
     assert await asyncio.gather(*(asyncio.to_thread(asyncio.run, main()) for _ in range(4))) == [False] * 4
 

@@ -368,10 +368,10 @@ def test_calls_go_on_while_the_store_is_away_with_one_warning(
         await caller.calls(450, at_once=50)
         assert caller.done == 500
         assert now() <= best_possible(company.server, 500) * 1.02
-        assert budget(caller).is_unavailable
+        assert budget(caller).is_away
         company.store.broken = None
         await asyncio.sleep(RETRY_INTERVAL + 1)
-        assert not budget(caller).is_unavailable
+        assert not budget(caller).is_away
         await caller.calls(100, at_once=50)
         await company.close()
         assert company.store.ledger.window.in_flight == 0

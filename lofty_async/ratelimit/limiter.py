@@ -247,7 +247,7 @@ class RateLimiter:
         window, pace = self._window, self._pace
         if window.in_flight >= self.max_in_flight or (pace.per_second is not None and pace.ready_at(now) > now):
             return False
-        if self._shared and not self._shared.is_unavailable:
+        if self._shared and not self._shared.is_away:
             return self._shared.has_lease(lane)
         if not window.has_free(now):
             return False
@@ -340,7 +340,7 @@ class RateLimiter:
             self._disarm()
             return
         looks = [self._pace.ready_at(now)]
-        if not self._shared or self._shared.is_unavailable:
+        if not self._shared or self._shared.is_away:
             looks.append(self._window.next_look(now, self._reserve if self._bulk.size else 0.0, self._floor))
         if self._routes.has_any:
             waited_for = self._lanes.routes()

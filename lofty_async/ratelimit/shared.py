@@ -34,7 +34,7 @@ class SharedLimit:
     """A process's part of the budget in a store.
 
     `on_grant` is called when more may go than before: with what the store granted, or with `None` when the store
-    becomes unavailable. `questions` counts the requests to the store, `is_unavailable` is whether the latest failed.
+    becomes unavailable. `questions` counts the requests to the store, `is_away` is whether the latest failed.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class SharedLimit:
     ) -> None:
         self.store = store
         self.member = _member_name()
-        self.is_unavailable = False
+        self.is_away = False
         self.questions = 0
         self._window, self._owner, self._clock, self._on_grant = window, owner, clock, on_grant
         self._reserve: Reserve = reserve
@@ -77,7 +77,7 @@ class SharedLimit:
 
     def next_answer(self, lane: Lane) -> float:
         """Return when the store is asked again for a lane that it has nothing for."""
-        return self._again_at if lane in self._short and not self.is_unavailable else -inf
+        return self._again_at if lane in self._short and not self.is_away else -inf
 
     @property
     def is_told_all(self) -> bool:
@@ -88,13 +88,13 @@ class SharedLimit:
         """Ask for as many leases, per lane."""
         self._is_closed = self._is_closed and not (interactive or bulk)
         self._wanted = {INTERACTIVE: interactive, BULK: bulk}
-        if not self.is_unavailable and any(self._missing(lane) and lane not in self._short for lane in Lane):
+        if not self.is_away and any(self._missing(lane) and lane not in self._short for lane in Lane):
             self._again_at = -inf
         self._wake()
 
     def is_asking(self, lane: Lane, questions: int) -> bool:
         """Return whether the store is about to answer a question asked after `questions` for calls of this lane."""
-        if self.is_unavailable or self._answered > questions or not self._missing(lane):
+        if self.is_away or self._answered > questions or not self._missing(lane):
             return False
         is_talking = self.questions > self._answered
         return is_talking or bool(self._reports) or lane not in self._short or self._clock() >= self._again_at
@@ -122,7 +122,7 @@ class SharedLimit:
         """Let the task finish its question: cut short, the store would keep leases that nobody has."""
         if self._task and not self._task.done() and self._task.get_loop() is asyncio.get_running_loop():
             self._news.set()
-            _, unfinished = await asyncio.wait({self._task}, timeout=0.0 if self.is_unavailable else CLOSE_TIMEOUT)
+            _, unfinished = await asyncio.wait({self._task}, timeout=0.0 if self.is_away else CLOSE_TIMEOUT)
             for task in unfinished:
                 task.cancel()
                 await asyncio.wait({task})
@@ -170,7 +170,7 @@ class SharedLimit:
         """
         if self._is_closed:
             return -inf
-        if self.is_unavailable:
+        if self.is_away:
             return self._again_at
         if not self._is_missing_any():
             return self._rests_until
@@ -210,11 +210,11 @@ class SharedLimit:
     def _take_in(self, grant: Grant, request: AcquireRequest) -> None:
         self._answered = self.questions
         now = self._clock()
-        if self.is_unavailable:
+        if self.is_away:
             log.info("rate-limit store reconnected")
             # What was sent meanwhile is in no ledger: the other client that is seen may be this process.
             self._counts_from = now + COUNTS_AGAIN
-        self.is_unavailable = False
+        self.is_away = False
         if grant.has_contention and not self._has_warned and now >= self._counts_from:
             self._has_warned = True
             log.warning("requests that the rate-limit store does not count spend its budget: %s", self.store.remedy)
@@ -242,9 +242,9 @@ class SharedLimit:
         self._reports.extendleft(reversed(reports[-room:] if room else []))
 
     def _fall_back(self, failure: Exception) -> None:
-        if not self.is_unavailable:
+        if not self.is_away:
             log.warning("rate-limit store unavailable; falling back to a per-process limit: %s", _reason(failure))
-        self.is_unavailable = True
+        self.is_away = True
         self._short = set[Lane]()
         self._again_at = self._clock() + RETRY_INTERVAL
         self._on_grant(None)
