@@ -24,6 +24,7 @@ TAIL: Final = 5  # records at the end of a page: most of them stay where they ar
 VERSION: Final = 1  # of the text
 MAX_TEXT: Final = 16_384  # characters; most cursors have 200 to 400, a scroll id of the server may be longer
 MAX_NUMBER: Final = 2**63
+MAX_STEP: Final = 999  # of which each may go back ten times as far
 
 END: Final = "end"
 """The text of the cursor behind the last page."""
@@ -189,6 +190,8 @@ def _unpacked(values: dict[str, Any]) -> Cursor:
     tail = len(trail) - len(numbers)
     older = zip((_of(int, number) for number in numbers), trail[max(0, tail) :], strict=True)
     known = {name: _of(_TYPES[name], value) for name, value in values.items()}
+    if min(known.get(name) or 0 for name in ("offset", "step", "slack", "most")) < 0 or known.get("step", 0) > MAX_STEP:
+        raise ValueError
     return Cursor(**known, trail=Trail(tuple(trail[:tail]), tuple(older)))
 
 

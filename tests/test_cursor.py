@@ -117,6 +117,8 @@ EMPTY: Any = [[], []]
         text({"trail": EMPTY, "offset": None}),
         text({"trail": EMPTY, "offset": True}),
         text({"trail": EMPTY, "offset": 1e300}),
+        text({"trail": EMPTY, "offset": -1}),
+        text({"trail": EMPTY, "step": 2**62}),
         text({"trail": EMPTY, "is_sorted": 1}),
         text({"trail": EMPTY, "scroll": 1}),
         "t1." + urlsafe_b64encode(compress(b"[" * 10_000)).decode(),
