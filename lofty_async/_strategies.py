@@ -5,7 +5,7 @@ of its cursor is *missed*, that is discarded and asked for again from further ba
 lost, whatever is added, deleted or moved meanwhile. Counts only say when to stop.
 """
 
-from collections.abc import Callable, Container, Hashable
+from collections.abc import Callable, Container, Hashable, Sequence
 from datetime import UTC, datetime, timedelta
 from math import isqrt
 from operator import ge, le
@@ -23,6 +23,7 @@ from .models import MeetingSlot
 T = TypeVar("T")
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MIN_LIMIT: Final = 10  # that a server may have for the records of an answer, where it does not say so
 MAX_LIMIT: Final = 100  # records of my-tasks and leads in one answer
 MAX_PAGE: Final = 500  # entries of the calendar in one answer
 MAX_REREADS: Final = 3  # of a page that is empty though it cannot be, or that is older than the one before
@@ -194,11 +195,12 @@ class Pages(Strategy[T]):
         return next((value for value in values if value is not None), None)
 
     def _most(self, cursor: Cursor, answer: Answer[T], asked: int, before: int) -> int:
-        """How many records the server sends at once: fewer than asked for, if it says so or if more follow."""
+        """How many records the server sends at once: fewer than asked for, if it says so or the total does not fit."""
         most = min(asked, answer.size or asked)
-        if not 0 < answer.count < most or before + answer.count >= (answer.total or 0):
+        is_told = answer.total and answer.total >= cursor.offset and answer.total != before + answer.count
+        if not 0 < answer.count < most or not is_told:
             return most
-        return min(most, max(answer.count, cursor.most or self.page_size)) if cursor.trail else answer.count
+        return min(most, max(MIN_LIMIT, answer.count, (cursor.most or self.page_size) if cursor.trail else 0))
 
     def _goes_on(self, answer: Answer[T], page: PageRead[T], most: int, reached: int) -> bool:
         """Whether another page follows: this one is full, or has news and as many records as a page should have."""
@@ -217,9 +219,14 @@ class Pages(Strategy[T]):
         text = str(raw) if isinstance(raw, int | str) and not isinstance(raw, bool) else ""
         return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 and int(text) else None
 
-    def _behind(self, cursor: Cursor, rows: Rows) -> set[Key | None]:
-        """The ids of records that were read before: the trail's, and those up to it."""
-        return {*(mark.id for mark in cursor.trail), *rows.ids[: rows.seam(cursor.trail)]} if cursor.trail else set()
+    def _behind(self, cursor: Cursor, rows: Rows, known: Container[Hashable]) -> set[Key | None]:
+        """The ids of records that were read before: the trail's, and those up to it unless memory knows better."""
+        if not cursor.trail:
+            return set()
+        before: Sequence[Key | None] = rows.ids[: rows.seam(cursor.trail)]
+        if cursor.trail.tail[-1].id in known:
+            before = [key for key in before if key in known]
+        return {*(mark.id for mark in cursor.trail), *before}
 
 
 def missed(cursor: Cursor, **changes: Any) -> PageRead[Any]:
@@ -240,9 +247,9 @@ class TimedPages(Pages[T]):
         times = [time for time in rows.times if time is not None]
         return all(map(ge if self.newest_first else le, times, times[1:]))
 
-    def _behind(self, cursor: Cursor, rows: Rows) -> set[Key | None]:
+    def _behind(self, cursor: Cursor, rows: Rows, known: Container[Hashable]) -> set[Key | None]:
         """Those before the last start seen as well, wherever the trail is."""
-        behind = super()._behind(cursor, rows) | {cursor.frontier_id}
+        behind = super()._behind(cursor, rows, known) | {cursor.frontier_id}
         if cursor.frontier is not None and self._is_sorted(rows):
             for key, time in zip(rows.ids, rows.times, strict=True):
                 if time is not None and not self._is_beyond(cursor.frontier, epoch_ms(time)):
@@ -282,10 +289,12 @@ class CursorPages(TimedPages[T]):
         is_all_new = not asked and not rows.found(trail)
         if others and not is_all_new and not rows.touches(trail, asked):
             return missed(cursor)
-        page = answer.beyond(self._behind(cursor, rows))
+        page = answer.beyond(self._behind(cursor, rows, known))
         if answer.count < self._limit(cursor) and not (page.records and answer.count >= self.page_size):
             is_stale = answer.is_stale(trail, known) or asked in rows.ids[1:]
             return missed(cursor) if others and is_stale else page
+        if others and not page.records and rows.found(trail.tail[-1:]) == [answer.count - 1]:
+            return missed(cursor)  # it ends where the last one did, as the record asked from has moved
         bad = [one for one in page.records if isinstance(one, BadRecord) and self._id_of_bad(one.record) is None]
         if bad and len(bad) == len(page.records):  # nothing to go on from: the list must not just seem to end here
             raise bad[0].error
@@ -341,10 +350,11 @@ class OffsetPages(Pages[T]):
             return missed(cursor)
         if not self._touches(cursor, answer.rows, known) and not (is_read_again and first == self.start):
             return missed(cursor, step=cursor.step // 2 * 2 + 2)
-        page = answer.beyond(self._behind(cursor, answer.rows))
+        is_end_again = cursor.is_scrolling and self._is_known(cursor, answer.rows, known)
+        page = answer.beyond(answer.rows.ids if is_end_again else self._behind(cursor, answer.rows, known))
         page.left, page.total = left, answer.total if answer.total is not None and answer.total >= reached else None
         most = self._most(cursor, answer, asked, first)
-        if cursor.is_scrolling and all(key in known for key in answer.rows.ids):
+        if is_end_again:
             page.ends = None  # the end, where the server may send its last page again; nothing overlaps here
         elif self._goes_on(answer, page, most, reached):
             scroll = str(self._told(body, "scrollId") or "")
@@ -369,6 +379,10 @@ class OffsetPages(Pages[T]):
         limit, overlap = self._limit(page.next), 1 + page.next.slack
         offsets = range(self._offset(page.next), page.next.offset + page.left - overlap, max(1, limit - overlap))
         return [{"limit": str(limit), "offset": str(offset)} for offset in offsets[:most]]
+
+    def _is_known(self, cursor: Cursor, rows: Rows, known: Container[Hashable]) -> bool:
+        """Whether a page that begins behind the last one has what was read before."""
+        return all(key in known for key in rows.ids) or rows.found(cursor.trail.tail[-1:]) == [len(rows.ids) - 1]
 
     def _touches(self, cursor: Cursor, rows: Rows, known: Container[Hashable]) -> bool:
         begins_known = len(rows.ids) > 0 and all(key in known for key in rows.ids[:2])
@@ -444,7 +458,7 @@ class TimePages(TimedPages[T]):
         is_proven = self._proof(cursor, answer) if cursor.is_proven is None else cursor.is_proven
         if is_proven is False and cursor.since is not None:
             return missed(cursor, since=None, offset=0, step=0, is_proven=False)
-        page = answer.beyond(self._behind(cursor, answer.rows))
+        page = answer.beyond(self._behind(cursor, answer.rows, known))
         if most < (cursor.most or asked) and cursor.trail and not page.records:
             return missed(cursor, most=most, step=cursor.step)
         page.left, total = left, answer.total if answer.total is not None and answer.total >= reached else None
@@ -537,9 +551,9 @@ class SlotWindows(Pages[MeetingSlot]):
         since = EPOCH if cursor.since is None else start
         outside = {key for key, time in zip(rows.ids, rows.times, strict=True) if time and not since <= time < seam}
         page = answer.beyond(outside.union(mark.id for mark in cursor.trail))
+        page.ends = None  # times go on, so that the same slots again are no page that is served again
         if is_full and last and last < seam:
             page.next = self._from_last(cursor, rows, last)
-            page.missed = not page.records  # it only says to ask for more
         elif seam < end:
             page.next = Cursor(since=epoch_ms(seam))
         return page
