@@ -14,7 +14,7 @@ from attrs import define, evolve, field, frozen
 from ._checks import OnBadRecord, within
 from ._convert import BadRecord
 from ._cursor import END, START, Cursor
-from ._strategies import PageRead, Strategy
+from ._pages import PageRead, Strategy
 from ._wire import Params
 from .errors import DecodeError, LoftyError, cut
 

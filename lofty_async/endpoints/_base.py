@@ -12,7 +12,7 @@ from lofty_async import _checks, _json
 from lofty_async._call import CallManager, CallOptions
 from lofty_async._checks import OnBadRecord
 from lofty_async._convert import structure
-from lofty_async._strategies import Strategy
+from lofty_async._pages import Strategy
 from lofty_async._wire import NO_PARAMS, Params, Request, Route, part
 from lofty_async.pagination import Pager
 from lofty_async.ratelimit import Lane
