@@ -74,9 +74,12 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
-    """A shell has what it starts in the background ignore SIGINT, and so would every program that a test starts."""
+    """A shell has what it starts in the background ignore SIGINT, and nohup SIGHUP; programs of the tests do not."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hang_up is not None and signal.getsignal(hang_up) is signal.SIG_IGN:
+        signal.signal(hang_up, signal.SIG_DFL)
 
 
 @pytest.fixture
