@@ -119,7 +119,7 @@ def loaded_by(program: str) -> set[str]:
 
 
 HEAVY = {
-    *("aiohttp.web", "aiohttp.web_app", "click", "redis", "rich", "pytest", "sqlite3"),
+    *("aiohttp.web", "aiohttp.web_app", "click", "redis", "rich", "pytest"),
     *("lofty_async.cli", "lofty_async.mirror", "lofty_async.sandbox"),
 }
 
