@@ -202,7 +202,7 @@ def fill(port: int, path: str) -> int:
 def refuses(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port)).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # the latter where it closes while it is connected to
         return True
     return False
 
