@@ -207,7 +207,7 @@ class Pages(Strategy[T]):
         if not cursor.trail:
             return set()
         before: Sequence[Key | None] = rows.ids[: rows.seam(cursor.trail)]
-        if cursor.trail.tail[-1].id in known:
+        if before and before[0] in known:
             before = [key for key in before if key in known]
         return {*(mark.id for mark in cursor.trail), *before}
 

@@ -54,7 +54,8 @@ class CursorPages(TimedPages[T]):
             return missed(cursor)
         page = answer.beyond(self._behind(cursor, rows, known))
         if answer.count < self._limit(cursor) and not (page.records and answer.count >= self.page_size):
-            is_stale = answer.is_stale(trail, known) or asked in rows.ids[1:]
+            is_old = answer.count > 0 and not page.records and not rows.found(trail.tail[-1:])
+            is_stale = is_old or answer.is_stale(trail, known) or asked in rows.ids[1:]
             return missed(cursor) if others and is_stale else page
         if others and not page.records and rows.found(trail.tail[-1:]) == [answer.count - 1]:
             return missed(cursor)  # it ends where the last one did, as the record asked from has moved
@@ -222,7 +223,7 @@ class TimePages(TimedPages[T]):
         if is_proven is False and cursor.since is not None:
             return missed(cursor, since=None, offset=0, step=0, is_proven=False)
         page = answer.beyond(self._behind(cursor, answer.rows, known))
-        if most < (cursor.most or asked) and cursor.trail and not page.records:
+        if most < asked and cursor.trail and not page.records:
             return missed(cursor, most=most, step=cursor.step)
         page.left, total = left, answer.total if answer.total is not None and answer.total >= reached else None
         page.total = cursor.total if cursor.trail else total

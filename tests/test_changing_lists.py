@@ -18,7 +18,7 @@ from tests.changing import CHANGES, KINDS, ChangingServer, ids, least, pager, re
 from tests.virtual import run
 
 SEEDS = int(os.environ.get("LIST_SEEDS", "5"))
-HARD_SEEDS = (206, 515, 1604)
+HARD_SEEDS = (70, 206, 475, 515, 1604)
 SIZES = (7, 20, 50, 99, 100, 250, 500)
 UNKNOWN_CURSOR = ("empty", "restart", "error")
 
