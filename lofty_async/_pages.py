@@ -177,6 +177,11 @@ class Pages(Strategy[T]):
         values = (part(body, (*place, name), self.request) for place in self.about)
         return next((value for value in values if value is not None), None)
 
+    def _is_doubtful(self, cursor: Cursor, answer: Answer[T], asked: int, left: int) -> bool:
+        """Whether to ask once more, as an answer has fewer records than asked for though more are promised."""
+        is_short = 0 < answer.count < min(asked, answer.size or asked)
+        return is_short and left > 0 and bool(cursor.trail) and not cursor.step
+
     def _most(self, cursor: Cursor, answer: Answer[T], asked: int, before: int) -> int:
         """How many records the server sends at once: fewer than asked for, if it says so or the total does not fit."""
         most = min(asked, answer.size or asked)

@@ -112,6 +112,8 @@ class OffsetPages(Pages[T]):
         is_read_again = cursor.step >= 2 * MAX_REREADS
         if not is_read_again and (is_stale or (left and not answer.count)):
             return missed(cursor)
+        if not cursor.is_scrolling and self._is_doubtful(cursor, answer, asked, left):
+            return missed(cursor)
         if not self._touches(cursor, answer.rows, known) and not (is_read_again and first == self.start):
             return missed(cursor, step=cursor.step // 2 * 2 + 2)
         is_end_again = cursor.is_scrolling and self._is_known(cursor, answer.rows, known)
@@ -218,6 +220,8 @@ class TimePages(TimedPages[T]):
         left = answer.promises(reached)
         is_empty = not answer.count and (left or cursor.trail)
         if cursor.step < MAX_REREADS and (is_empty or answer.is_stale(cursor.trail, known)):
+            return missed(cursor)
+        if self._is_doubtful(cursor, answer, asked, left):
             return missed(cursor)
         is_proven = self._proof(cursor, answer) if cursor.is_proven is None else cursor.is_proven
         if is_proven is False and cursor.since is not None:
