@@ -19,6 +19,8 @@ from .errors import APIError, DecodeError, LoftyError, shown
 
 T = TypeVar("T")
 
+RESUMED: Final[Hashable] = ("resumed",)
+"""Among the keys of records read lately: that some before them may be missing."""
 MIN_LIMIT: Final = 10  # that a server may have for the records of an answer, where it does not say so
 
 
@@ -212,7 +214,7 @@ class Pages(Strategy[T]):
         if not cursor.trail:
             return set()
         before: Sequence[Key | None] = rows.ids[: rows.seam(cursor.trail)]
-        if before and before[0] in known:
+        if RESUMED not in known:
             before = [key for key in before if key in known]
         return {*(mark.id for mark in cursor.trail), *before}
 

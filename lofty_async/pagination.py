@@ -14,7 +14,7 @@ from attrs import define, evolve, field, frozen
 from ._checks import OnBadRecord, within
 from ._convert import BadRecord
 from ._cursor import END, START, Cursor
-from ._pages import PageRead, Strategy
+from ._pages import RESUMED, PageRead, Strategy
 from ._wire import Params
 from .errors import DecodeError, LoftyError, cut
 
@@ -90,7 +90,8 @@ class PageIterator(Generic[T]):
         self._ahead: deque[tuple[Params, asyncio.Task[Any]]] = deque()
         self._strategy, self._fetch, self._on_bad_record = strategy, fetch, on_bad_record
         self._cursor, self._prefetch, self._first = cursor, prefetch, first
-        self._recent: dict[Hashable, None] = {}  # unlike a set, it knows which are the oldest
+        # Unlike a set, it knows which are the oldest.
+        self._recent: dict[Hashable, None] = {} if cursor in (None, START) else {RESUMED: None}
         self._circle, self._barren = CycleDetector(), CycleDetector()
         self._repeated = self._rounds = self._missed = 0
         self._last_ends: Hashable = None
