@@ -62,6 +62,9 @@ class Leads:
         `page_size` is 1 to 100. `offset` is the number of leads to skip at the start. With `scroll`, pages follow the
         server's scroll id instead of an offset, where it hands one out.
 
+        Leads that stay where they are while the list is read are yielded once, whatever is added or deleted meanwhile.
+        Pages by scroll id do not overlap: if the server's ids are plain offsets, deletions then hide leads.
+
         Raises: InvalidRequestError if an argument is out of its range or a filter is unknown.
         """
         query = _checks.query(**_checks.filters("leads", LeadFilters, filters))

@@ -56,6 +56,11 @@ class Tasks:
         `user_id` is the 15-digit id that records carry, not the one of `me()`; leave it out for the caller's own.
         `page_size` is 1 to 100. `time_zone` (IANA) chooses the offset of the times.
 
+        Tasks that stay as they are while the list is read are yielded once, whatever is added, deleted, finished or
+        moved meanwhile. The API tells neither the list's length nor a page's size: a page shorter than `page_size` is
+        taken for the end, also if a server sends fewer at once than it is asked for. After `resume`, tasks that start
+        at the same time as the last one before may be yielded again.
+
         Raises: InvalidRequestError if an argument is out of its range.
         """
         query = _checks.query(
