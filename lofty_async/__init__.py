@@ -10,6 +10,7 @@ from ._checks import (
     Unset as Unset,
 )
 from ._call import Stats as Stats
+from ._convert import converter as converter
 from .auth import (
     AccessToken as AccessToken,
     ApiKey as ApiKey,
@@ -103,7 +104,7 @@ else:
             return Sandbox
         if name == "__all__":
             own = (name for name, value in globals().items() if _is_public(name, value))
-            return sorted([*own, "Sandbox"])
+            return sorted([*own, "Sandbox", "converter"])
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
 
     def __dir__() -> list[str]:

@@ -1,14 +1,16 @@
-"""Wire records to models and back: the only module that knows the wire's field names, and cattrs.
+"""Wire records to models, models to plain data and back: the only module that knows wire names, and cattrs.
 
-Each model gets a codec, registered as its cattrs hook. It reads the expected by a function that is generated from
-the model's fields (see `_codegen.py`), as attrs generates `__init__`; a record that this refuses is read again, field
-by field, to say where it is bad.
+From the wire, each model gets a codec. It reads the expected by a function that is generated from the model's fields
+(see `_codegen.py`), as attrs generates `__init__`; a record that this refuses is read again, field by field, to say
+where it is bad. A missing key is absent like null (see `_values.py` for what else is); unknown keys are ignored.
 
-A missing key is absent like null (see `_values.py` for what else is); unknown keys are ignored.
+Plain data has the models' own names. cattrs writes it, with hooks for times, enums and real numbers; reading is strict
+(see `_plain.py`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from functools import cache
 from itertools import chain, repeat
 from operator import attrgetter, itemgetter
 from typing import Any, Final, Generic, TypeVar, cast
@@ -16,13 +18,25 @@ from typing import Any, Final, Generic, TypeVar, cast
 import attrs
 from attrs import frozen
 from cattrs import Converter
+from cattrs.gen import make_dict_unstructure_fn, override
 
 from . import models
 from ._codegen import Field, compile_reader
+from ._enums import Code, OpenIntEnum, OpenStrEnum
 from ._json import dumps, loads
-from ._times import format_time
-from ._values import TIME, FieldError, as_list, field_reader, is_id
-from .errors import DecodeError
+from ._plain import (
+    PlainReader,
+    kind_of,
+    member_reader,
+    read_aware_time,
+    read_code,
+    write_member,
+    write_real,
+    write_time,
+)
+from ._pydantic import model_schema
+from ._values import TIME, FieldError, Read, as_list, field_reader, is_id
+from .errors import DecodeError, shown
 
 T = TypeVar("T")
 
@@ -60,8 +74,6 @@ _WIRE_NAMES_OF: dict[type, dict[str, tuple[str, ...]]] = {
     models.WebhookSubscription: {"id": ("subscribeId",), "event": ("listId",)},
 }
 _GETTER = attrgetter("get")
-_converter = Converter(unstruct_collection_overrides={tuple: list})
-_converter.register_unstructure_hook(datetime, format_time)
 
 
 @frozen
@@ -103,42 +115,20 @@ def structure_list(kind: type[T], records: Any, *, path: str, request: str) -> t
     return items, tuple(bad)
 
 
-def unstructure(model: Any, *, ids_as_strings: bool = False) -> dict[str, Any]:
-    """The model as JSON-ready values under its own field names; times are ISO 8601, enums their values.
-
-    With `ids_as_strings` the 64-bit ids are strings, for JavaScript, which rounds integers beyond 2**53.
-    """
-    values: dict[str, Any] = _converter.unstructure(model)
-    return _with_string_ids(values) if ids_as_strings else values
-
-
-def _with_string_ids(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: _with_string_id(name, value) for name, value in values.items()}
-
-
-def _with_string_id(name: str, value: Any) -> Any:
-    match value:
-        case int() if is_id(name):
-            return str(value)
-        case dict():
-            return _with_string_ids(cast("dict[str, Any]", value))
-        case [dict(), *_]:
-            return [_with_string_ids(item) for item in value]
-        case _:
-            return value
-
-
 def wire_name(name: str) -> str:
     """The wire's usual name for a field."""
     first, *others = name.split("_")
     return _WIRE_NAMES.get(name) or first + "".join(map(str.title, others))
 
 
+def _wire_names(kind: type, name: str) -> tuple[str, ...]:
+    return _WIRE_NAMES_OF.get(kind, {}).get(name) or (wire_name(name),)
+
+
 def _field(kind: type, attribute: "attrs.Attribute[Any]") -> Field:
     name = attribute.name
-    wire_names = _WIRE_NAMES_OF.get(kind, {}).get(name) or (wire_name(name),)
     reader = field_reader(name, attribute.type, lambda nested: _codec(nested).read)
-    return Field(name, wire_names, reader, attribute.default is attrs.NOTHING)
+    return Field(name, _wire_names(kind, name), reader, attribute.default is attrs.NOTHING)
 
 
 class _Codec(Generic[T]):
@@ -154,10 +144,6 @@ class _Codec(Generic[T]):
         self._read_rows = compile_reader(kind, self.fields)
         self._last_time = next((one.wire_names[0] for one in reversed(self.fields) if one.reader is TIME), "")
         self._marks: dict[Any, None] = {}
-
-    def __call__(self, record: Any, _: object) -> T:
-        """What cattrs calls."""
-        return self.read(record)
 
     def read(self, record: Any) -> T:
         """The model of one record.
@@ -230,12 +216,145 @@ class _Codec(Generic[T]):
 def _codec(kind: type[T]) -> _Codec[T]:
     """The codec of a model's class, made when it is first asked for."""
     codec: _Codec[T] | None = vars(kind).get("__codec__")
-    return codec or _slotted(kind)
+    if codec is None:
+        codec = cast("Any", kind).__codec__ = _Codec(kind)
+    return codec
 
 
-def _slotted(kind: Any) -> Any:
-    kind.__codec__ = _converter.get_structure_hook(kind)
-    return kind.__codec__
+class NotJsonError(ValueError):
+    """A model holds a value that JSON cannot say; the message names the model and the field."""
 
 
-_converter.register_structure_hook_factory(attrs.has, _Codec)
+def make_converter(*, ids_as_strings: bool = False) -> Converter:
+    """A converter between models and plain data, which also knows the types of their fields in other classes."""
+    made = Converter(unstruct_collection_overrides={tuple: list})
+    made.register_unstructure_hook(datetime, write_time)
+    made.register_structure_hook(datetime, lambda value, _: read_aware_time(value))
+    made.register_structure_hook(Code, lambda value, _: read_code(value))
+    for enum in (OpenStrEnum, OpenIntEnum):
+        made.register_unstructure_hook(enum, write_member)
+        made.register_structure_hook(enum, lambda value, kind: member_reader(kind)(value))
+
+    def make_writer(kind: Any) -> Callable[[Any], Any]:
+        return _ModelWriter(made, kind, ids_as_strings)
+
+    def make_reader(_: Any) -> Callable[[Any, Any], Any]:
+        return lambda value, kind: from_plain(kind, value)
+
+    made.register_unstructure_hook_factory(_is_model, make_writer)
+    made.register_structure_hook_factory(_is_model, make_reader)
+    return made
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, models.Model)
+
+
+class _ModelWriter:
+    """Writes one kind of model, by a function that cattrs generates; where that fails, the error names the field."""
+
+    def __init__(self, converter: Converter, kind: Any, ids_as_strings: bool) -> None:
+        self.kind, self.converter = kind, converter
+        fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(kind)
+        hooks = {one.name: _field_writer(one, ids_as_strings) for one in fields}
+        overrides: Any = {name: override(unstruct_hook=hook) for name, hook in hooks.items() if hook}
+        self.fields = {one.name: hooks[one.name] or self._write_any(one.type) for one in fields}
+        self.write: Callable[[Any], Any] = make_dict_unstructure_fn(kind, converter, **overrides)
+
+    def __call__(self, model: Any) -> Any:
+        try:
+            return self.write(model)
+        except NotJsonError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise self._located(model, error) from None
+
+    def _write_any(self, kind: Any) -> Read:
+        return lambda value: self.converter.unstructure(value, kind)
+
+    def _located(self, model: Any, error: Exception) -> NotJsonError:
+        for name, write in self.fields.items():
+            try:
+                write(getattr(model, name))
+            except (TypeError, ValueError) as found:
+                return NotJsonError(f"{self.kind.__name__}.{name} {found}")
+        return NotJsonError(f"{self.kind.__name__}: {error}")
+
+
+def _field_writer(attribute: "attrs.Attribute[Any]", ids_as_strings: bool) -> Read | None:
+    """The function that writes a field; `None` where its type says enough."""
+    kind = kind_of(attribute.type)
+    if kind is float:
+        return _unless_none(write_real)
+    if kind is int and ids_as_strings and is_id(attribute.name):
+        return _unless_none(str)
+    return None
+
+
+def _unless_none(write: Read) -> Read:
+    return lambda value: None if value is None else write(value)
+
+
+@cache
+def _own_converter(ids_as_strings: bool) -> Converter:
+    """The SDK's own, so that hooks that a user registers on the public one do not change what the SDK writes."""
+    return make_converter(ids_as_strings=ids_as_strings)
+
+
+@cache
+def _plain_reader(kind: Any) -> PlainReader[Any]:
+    wire_names = chain.from_iterable(_wire_names(kind, one.name) for one in attrs.fields(kind))
+    return PlainReader(kind, lambda nested: _plain_reader(nested).read, wire_names)
+
+
+def unstructure(model: Any, *, ids_as_strings: bool = False) -> dict[str, Any]:
+    """The model as JSON-ready values under its own field names; times are ISO 8601, enums their values.
+
+    With `ids_as_strings` the 64-bit ids are strings, for JavaScript, which rounds integers beyond 2**53.
+
+    Raises:
+        ValueError: A value is none that JSON has, such as a time without an offset.
+    """
+    values: dict[str, Any] = _own_converter(ids_as_strings).unstructure(model)
+    return values
+
+
+def from_plain(kind: type[T], value: Any) -> T:
+    """The model that `unstructure` wrote.
+
+    Raises:
+        DecodeError: The value is not a mapping, lacks a field, or holds a value of the wrong kind.
+    """
+    try:
+        model: T = _plain_reader(cast("Any", kind)).read(value)
+    except FieldError as error:
+        raise error.as_decode_error(kind.__name__, None) from None
+    return model
+
+
+class _PlainForm:
+    """What the models' own methods call."""
+
+    to_dict = staticmethod(unstructure)
+    from_dict = staticmethod(from_plain)
+    pydantic_schema = staticmethod(model_schema)
+
+    @staticmethod
+    def to_json(model: Any, *, ids_as_strings: bool) -> str:
+        return dumps(unstructure(model, ids_as_strings=ids_as_strings)).decode()
+
+    @staticmethod
+    def from_json(kind: type[T], text: Any) -> T:
+        path = kind.__name__
+        try:
+            value = loads(text.encode() if isinstance(text, str) else bytes(memoryview(text)))
+        except TypeError:
+            message = f"expected JSON as a str or bytes, not {type(text).__name__}"
+            raise DecodeError(message, path=path) from None
+        except ValueError:
+            raise DecodeError("expected JSON", path=path, body=shown(text)) from None
+        return from_plain(kind, value)
+
+
+models.Model.__plain__ = _PlainForm
+converter: Final = make_converter()

@@ -16,7 +16,7 @@ from typing import Any, get_args, get_origin
 
 from attrs import frozen, has
 
-from ._enums import as_code
+from ._enums import as_code, integer_of
 from ._times import USUAL_TIME, parse_time
 from .errors import DecodeError, shown
 
@@ -57,7 +57,7 @@ class FieldError(ValueError):
             return cls(error.message, error.value, step + error.way)
         return cls(str(error), value, step)
 
-    def as_decode_error(self, path: str, request: str) -> DecodeError:
+    def as_decode_error(self, path: str, request: str | None) -> DecodeError:
         return DecodeError(
             self.message,
             path=f"{path}{self.way}".removeprefix("."),
@@ -76,8 +76,8 @@ def _number(value: object) -> int | None:
         return None
     if type(value) is int:
         return value
-    if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit():
-        return int(value)
+    if isinstance(value, str) and (number := integer_of(value)) is not None:
+        return number
     raise ValueError("expected an integer")
 
 

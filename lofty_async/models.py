@@ -1,7 +1,8 @@
 """Every model and enum of the API: frozen, slotted attrs classes that know nothing of the wire."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from attrs import frozen
 
@@ -34,10 +35,61 @@ __all__ = [
 
 
 class Model:
-    """The base of every model: a slot for the class's codec, which `_convert` fills."""
+    """The base of every model: to plain data and JSON and back, through slots that `_convert` fills."""
 
     __slots__ = ()
-    __codec__: ClassVar[Any]
+    __codec__: ClassVar[Any]  # from the wire, one a class
+    __plain__: ClassVar[Any]  # to plain data and back, one for all
+
+    def to_dict(self, *, ids_as_strings: bool = False) -> dict[str, Any]:
+        """Every field under its own name as a value that JSON has: `from_dict` makes the same model of it again.
+
+        Datetimes are ISO 8601 with their offset, enums their values, nested models dicts, tuples lists. With
+        `ids_as_strings` 64-bit ids are strings, for JavaScript, which rounds integers beyond 2**53.
+
+        Raises:
+            ValueError: The model was built with what JSON cannot say, e.g. a datetime without an offset.
+        """
+        values: dict[str, Any] = self.__plain__.to_dict(self, ids_as_strings=ids_as_strings)
+        return values
+
+    def to_json(self, *, ids_as_strings: bool = False) -> str:
+        """The same as `to_dict` as a compact JSON text.
+
+        Raises:
+            ValueError: The model was built with what JSON cannot say, e.g. a datetime without an offset.
+        """
+        text: str = self.__plain__.to_json(self, ids_as_strings=ids_as_strings)
+        return text
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The model that `to_dict` describes; ids may be integers or their digits as strings.
+
+        A missing key is `None` (an empty tuple for lists), and a key that is no field is ignored, so that versions
+        with more fields and with fewer read each other. Values that have the field's own type already, such as
+        datetimes, are taken too. Records of the API itself have other names, and are refused.
+
+        Raises:
+            DecodeError: The id is missing, or a value is of the wrong kind; `path` names the model and the field.
+        """
+        model: Self = cls.__plain__.from_dict(cls, values)
+        return model
+
+    @classmethod
+    def from_json(cls, text: str | bytes | bytearray | memoryview) -> Self:
+        """The model that `to_json` describes, as `from_dict` reads it.
+
+        Raises:
+            DecodeError: The text is not JSON, the id is missing, or a value is of the wrong kind.
+        """
+        model: Self = cls.__plain__.from_json(cls, text)
+        return model
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """The schema that pydantic asks for; nothing else calls it, and nothing is imported before it does."""
+        return cls.__plain__.pydantic_schema(cls, handler)
 
 
 @frozen(kw_only=True)
