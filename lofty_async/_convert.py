@@ -34,7 +34,7 @@ from ._plain import (
     write_real,
     write_time,
 )
-from ._pydantic import model_schema
+from ._pydantic import model_json_schema, model_schema
 from ._values import TIME, FieldError, Read, as_list, field_reader, is_id
 from .errors import DecodeError, shown
 
@@ -235,8 +235,9 @@ def make_converter(*, ids_as_strings: bool = False) -> Converter:
         made.register_unstructure_hook(enum, write_member)
         made.register_structure_hook(enum, lambda value, kind: member_reader(kind)(value))
 
-    def make_writer(kind: Any) -> Callable[[Any], Any]:
-        return _ModelWriter(made, kind, ids_as_strings)
+    # cattrs hands the converter over: a copy of this one writes the fields of models by its own hooks.
+    def make_writer(kind: Any, converter: Converter) -> Callable[[Any], Any]:
+        return _ModelWriter(converter, kind, ids_as_strings)
 
     def make_reader(_: Any) -> Callable[[Any, Any], Any]:
         return lambda value, kind: from_plain(kind, value)
@@ -338,6 +339,7 @@ class _PlainForm:
     to_dict = staticmethod(unstructure)
     from_dict = staticmethod(from_plain)
     pydantic_schema = staticmethod(model_schema)
+    pydantic_json_schema = staticmethod(model_json_schema)
 
     @staticmethod
     def to_json(model: Any, *, ids_as_strings: bool) -> str:

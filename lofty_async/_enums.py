@@ -88,7 +88,9 @@ class OpenIntEnum(IntEnum):
         """What pydantic reads: an integer, or its digits where all is text, as in a URL; only pydantic calls it."""
         from pydantic_core import core_schema  # noqa: PLC0415 - only pydantic asks
 
-        return core_schema.no_info_before_validator_function(_number_of, handler(source))
+        closed = handler(source)
+        # Under the name of the enum, so that a JSON schema has it once.
+        return core_schema.no_info_before_validator_function(_number_of, closed, ref=closed.pop("ref", None))
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:

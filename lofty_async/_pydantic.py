@@ -10,12 +10,22 @@ from typing import Annotated, Any, get_args, get_origin
 
 import attrs
 
-from ._plain import kind_of, read_aware_time, read_code, read_flag, read_id, read_integer, read_real, read_text
+from ._plain import (
+    kind_of,
+    read_aware_time,
+    read_code,
+    read_flag,
+    read_id,
+    read_integer,
+    read_real,
+    read_text,
+    write_time,
+)
 from ._values import is_id
 
 
 def model_schema(kind: type, handler: Any) -> Any:
-    """The core schema of a model: it is read as a frozen, slotted dataclass, and written as a typed dict."""
+    """The core schema of a model: that of a frozen, slotted dataclass with the same fields."""
     from pydantic_core import core_schema  # noqa: PLC0415 - only pydantic asks
 
     attributes = attrs.fields(kind)
@@ -25,8 +35,8 @@ def model_schema(kind: type, handler: Any) -> Any:
         core_schema.dataclass_field(name, _with_default(core_schema, schema, name, optional), kw_only=True)
         for name, schema in schemas.items()
     ]
-    # What is written has every key, and the JSON schema of what is written says so.
-    written = {name: core_schema.typed_dict_field(schema, required=True) for name, schema in schemas.items()}
+    # pydantic writes only what dataclasses says is one, so it is given a dict.
+    written = {name: core_schema.typed_dict_field(schema) for name, schema in schemas.items()}
     return core_schema.dataclass_schema(
         kind,
         core_schema.dataclass_args_schema(kind.__name__, fields),
@@ -34,18 +44,27 @@ def model_schema(kind: type, handler: Any) -> Any:
         frozen=True,
         slots=True,
         ref=f"{kind.__module__}.{kind.__qualname__}:{id(kind)}",
-        serialization=core_schema.plain_serializer_function_ser_schema(
-            _values_by_name(tuple(schemas)), return_schema=core_schema.typed_dict_schema(written, cls=kind)
+        serialization=core_schema.wrap_serializer_function_ser_schema(
+            _through_dict(tuple(schemas)), schema=core_schema.typed_dict_schema(written)
         ),
     )
+
+
+def model_json_schema(schema: Any, handler: Any) -> Any:
+    """The JSON schema of a model: what is written has every key, what is read may lack those with a default."""
+    result = handler(schema)
+    if handler.mode == "serialization":
+        described = handler.resolve_ref_schema(result)
+        described["required"] = list(described["properties"])
+    return result
 
 
 def _with_default(core_schema: Any, schema: Any, name: str, optional: dict[str, Any]) -> Any:
     return core_schema.with_default_schema(schema, default=optional[name]) if name in optional else schema
 
 
-def _values_by_name(names: tuple[str, ...]) -> Callable[[Any], dict[str, Any]]:
-    return lambda model: {name: getattr(model, name) for name in names}
+def _through_dict(names: tuple[str, ...]) -> Callable[[Any, Any], Any]:
+    return lambda model, write: write({name: getattr(model, name) for name in names})
 
 
 def _annotated(name: str, annotation: Any) -> Any:
@@ -69,7 +88,7 @@ def _checked(name: str, kind: Any) -> Any:
         read = read_id if is_id(name) else read_integer
         return Annotated[int, BeforeValidator(read), WithJsonSchema(integer)]
     if kind is datetime:
-        write = PlainSerializer(datetime.isoformat, return_type=str, when_used="json")
+        write = PlainSerializer(write_time, return_type=str, when_used="json")
         schema = WithJsonSchema({"type": "string", "format": "date-time"})
         return Annotated[datetime, BeforeValidator(read_aware_time), write, schema]
     if kind == int | str:

@@ -88,8 +88,13 @@ class Model:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """The schema that pydantic asks for; nothing else calls it, and nothing is imported before it does."""
+        """How pydantic (2.10 or later) reads and writes the model; only pydantic calls it."""
         return cls.__plain__.pydantic_schema(cls, handler)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        """What pydantic says of the model; only pydantic calls it."""
+        return cls.__plain__.pydantic_json_schema(schema, handler)
 
 
 @frozen(kw_only=True)

@@ -393,6 +393,14 @@ def test_unknown_enum_values_are_kept() -> None:
     assert unstructure(hook)["event"] == 99
 
 
+@pytest.mark.parametrize("digits", [str(2**64), "9" * 5000, str(-(2**63) - 1)])
+def test_digits_beyond_64_bits_are_no_integer(digits: str) -> None:
+    with pytest.raises(DecodeError, match=r"expected an integer at .*leadId"):
+        task(leadId=digits)
+    assert task(reminderType=digits).reminder_type == digits
+    assert task(leadId=str(2**64 - 1)).lead_id == 2**64 - 1
+
+
 def test_what_repeats_is_held_once() -> None:
     one, other = loads(b'[{"id":1,"leadLastName":"Nguyen"},{"id":2,"leadLastName":"Nguyen"}]')
     assert task(**one).lead_last_name is task(**other).lead_last_name

@@ -26,7 +26,7 @@ PROMISED = {
     *("Pager", "Page", "BulkRun", "LeadTasks"),
     *("Task", "CalendarEntry", "MeetingSlot", "Lead", "User", "TaskV1", "AppointmentV1", "WebhookSubscription"),
     *("TaskType", "AssignedRole", "EntryType", "WebhookEvent", "PermissionMode"),
-    *("parse_webhook", "WebhookReceiver", "Sandbox"),
+    *("parse_webhook", "WebhookReceiver", "Sandbox", "converter"),
     *(
         name
         for name, kind in vars(errors).items()
@@ -119,7 +119,7 @@ def loaded_by(program: str) -> set[str]:
 
 
 HEAVY = {
-    *("aiohttp.web", "aiohttp.web_app", "click", "redis", "rich", "pytest"),
+    *("aiohttp.web", "aiohttp.web_app", "click", "icalendar", "pydantic", "pydantic_core", "redis", "rich", "pytest"),
     *("lofty_async.cli", "lofty_async.mirror", "lofty_async.sandbox"),
 }
 
