@@ -10,7 +10,7 @@ import pytest
 import lofty_async
 
 ROOT = Path(lofty_async.__file__).parent
-BATTERIES = {"webhooks", "mirror", "sandbox", "cli"}
+BATTERIES = {"webhooks", "mirror", "sandbox", "cli", "ical"}
 THIRD_PARTY = {
     "backoff": {"retry"},
     "cattrs": {"_convert"},
