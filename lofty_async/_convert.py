@@ -225,8 +225,7 @@ class NotJsonError(ValueError):
     """A model holds a value that JSON cannot say; the message names the model and the field."""
 
 
-def make_converter(*, ids_as_strings: bool = False) -> Converter:
-    """A converter between models and plain data, which also knows the types of their fields in other classes."""
+def _converter_of_values() -> Converter:
     made = Converter(unstruct_collection_overrides={tuple: list})
     made.register_unstructure_hook(datetime, write_time)
     made.register_structure_hook(datetime, lambda value, _: read_aware_time(value))
@@ -234,14 +233,31 @@ def make_converter(*, ids_as_strings: bool = False) -> Converter:
     for enum in (OpenStrEnum, OpenIntEnum):
         made.register_unstructure_hook(enum, write_member)
         made.register_structure_hook(enum, lambda value, kind: member_reader(kind)(value))
+    return made
 
-    # cattrs hands the converter over: a copy of this one writes the fields of models by its own hooks.
-    def make_writer(kind: Any, converter: Converter) -> Callable[[Any], Any]:
-        return _ModelWriter(converter, kind, ids_as_strings)
+
+@cache
+def _model_converter(ids_as_strings: bool) -> Converter:
+    """The converter that writes models, out of reach of hooks that a user of the SDK registers."""
+    made = _converter_of_values()
+
+    def make_writer(kind: Any) -> Callable[[Any], Any]:
+        return _ModelWriter(made, kind, ids_as_strings)
+
+    made.register_unstructure_hook_factory(_is_model, make_writer)
+    return made
+
+
+def _public_converter() -> Converter:
+    """Models as their own methods have them, and the types of their fields in other classes."""
+
+    def make_writer(_: Any) -> Callable[[Any], Any]:
+        return unstructure
 
     def make_reader(_: Any) -> Callable[[Any, Any], Any]:
         return lambda value, kind: from_plain(kind, value)
 
+    made = _converter_of_values()
     made.register_unstructure_hook_factory(_is_model, make_writer)
     made.register_structure_hook_factory(_is_model, make_reader)
     return made
@@ -267,7 +283,7 @@ class _ModelWriter:
             return self.write(model)
         except NotJsonError:
             raise
-        except (TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError) as error:
             raise self._located(model, error) from None
 
     def _write_any(self, kind: Any) -> Read:
@@ -277,8 +293,10 @@ class _ModelWriter:
         for name, write in self.fields.items():
             try:
                 write(getattr(model, name))
-            except (TypeError, ValueError) as found:
-                return NotJsonError(f"{self.kind.__name__}.{name} {found}")
+            except (AttributeError, TypeError, ValueError) as found:
+                return (
+                    found if isinstance(found, NotJsonError) else NotJsonError(f"{self.kind.__name__}.{name} {found}")
+                )
         return NotJsonError(f"{self.kind.__name__}: {error}")
 
 
@@ -297,12 +315,6 @@ def _unless_none(write: Read) -> Read:
 
 
 @cache
-def _own_converter(ids_as_strings: bool) -> Converter:
-    """The SDK's own, so that hooks that a user registers on the public one do not change what the SDK writes."""
-    return make_converter(ids_as_strings=ids_as_strings)
-
-
-@cache
 def _plain_reader(kind: Any) -> PlainReader[Any]:
     wire_names = chain.from_iterable(_wire_names(kind, one.name) for one in attrs.fields(kind))
     return PlainReader(kind, lambda nested: _plain_reader(nested).read, wire_names)
@@ -316,7 +328,7 @@ def unstructure(model: Any, *, ids_as_strings: bool = False) -> dict[str, Any]:
     Raises:
         ValueError: A value is none that JSON has, such as a time without an offset.
     """
-    values: dict[str, Any] = _own_converter(ids_as_strings).unstructure(model)
+    values: dict[str, Any] = _model_converter(ids_as_strings).unstructure(model)
     return values
 
 
@@ -359,4 +371,8 @@ class _PlainForm:
 
 
 models.Model.__plain__ = _PlainForm
-converter: Final = make_converter()
+converter: Final = _public_converter()
+"""A cattrs converter for models within classes of your own; each model is as `to_dict` and `from_dict` have it.
+
+Datetimes, open enums and codes in those classes are converted as in models. Register hooks on a `converter.copy()`.
+"""
