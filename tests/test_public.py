@@ -42,8 +42,9 @@ from datetime import UTC, datetime
 
 from lofty_async import (
     UNSET, ApiKey, APIError, AssignedRole, CalendarEntry, InvalidRequestError, Lane, Lead, LeadTasks, LoftyClient,
-    LoftyError, MeetingSlot, Page, Pager, RateLimitedError, RetryPolicy, Task, TaskType, User, __version__,
+    LoftyError, MeetingSlot, Page, Pager, RateLimitedError, RetryPolicy, Task, TaskType, User, __version__, converter,
 )
+from lofty_async.ical import to_ical
 
 
 async def main() -> None:
@@ -64,6 +65,11 @@ async def main() -> None:
         slots: Pager[MeetingSlot] = lofty.calendar.slots(start=datetime.now(UTC), end=datetime.now(UTC))
         leads: list[Lead] = await lofty.leads.list(stage="New").collect()
         print(first, everything, entries, slots, leads)
+        again: list[Task] = [Task.from_dict(task.to_dict()) for task in everything]
+        leads.append(Lead.from_json(leads[0].to_json(ids_as_strings=True)))
+        again.append(converter.structure({"id": "5"}, Task))
+        feed: bytes = to_ical([*again, *await entries.collect()], name="Jane", tasks="todo")
+        print(again, feed)
         bulk = lofty.with_options(lane=Lane.BULK, retries=0, max_wait=9.5)
         async with bulk.tasks.for_leads((lead.id for lead in leads), concurrency=8) as run:
             async for result in run:
