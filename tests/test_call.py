@@ -102,8 +102,8 @@ def queued(lofty: LoftyClient) -> int:
 class Hasty(RateLimiter):
     """A limiter that knows nothing of the waits that answers ask for."""
 
-    def settle(self, permit: Permit, state: RateState | None, *, refused: bool) -> None:
-        super().settle(permit, state and evolve(state, retry_after=None), refused=refused)
+    def _on_end(self, permit: Permit, answer: Any, state: RateState | None) -> None:
+        super()._on_end(permit, answer, state and evolve(state, retry_after=None))
 
 
 def seen(sandbox: Sandbox, route: str) -> int:
@@ -390,7 +390,7 @@ class TestCreate:
                 await asyncio.sleep(0)
             create.cancel()
             await asyncio.wait({create})
-            window = lofty._caller.manager.limiter._window
+            window = lofty._caller.manager.limiter._limits.window
         assert (window.in_flight, window.sent) == (0, 0)
 
     async def test_what_somebody_elses_mistake_kept_here_costs_no_permit(
@@ -405,7 +405,7 @@ class TestCreate:
             lofty = open_client(session=session)
             with pytest.raises(RuntimeError, match="in a trace"):
                 await lofty.tasks.create(**call_fields)
-            window = lofty._caller.manager.limiter._window
+            window = lofty._caller.manager.limiter._limits.window
         assert (window.in_flight, window.sent, sandbox.requests) == (0, 0, [])
 
     @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from lofty_async.ratelimit.ledger import (
     POLL,
     AcquireRequest,
     Grant,
-    Lease,
     Ledger,
     Member,
     PermitReport,
 )
+from lofty_async.ratelimit.permits import Lease
 
 LIMIT = 100
 LENGTH = 60.0

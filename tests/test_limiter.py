@@ -303,7 +303,7 @@ def test_calls_that_wait_for_the_same_endpoint_are_ahead() -> None:
 def test_of_calls_for_an_endpoint_that_is_open_only_those_it_has_room_for_are_ahead() -> None:
     async def main() -> None:
         calls = Calls(exhausted())
-        calls.shared._routes.windows["slow"] = Window(
+        calls.shared._limits.routes.windows["slow"] = Window(
             limit=2, remaining=2, ends_at=now() + 60, is_told=True, contention=0
         )
         for _ in range(3 * LIMIT):
@@ -646,7 +646,7 @@ def test_a_silent_refusal_of_an_endpoint_with_a_window_counts_nowhere() -> None:
         await asyncio.sleep(60)
         (await shared.acquire("slow")).settle(told(10, limit=20))
         (await shared.acquire("slow")).settle(RateState(), refused=True)
-        return shared._routes.windows["slow"].remaining
+        return shared._limits.routes.windows["slow"].remaining
 
     assert run(main()) == 10
 

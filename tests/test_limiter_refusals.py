@@ -236,7 +236,7 @@ def test_a_wake_does_not_look_at_every_route() -> None:
         shared = exhausted()
         waiting = [asyncio.ensure_future(shared.acquire(f"route {number}")) for number in range(1000)]
         await asyncio.sleep(0)
-        routes, ready_at = shared._routes, type(shared._routes).ready_at
+        routes, ready_at = shared._limits.routes, type(shared._limits.routes).ready_at
 
         def look(self: Any, route: str, at: float) -> float:
             looked.append(route)

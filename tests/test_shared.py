@@ -748,9 +748,9 @@ def test_the_unit_of_the_reset_header_is_learnt_by_those_that_come_later() -> No
         company = Company(LoftyWindow(style="ms_left"))
         early, late = company.join(), company.join()
         await early.calls(2, at_once=1)
-        assert not late.limiter._resets.counts_milliseconds
+        assert not late.limiter._limits.resets.counts_milliseconds
         await late.call()
-        assert late.limiter._resets.counts_milliseconds
+        assert late.limiter._limits.resets.counts_milliseconds
 
     run(main())
 

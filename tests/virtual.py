@@ -103,7 +103,7 @@ def limiter(**options: Any) -> RateLimiter:
 def exhausted(limit: int = 100, **options: Any) -> RateLimiter:
     """A limiter that has been at it for a while, alone, and has spent its window; the next begins in 60 s."""
     shared = limiter(**options)
-    shared._window = Window(
+    shared._limits.window = Window(
         limit=limit,
         ends_at=now() + 60,
         previous_end=now(),

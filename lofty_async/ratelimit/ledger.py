@@ -11,6 +11,7 @@ import attrs
 from attrs import define, evolve, field, frozen
 
 from .lanes import BULK, BULK_SHARE, INTERACTIVE, Lane
+from .permits import Lease
 from .resets import WINDOW
 from .window import CONTENTION_WINDOWS, LATEST_BIAS, LONGEST_HOLD, Reserve, Window
 
@@ -36,18 +37,6 @@ class AcquireRequest:
     bulk: int
     reserve: Reserve
     floor: int = 0
-
-
-@frozen
-class Lease:
-    """The right to send one request, granted by a ledger.
-
-    `serial` is the window it is counted in, `lowest` the lowest Remaining known then, `epoch` the ledger.
-    """
-
-    serial: int
-    lowest: int | None
-    epoch: str
 
 
 @frozen

@@ -41,25 +41,21 @@ from copy import copy
 from functools import partial
 from itertools import count
 from math import inf
-from typing import Any, Final, Self
+from typing import Any, Self
 from weakref import WeakValueDictionary
 
 from lofty_async._loops import LoopOwner
 from lofty_async._wire import RateState
 from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimitWaitError, WrongEventLoopError
 
-from .lanes import BULK, INTERACTIVE, Lane, Lanes, Waiter, fail_all
-from .ledger import Grant
-from .permits import Permit, RateLimit, WaitEvent
-from .resets import ResetReader
-from .routes import Pace, Routes
+from .lanes import INTERACTIVE, Lane, Lanes, Waiter, fail_all
+from .limits import Limits
+from .permits import Answer, Permit, RateLimit, WaitEvent
 from .shared import SharedLimit
 from .stores import Store
-from .window import BLIND_IN_FLIGHT, CONTENTION_WINDOWS, FIRST_HOLD, Reserve, Window
+from .window import Reserve
 
 log = logging.getLogger("lofty_async.ratelimit")
-
-LONGEST_RETRY_AFTER: Final = 3600.0  # seconds for which one answer may hold others
 
 
 class RateLimiter:
@@ -93,27 +89,19 @@ class RateLimiter:
         _check_range("floor", floor, 0, inf)
         _check_range("max_in_flight", max_in_flight, 1, inf)
         _check_range("wait_threshold", wait_threshold, 0, inf)
-        self.max_in_flight = max_in_flight
-        self._reserve: Reserve = reserve
-        self._floor = floor
+        self._limits = Limits(reserve, floor, max_in_flight)
         self._on_wait, self._wait_threshold = on_wait, wait_threshold
         self._clock, self._wall = clock, wall
         self._server: str | None = None
         self._others: WeakValueDictionary[str, RateLimiter] = WeakValueDictionary()
         self._owner = LoopOwner("rate limiter")
-        self._window, self._routes, self._pace, self._resets = Window(), Routes(), Pace(), ResetReader()
-        self._shared: SharedLimit | None = None
-        if store:
-            self._shared = SharedLimit(
-                store, self._window, self._owner, clock, self._on_grant, reserve=reserve, floor=floor
-            )
+        self._shared = SharedLimit(store, self._limits, self._owner, clock, self._pump) if store else None
         self._lanes: Lanes[Permit] = Lanes()
         self._interactive, self._bulk = self._lanes.interactive, self._lanes.bulk
         self._overdue: list[Waiter[Permit]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._look = inf
         self._numbers = count(1)
-        self._alike: tuple[object, ...] = ()
 
     async def __aenter__(self) -> Self:
         return self
@@ -187,15 +175,19 @@ class RateLimiter:
             self._owner.claim(self._adopt)
         if self._interactive.size or self._bulk.size or not self._is_free(lane, now):
             return None
-        routes = self._routes
-        if (routes.pauses or routes.windows) and routes.ready_at(route, now) > now:
+        if not self._limits.is_open(route, now):
             return None
         return self._grant(returning.number if returning else next(self._numbers), lane, route, 0.0, now)
 
     @property
+    def max_in_flight(self) -> int:
+        """The most requests in flight at once."""
+        return self._limits.max_in_flight
+
+    @property
     def snapshot(self) -> RateLimit:
         """The budget now; it may be read from any thread."""
-        now, window = self._clock(), copy(self._window)
+        now, window = self._clock(), copy(self._limits.window)
         window.roll(now)
         return RateLimit(
             limit=window.limit,
@@ -229,8 +221,8 @@ class RateLimiter:
     def _sibling(self, base_url: str) -> "RateLimiter":
         other = RateLimiter(
             store=self._shared.store.for_server(base_url) if self._shared else None,
-            reserve=self._reserve,
-            floor=self._floor,
+            reserve=self._limits.reserve,
+            floor=self._limits.floor,
             max_in_flight=self.max_in_flight,
             on_wait=self._on_wait,
             wait_threshold=self._wait_threshold,
@@ -244,37 +236,26 @@ class RateLimiter:
 
     def _is_free(self, lane: Lane, now: float, *, is_due: bool = False) -> bool:
         """Return whether one more request may go, its route aside; bulk that is due need not leave the reserve."""
-        window, pace = self._window, self._pace
-        if window.in_flight >= self.max_in_flight or (pace.per_second is not None and pace.ready_at(now) > now):
+        limits, shared = self._limits, self._shared
+        if not limits.has_place(now):
             return False
-        if self._shared and not self._shared.is_away:
-            return self._shared.has_lease(lane)
-        if not window.has_free(now):
-            return False
-        reserve = self._reserve if lane is BULK and not is_due else 0.0
-        return not (reserve or self._floor) or window.spare > window.kept(reserve, self._floor, now)
+        if shared and not shared.is_away:
+            return shared.has_lease(lane)
+        return limits.has_budget(lane, now, is_due=is_due)
 
     def _grant(self, number: int, lane: Lane, route: str, waited: float, now: float) -> Permit:
-        is_interactive = lane is INTERACTIVE
-        self._lanes.since_bulk = self._lanes.since_bulk + 1 if is_interactive else 0
-        window, routes = self._window, self._routes
-        self._pace.sent.append(now)
-        own = routes.take(route, now) if routes.pauses or routes.windows else None
+        self._lanes.since_bulk = self._lanes.since_bulk + 1 if lane is INTERACTIVE else 0
         lease = self._shared.use_lease(lane) if self._shared else None
-        serial = window.take(now, is_interactive=is_interactive)
-        lowest = window.remaining if window.is_told else None
-        return Permit(self, number, lane, route, now, waited, serial, lowest, own, lease)
+        serial, lowest, own = self._limits.take(lane, route, now)
+        return Permit(self._on_end, number, lane, route, now, waited, serial, lowest, own, lease)
 
     def _predict(self, lane: Lane, route: str | None, now: float, *, before: float = inf) -> float:
         """The same for a call whose number is below `before`."""
-        window, routes = self._window, self._routes
+        routes = self._limits.routes
         restricted = routes.restricted()
         ahead = self._lanes.ahead(lane, route, restricted, lambda name: routes.room(name, now), before=before)
-        opens_at = now if route is None else routes.opens_at(route, now)
-        waits = [opens_at - now, self._pace.ready_at(now) - now, window.predict(ahead, self._floor, now)]
-        if self._shared:
-            waits.append(self._shared.next_answer(lane) - now)
-        return max(waits)
+        predicted = self._limits.predict(ahead, route, now)
+        return max(predicted, self._shared.next_answer(lane) - now) if self._shared else predicted
 
     # Who waits
 
@@ -296,10 +277,9 @@ class RateLimiter:
         self._arm(loop, now)
 
     def _next_waiter(self, now: float) -> Waiter[Permit] | None:
-        routes = self._routes
         return self._lanes.next(
             lambda lane, is_due: self._is_free(lane, now, is_due=is_due),
-            lambda route: not routes.has_any or routes.ready_at(route, now) <= now,
+            lambda route: self._limits.is_open(route, now),
         )
 
     def _serve(self, waiter: Waiter[Permit], now: float) -> None:
@@ -315,37 +295,22 @@ class RateLimiter:
         """Tell the store how many calls wait that could go."""
         if self._shared is None:
             return
-        restricted, routes = self._routes.restricted(), self._routes
+        routes = self._limits.routes
+        restricted = routes.restricted()
         interactive, bulk = (
             queue.count(restricted, lambda name: routes.room(name, now)) for queue in (self._interactive, self._bulk)
         )
-        most = max(0, self.max_in_flight - self._window.in_flight) if self._pace.ready_at(now) <= now else 0
+        most = self._limits.places(now)
         interactive = min(interactive, most)
         self._shared.want(interactive, min(bulk, most - interactive))
-
-    def _on_grant(self, grant: Grant | None) -> None:
-        """More may go than before: the store granted leases, or is unavailable."""
-        if grant is not None:
-            self._resets.counts_milliseconds = self._resets.counts_milliseconds or grant.counts_milliseconds
-            # What was told here meanwhile may be news to the store.
-            if self._shared and self._shared.is_told_all and (grant.limit or 0) > (self._window.limit or 0):
-                self._routes.cede(self._window, grant.limit or 0)
-                self._window.raise_limit(grant.limit or 0)
-            if grant.lease.lowest is not None and grant.left is not None:
-                self._window.hear(grant.lease.lowest, grant.left, self._clock())
-        self._pump()
 
     def _arm(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
         if not (self._interactive.size or self._bulk.size):
             self._disarm()
             return
-        looks = [self._pace.ready_at(now)]
-        if not self._shared or self._shared.is_away:
-            looks.append(self._window.next_look(now, self._reserve if self._bulk.size else 0.0, self._floor))
-        if self._routes.has_any:
-            waited_for = self._lanes.routes()
-            looks += [self._routes.ready_at(name, now) for name in self._routes.restricted() if name in waited_for]
-        look = min((look for look in looks if look > now), default=inf)
+        waited_for = self._lanes.routes() if self._limits.routes.has_any else set[str]()
+        asks_store = self._shared is not None and not self._shared.is_away
+        look = self._limits.next_look(now, waited_for, has_bulk=self._bulk.size > 0, asks_store=asks_store)
         if self._timer and look == self._look:
             return
         self._disarm()
@@ -377,12 +342,12 @@ class RateLimiter:
                 self._lanes.of(waiter.lane).remove(waiter)
                 predicted = self._predict(waiter.lane, waiter.route, now, before=waiter.number)
                 # While nothing is known of the window, its next probe is the next chance.
-                predicted = predicted or self._window.next_probe(now)
+                predicted = predicted or self._limits.window.next_probe(now)
                 waiter.fail(_too_long(predicted, waiter.max_wait or 0.0, waiter.lane))
         self._want(now)
 
     def _is_asked_for(self, waiter: Waiter[Permit], now: float) -> bool:
-        is_open = not waiter.future.done() and self._routes.ready_at(waiter.route, now) <= now
+        is_open = not waiter.future.done() and self._limits.is_open(waiter.route, now)
         return self._shared is not None and is_open and self._shared.is_asking(waiter.lane, waiter.questions)
 
     def _abandon(self, waiter: Waiter[Permit]) -> None:
@@ -418,140 +383,18 @@ class RateLimiter:
 
     # What answers tell
 
-    def release(self, permit: Permit) -> None:
-        """Take back a permit whose request was never sent; callers say `permit.release()`."""
-        self._in_owner(self._release, permit)
-
-    def settle(self, permit: Permit, state: RateState | None, *, refused: bool) -> None:
-        """Learn from an answer; callers say `permit.settle(…)`."""
+    def _on_end(self, permit: Permit, answer: Answer, state: RateState | None) -> None:
         if self._owner.is_here:
-            self._settle(permit, state, refused)
+            self._settle(permit, answer, state)
         else:
-            self._owner.post(partial(self._settle, permit, state, refused))
+            self._owner.post(partial(self._settle, permit, answer, state))
 
-    def _release(self, permit: Permit) -> None:
-        self._window.release(permit.serial)
-        if permit.own:
-            permit.own[0].release(permit.own[1])
-        self._routes.stop_trying(permit.route, permit.granted_at)
+    def _settle(self, permit: Permit, answer: Answer, state: RateState | None) -> None:
+        self._limits.settle(permit, answer, state, self._clock(), self._wall)
         if self._shared:
-            self._shared.report(permit.lease, "released")
+            self._shared.report(permit, answer, state, self._wall)
         if self._interactive.size or self._bulk.size:
             self._pump()
-
-    def _settle(self, permit: Permit, state: RateState | None, refused: bool) -> None:
-        now = self._clock()
-        if state is None:
-            self._lose(permit, now, is_refused=False)
-            self._routes.stop_trying(permit.route, permit.granted_at)
-        elif refused:
-            is_told = self._learn(permit, state, now, is_refused=True)
-            self._hold_back(permit, state, now, closes=is_told and state.remaining == 0)
-        else:
-            if not self._learn_alike(permit, state, now):
-                self._learn(permit, state, now, is_refused=False)
-            self._go_on(permit, now)
-        if self._shared:
-            self._report(permit, state, now, is_refused=refused)
-        if self._interactive.size or self._bulk.size:
-            self._pump()
-
-    def _lose(self, permit: Permit, now: float, *, is_refused: bool) -> None:
-        self._window.lose(permit.serial, now, is_refused=is_refused)
-        if permit.own:
-            permit.own[0].lose(permit.own[1], now, is_refused=is_refused)
-
-    def _learn_alike(self, permit: Permit, state: RateState, now: float) -> bool:
-        """Learn from an answer that tells nothing but another Remaining, as most do in a burst; whether it was such."""
-        window, remaining = self._window, state.remaining
-        if (
-            self._alike != (permit.serial, state.limit, state.reset, state.server_time)
-            or permit.serial != window.serial
-            or remaining is None
-            or (window.ends_at is not None and now >= window.ends_at)
-            or self._routes.pauses
-            or self._routes.windows
-        ):
-            return False
-        window.answer_alike(remaining)
-        return True
-
-    def _learn(self, permit: Permit, state: RateState, now: float, *, is_refused: bool) -> bool:
-        """Learn from any answer; return whether it told figures."""
-        window, end = self._window, self._resets.end_of_window(state, now, self._wall())
-        remaining, self._alike = state.remaining, ()
-        if remaining is None:
-            self._lose(permit, now, is_refused=is_refused)
-            return False
-        if state.limit is None:
-            # The limit is at least the highest Remaining, and the request that the answer counts.
-            window.limit = max(window.limit or 0, remaining + 1)
-        limit = state.limit or window.limit or 1
-        if self._routes.has_own_limit(permit.route, limit, window.limit):
-            own, serial = self._routes.own_window(permit.route, permit.own, now)
-            own.answer(serial, limit, remaining, end, now, is_refused=is_refused)
-            # It may count in the application's window as well: the answers of other routes will tell.
-            window.lose(permit.serial, now, is_refused=is_refused)
-            return True
-        if limit != window.limit:
-            log.info("the application's rate limit is %d requests per window (was %s)", limit, window.limit)
-            self._routes.cede(window, limit)
-        is_current = window.answer(
-            permit.serial, limit, remaining, end, now, lowest=permit.lowest, is_refused=is_refused
-        )
-        if is_current and not is_refused and None not in (state.limit, state.reset, state.server_time):
-            self._alike = permit.serial, state.limit, state.reset, state.server_time
-        return True
-
-    def _hold_back(self, permit: Permit, state: RateState, now: float, *, closes: bool) -> None:
-        """After a 429: close the window that its figures tell of, or else pause its route."""
-        until, window, routes = now + _retry_after(state), self._window, self._routes
-        if closes:
-            routes.pauses.pop(permit.route, None)
-            closed = routes.windows.get(permit.route, window)
-            closed.close(until, permit.granted_at, now)
-            if closed.hold > FIRST_HOLD:
-                closed.contention = max(closed.contention, CONTENTION_WINDOWS)
-            return
-        if window.limit is None:
-            until = max(until, routes.next_opening(now))
-        is_first = routes.refuse(permit.route, permit.granted_at, until, now)
-        self._pace.trip(now, is_first=is_first)
-        if is_first and window.limit is None:
-            window.blind = max(2, (window.blind or BLIND_IN_FLIGHT) // 2)
-
-    def _go_on(self, permit: Permit, now: float) -> None:
-        """After a request that was accepted."""
-        self._pace.accepted.append(permit.granted_at)
-        window = self._window
-        if window.hold and permit.granted_at >= window.held_until:
-            window.hold = 0.0
-        if self._routes.pauses:
-            self._routes.accept(permit.route, permit.granted_at, now)
-        if permit.own and permit.own[0].hold and permit.granted_at >= permit.own[0].held_until:
-            permit.own[0].hold = 0.0
-
-    def _report(self, permit: Permit, state: RateState | None, now: float, *, is_refused: bool) -> None:
-        """Tell the store; what a route's own limit tells is not of its window."""
-        if self._shared is None:
-            return
-        details: dict[str, Any] = {"is_refused": is_refused, "seconds": now - permit.granted_at}
-        if state is None or state.remaining is None or permit.route in self._routes.windows:
-            self._shared.report(permit.lease, "silent", **details)
-            return
-        end = self._resets.end_of_window(state, now, self._wall())
-        details |= {
-            "limit": state.limit or self._window.limit or 1,
-            "remaining": state.remaining,
-            "left": None if end is None else end - now,
-            "hold": _retry_after(state) if is_refused and not state.remaining else None,
-            "counts_milliseconds": self._resets.counts_milliseconds,
-        }
-        self._shared.report(permit.lease, "answered", **details)
-
-
-def _retry_after(state: RateState) -> float:
-    return min(state.retry_after or 0.0, LONGEST_RETRY_AFTER)
 
 
 def _too_long(predicted: float, max_wait: float, lane: Lane) -> RateLimitWaitError:

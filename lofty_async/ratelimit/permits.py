@@ -1,15 +1,16 @@
 """What a limiter hands out, and what it tells of itself."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Literal
 
 from attrs import define, frozen
 
 from lofty_async._wire import RateState
 
 from .lanes import Lane
-from .ledger import Lease
 from .window import Window
+
+Answer = Literal["accepted", "refused", "none", "not sent"]  # to a permit's request; "refused" is HTTP 429
 
 
 @frozen
@@ -36,15 +37,28 @@ class WaitEvent:
     seconds: float
 
 
+@frozen
+class Lease:
+    """The right to send one request, granted by a store's ledger.
+
+    `serial` is the window it is counted in, `lowest` the lowest Remaining known then, `epoch` the ledger.
+    """
+
+    serial: int
+    lowest: int | None
+    epoch: str
+
+
 @define(eq=False, repr=False)
 class Permit:
     """The right to send one request now. It ends in `settle` or `release`, once; ending it again does nothing.
 
-    `serial` and `lowest` are the application's window and its lowest Remaining when the permit was granted, `own` the
-    window of a route that has a limit of its own, `lease` what a store granted. `on_end` is called when it ends.
+    `on_end` gets the permit, the kind of the answer and its figures. `serial` and `lowest` are the application's
+    window and its lowest Remaining when the permit was granted, `own` the window of a route that has a limit of its
+    own and the serial there, `lease` what a store granted.
     """
 
-    limiter: Any  # a RateLimiter, whose module imports this one
+    on_end: Callable[["Permit", Answer, RateState | None], None]
     number: int
     lane: Lane
     route: str
@@ -55,7 +69,6 @@ class Permit:
     own: tuple[Window, int] | None
     lease: Lease | None
     is_open: bool = True
-    on_end: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         end = "" if self.is_open else ", ended"
@@ -66,16 +79,13 @@ class Permit:
 
         Without a `state` no answer came: the server may have counted the request or not.
         """
-        if self._end():
-            self.limiter.settle(self, state, refused=refused)
+        self._end("none" if state is None else "refused" if refused else "accepted", state)
 
     def release(self) -> None:
         """End it without sending."""
-        if self._end():
-            self.limiter.release(self)
+        self._end("not sent", None)
 
-    def _end(self) -> bool:
-        was_open, self.is_open = self.is_open, False
-        if was_open and self.on_end:
-            self.on_end()
-        return was_open
+    def _end(self, answer: Answer, state: RateState | None) -> None:
+        if self.is_open:
+            self.is_open = False
+            self.on_end(self, answer, state)

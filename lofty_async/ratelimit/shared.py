@@ -12,15 +12,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from math import inf
 from secrets import token_hex
-from typing import Any, Final
+from typing import Final
 
 from lofty_async._loops import LoopOwner
+from lofty_async._wire import RateState
 
 from .lanes import BULK, INTERACTIVE, Lane
-from .ledger import AcquireRequest, Ending, Grant, Lease, PermitReport
+from .ledger import AcquireRequest, Grant, PermitReport
+from .limits import Limits, Wall, retry_after
+from .permits import Answer, Lease, Permit
 from .resets import WINDOW
 from .stores import Store, StoreUnavailableError
-from .window import Reserve, Window
 
 log = logging.getLogger("lofty_async.ratelimit")
 
@@ -33,28 +35,23 @@ COUNTS_AGAIN: Final = 3 * WINDOW  # seconds after an outage for which this proce
 class SharedLimit:
     """A process's part of the budget in a store.
 
-    `on_grant` is called when more may go than before: with what the store granted, or with `None` when the store
-    becomes unavailable. `questions` counts the requests to the store, `is_away` is whether the latest failed.
+    `on_change` is called when more may go than before: the store granted leases, or became unavailable. `questions`
+    counts the requests to the store, `is_away` is whether the latest failed.
     """
 
     def __init__(
         self,
         store: Store,
-        window: Window,
+        limits: Limits,
         owner: LoopOwner,
         clock: Callable[[], float],
-        on_grant: Callable[[Grant | None], None],
-        *,
-        reserve: Reserve,
-        floor: int,
+        on_change: Callable[[], None],
     ) -> None:
         self.store = store
         self.member = _member_name()
         self.is_away = False
         self.questions = 0
-        self._window, self._owner, self._clock, self._on_grant = window, owner, clock, on_grant
-        self._reserve: Reserve = reserve
-        self._floor = floor
+        self._limits, self._owner, self._clock, self._on_change = limits, owner, clock, on_change
         self._process = os.getpid()
         self._leases: dict[Lane, list[Lease]] = {lane: [] for lane in Lane}
         self._wanted = dict.fromkeys(Lane, 0)
@@ -79,11 +76,6 @@ class SharedLimit:
         """Return when the store is asked again for a lane that it has nothing for."""
         return self._again_at if lane in self._short and not self.is_away else -inf
 
-    @property
-    def is_told_all(self) -> bool:
-        """Whether the store knows how every permit ended."""
-        return not self._reports
-
     def want(self, interactive: int, bulk: int) -> None:
         """Ask for as many leases, per lane."""
         self._is_closed = self._is_closed and not (interactive or bulk)
@@ -99,12 +91,35 @@ class SharedLimit:
         is_talking = self.questions > self._answered
         return is_talking or bool(self._reports) or lane not in self._short or self._clock() >= self._again_at
 
-    def report(self, lease: Lease | None, ending: Ending, **details: Any) -> None:
+    def report(self, permit: Permit, answer: Answer, state: RateState | None, wall: Wall) -> None:
         """Report how a permit ended; without a lease the store never counted it, and learns from figures alone."""
-        if (lease is None and ending != "answered") or self._is_closed:
+        report = self._report_of(permit, answer, state, wall)
+        if (report.lease is None and report.ending != "answered") or self._is_closed:
             return  # to report after closing would open the store again, for nobody to close
-        self._add(PermitReport(self.member, lease, ending, **details))
+        self._add(report)
         self._wake()
+
+    def _report_of(self, permit: Permit, answer: Answer, state: RateState | None, wall: Wall) -> PermitReport:
+        now, limits, is_refused = self._clock(), self._limits, answer == "refused"
+        if answer == "not sent":
+            return PermitReport(self.member, permit.lease, "released")
+        seconds = now - permit.granted_at
+        # The figures of a route's own limit are not the window's.
+        if state is None or state.remaining is None or permit.route in limits.routes.windows:
+            return PermitReport(self.member, permit.lease, "silent", is_refused, seconds=seconds)
+        end = limits.resets.end_of_window(state, now, wall())
+        return PermitReport(
+            self.member,
+            permit.lease,
+            "answered",
+            is_refused,
+            limit=state.limit or limits.window.limit or 1,
+            remaining=state.remaining,
+            left=None if end is None else end - now,
+            hold=retry_after(state) if is_refused and not state.remaining else None,
+            seconds=seconds,
+            counts_milliseconds=limits.resets.counts_milliseconds,
+        )
 
     async def close(self) -> None:
         """Hand back the leases, report the rest, and close the store."""
@@ -204,8 +219,8 @@ class SharedLimit:
         if self._process != os.getpid():
             self._process, self.member = os.getpid(), _member_name()
         interactive, bulk = self._missing(INTERACTIVE), self._missing(BULK)
-        in_flight = self._window.in_flight
-        return AcquireRequest(self.member, in_flight, interactive, bulk, self._reserve, self._floor)
+        limits = self._limits
+        return AcquireRequest(self.member, limits.window.in_flight, interactive, bulk, limits.reserve, limits.floor)
 
     def _take_in(self, grant: Grant, request: AcquireRequest) -> None:
         self._answered = self.questions
@@ -223,8 +238,20 @@ class SharedLimit:
         got = {INTERACTIVE: (grant.interactive, request.interactive), BULK: (grant.bulk, request.bulk)}
         self._short = {lane for lane, (granted, asked) in got.items() if granted < asked}
         self._again_at = now + grant.again_in if self._short else -inf
-        self._on_grant(grant)
+        self._learn(grant, now)
+        self._on_change()
         self._hand_back()
+
+    def _learn(self, grant: Grant, now: float) -> None:
+        """Learn what the other processes have learnt."""
+        window, resets = self._limits.window, self._limits.resets
+        resets.counts_milliseconds = resets.counts_milliseconds or grant.counts_milliseconds
+        # What was told here and is not yet reported may be news to the store.
+        if not self._reports and (grant.limit or 0) > (window.limit or 0):
+            self._limits.routes.cede(window, grant.limit or 0)
+            window.raise_limit(grant.limit or 0)
+        if grant.lease.lowest is not None and grant.left is not None:
+            window.hear(grant.lease.lowest, grant.left, now)
 
     def _hand_back(self) -> None:
         """Release leases that no call used: callers were cancelled, or their routes closed."""
@@ -247,7 +274,7 @@ class SharedLimit:
         self.is_away = True
         self._short = set[Lane]()
         self._again_at = self._clock() + RETRY_INTERVAL
-        self._on_grant(None)
+        self._on_change()
 
 
 def _member_name() -> str:

@@ -1,0 +1,189 @@
+"""What one process knows of the server's limits: which requests may go, and what their answers change.
+
+The application's window, the routes' own limits and the pace act as one. There is no queue here, no loop and no clock:
+times come in as seconds of one monotonic clock. See `limiter` for the theory.
+"""
+
+import logging
+from collections.abc import Callable, Collection
+from math import inf
+from typing import Final
+
+from attrs import define, field
+
+from lofty_async._wire import RateState
+
+from .lanes import BULK, INTERACTIVE, Lane
+from .permits import Answer, Permit
+from .resets import ResetReader
+from .routes import Pace, Routes
+from .window import BLIND_IN_FLIGHT, CONTENTION_WINDOWS, FIRST_HOLD, Reserve, Window
+
+log = logging.getLogger("lofty_async.ratelimit")
+
+Wall = Callable[[], float]
+
+LONGEST_RETRY_AFTER: Final = 3600.0  # seconds for which one answer may hold others
+
+
+@define(eq=False)
+class Limits:
+    """Each `take` ends in one `settle`.
+
+    `reserve` is what bulk leaves for interactive calls, `floor` the number of requests of each window that is never
+    spent, `max_in_flight` the most requests in flight at once.
+    """
+
+    reserve: Reserve = "auto"
+    floor: int = 0
+    max_in_flight: int = 100
+    window: Window = field(factory=Window)
+    routes: Routes = field(factory=Routes)
+    pace: Pace = field(factory=Pace)
+    resets: ResetReader = field(factory=ResetReader)
+    _alike: tuple[object, ...] = ()
+
+    def has_place(self, now: float) -> bool:
+        """Return whether one more request may be in flight, whatever remains of the window."""
+        pace = self.pace
+        return self.window.in_flight < self.max_in_flight and (pace.per_second is None or pace.ready_at(now) <= now)
+
+    def has_budget(self, lane: Lane, now: float, *, is_due: bool = False) -> bool:
+        """Return whether the window has one more request for this lane; bulk that is due need not leave the reserve."""
+        window = self.window
+        if not window.has_free(now):
+            return False
+        reserve = self.reserve if lane is BULK and not is_due else 0.0
+        return not (reserve or self.floor) or window.spare > window.kept(reserve, self.floor, now)
+
+    def is_open(self, route: str, now: float) -> bool:
+        routes = self.routes
+        return not (routes.pauses or routes.windows) or routes.ready_at(route, now) <= now
+
+    def take(self, lane: Lane, route: str, now: float) -> tuple[int, int | None, tuple[Window, int] | None]:
+        """Count one request as in flight; return the permit's `serial`, `lowest` and `own`."""
+        window, routes = self.window, self.routes
+        self.pace.sent.append(now)
+        own = routes.take(route, now) if routes.pauses or routes.windows else None
+        serial = window.take(now, is_interactive=lane is INTERACTIVE)
+        return serial, window.remaining if window.is_told else None, own
+
+    def places(self, now: float) -> int:
+        """Return how many more requests may be in flight, whatever remains of the window."""
+        return max(0, self.max_in_flight - self.window.in_flight) if self.pace.ready_at(now) <= now else 0
+
+    def next_look(self, now: float, routes: Collection[str], *, has_bulk: bool, asks_store: bool) -> float:
+        """Return when time alone may let a request of one of these `routes` go; `inf` where only an answer can.
+
+        What remains of the window does not count for a process that `asks_store`, the reserve only if it `has_bulk`.
+        """
+        looks = [self.pace.ready_at(now)]
+        looks += [self.routes.ready_at(name, now) for name in self.routes.restricted() if name in routes]
+        if not asks_store:
+            looks.append(self.window.next_look(now, self.reserve if has_bulk else 0.0, self.floor))
+        return min((look for look in looks if look > now), default=inf)
+
+    def predict(self, ahead: int, route: str | None, now: float) -> float:
+        """Return the seconds that a request behind `ahead` others waits at least, by what is known."""
+        opens_at = now if route is None else self.routes.opens_at(route, now)
+        return max(opens_at - now, self.pace.ready_at(now) - now, self.window.predict(ahead, self.floor, now))
+
+    def settle(self, permit: Permit, answer: Answer, state: RateState | None, now: float, wall: Wall) -> None:
+        """End a request and learn from its answer; `wall` reads the wall clock, in epoch seconds."""
+        if answer == "accepted" and state is not None:
+            if not self._learn_alike(permit, state, now):
+                self._learn(permit, state, now, wall, is_refused=False)
+            self._go_on(permit, now)
+        elif answer == "refused" and state is not None:
+            is_told = self._learn(permit, state, now, wall, is_refused=True)
+            self._hold_back(permit, state, now, closes=is_told and state.remaining == 0)
+        else:
+            if answer == "not sent":
+                self._release(permit)
+            else:
+                self._lose(permit, now, is_refused=False)
+            self.routes.stop_trying(permit.route, permit.granted_at)
+
+    def _release(self, permit: Permit) -> None:
+        self.window.release(permit.serial)
+        if permit.own:
+            permit.own[0].release(permit.own[1])
+
+    def _lose(self, permit: Permit, now: float, *, is_refused: bool) -> None:
+        self.window.lose(permit.serial, now, is_refused=is_refused)
+        if permit.own:
+            permit.own[0].lose(permit.own[1], now, is_refused=is_refused)
+
+    def _learn_alike(self, permit: Permit, state: RateState, now: float) -> bool:
+        """Learn from an answer that tells nothing but another Remaining, as most do in a burst; whether it was such."""
+        window, remaining = self.window, state.remaining
+        if (
+            self._alike != (permit.serial, state.limit, state.reset, state.server_time)
+            or permit.serial != window.serial
+            or remaining is None
+            or (window.ends_at is not None and now >= window.ends_at)
+            or self.routes.has_any
+        ):
+            return False
+        window.answer_alike(remaining)
+        return True
+
+    def _learn(self, permit: Permit, state: RateState, now: float, wall: Wall, *, is_refused: bool) -> bool:
+        """Learn from any answer; return whether it told figures."""
+        window, end = self.window, self.resets.end_of_window(state, now, wall())
+        remaining, self._alike = state.remaining, ()
+        if remaining is None:
+            self._lose(permit, now, is_refused=is_refused)
+            return False
+        if state.limit is None:
+            # The limit is at least the highest Remaining, and the request that the answer counts.
+            window.limit = max(window.limit or 0, remaining + 1)
+        limit = state.limit or window.limit or 1
+        if self.routes.has_own_limit(permit.route, limit, window.limit):
+            own, serial = self.routes.own_window(permit.route, permit.own, now)
+            own.answer(serial, limit, remaining, end, now, is_refused=is_refused)
+            # It may count in the application's window as well: the answers of other routes will tell.
+            window.lose(permit.serial, now, is_refused=is_refused)
+            return True
+        if limit != window.limit:
+            log.info("the application's rate limit is %d requests per window (was %s)", limit, window.limit)
+            self.routes.cede(window, limit)
+        is_current = window.answer(
+            permit.serial, limit, remaining, end, now, lowest=permit.lowest, is_refused=is_refused
+        )
+        if is_current and not is_refused and None not in (state.limit, state.reset, state.server_time):
+            self._alike = permit.serial, state.limit, state.reset, state.server_time
+        return True
+
+    def _hold_back(self, permit: Permit, state: RateState, now: float, *, closes: bool) -> None:
+        """After a 429: close the window that its figures tell of, or else pause its route."""
+        until, window, routes = now + retry_after(state), self.window, self.routes
+        if closes:
+            routes.pauses.pop(permit.route, None)
+            closed = routes.windows.get(permit.route, window)
+            closed.close(until, permit.granted_at, now)
+            if closed.hold > FIRST_HOLD:
+                closed.contention = max(closed.contention, CONTENTION_WINDOWS)
+            return
+        if window.limit is None:
+            until = max(until, routes.next_opening(now))
+        is_first = routes.refuse(permit.route, permit.granted_at, until, now)
+        self.pace.trip(now, is_first=is_first)
+        if is_first and window.limit is None:
+            window.blind = max(2, (window.blind or BLIND_IN_FLIGHT) // 2)
+
+    def _go_on(self, permit: Permit, now: float) -> None:
+        """After a request that was accepted."""
+        self.pace.accepted.append(permit.granted_at)
+        window = self.window
+        if window.hold and permit.granted_at >= window.held_until:
+            window.hold = 0.0
+        if self.routes.pauses:
+            self.routes.accept(permit.route, permit.granted_at, now)
+        if permit.own and permit.own[0].hold and permit.granted_at >= permit.own[0].held_until:
+            permit.own[0].hold = 0.0
+
+
+def retry_after(state: RateState) -> float:
+    """Return the seconds for which an answer may hold others."""
+    return min(state.retry_after or 0.0, LONGEST_RETRY_AFTER)
