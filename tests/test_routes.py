@@ -2,7 +2,7 @@ from math import inf
 
 import pytest
 
-from lofty_async.ratelimit.routes import FIRST_PAUSE, LONGEST_PAUSE, WINDOW_LIKE, Routes
+from lofty_async.ratelimit.routes import FIRST_PAUSE, LONGEST_PAUSE, Routes
 from lofty_async.ratelimit.window import Window
 
 NOW = 100.0
@@ -135,14 +135,14 @@ def test_each_refused_try_doubles_the_pause_up_to_a_longest() -> None:
 def test_a_try_let_through_ends_the_pause() -> None:
     routes = paused()
     routes.take("tasks", NOW + 1)
-    routes.accept("tasks", NOW + 1, NOW + 1)
+    routes.accept("tasks", NOW + 1)
     assert routes.ready_at("tasks", NOW + 1) == NOW + 1
 
 
 def test_an_answer_to_an_older_request_does_not_end_it() -> None:
     routes = paused()
-    routes.accept("tasks", NOW, NOW)
-    routes.accept("calendar", NOW, NOW)
+    routes.accept("tasks", NOW)
+    routes.accept("calendar", NOW)
     assert "tasks" in routes.pauses
 
 
@@ -156,8 +156,12 @@ def test_a_try_that_came_to_nothing_lets_the_next_one_try() -> None:
     routes.stop_trying("calendar", NOW)
 
 
-@pytest.mark.parametrize(("seconds", "opening"), [(WINDOW_LIKE - 1, NOW + 20), (WINDOW_LIKE, NOW + WINDOW_LIKE + 60)])
-def test_a_pause_as_long_as_a_windows_tells_when_windows_begin(seconds: float, opening: float) -> None:
-    routes = paused()
-    routes.accept("tasks", NOW + seconds, NOW + seconds)
-    assert routes.next_opening(NOW + 20) == opening
+def test_the_pause_that_ended_tells_what_came_before_it_and_whether_it_was_prolonged() -> None:
+    routes = Routes()
+    routes.refuse("tasks", NOW - 1, NOW, NOW, passed=40)
+    routes.take("tasks", NOW + 1)
+    routes.refuse("tasks", NOW + 1, NOW + 1, NOW + 1, passed=3)
+    ended = routes.accept("tasks", NOW + 3)
+    assert ended is not None
+    assert (ended.began, ended.passed, ended.is_prolonged) == (NOW, 40, True)
+    assert routes.accept("tasks", NOW + 3) is None

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from lofty_async.ratelimit.window import (
     BLIND_IN_FLIGHT,
     EARLY_STEP,
+    FADE,
     FIRST_HOLD,
     LAST,
     LATEST_BIAS,
@@ -57,6 +58,42 @@ def test_a_server_that_tells_nothing_gets_few_at_once() -> None:
     window = Window()
     window.lose(window.take(0.0), 0.0)
     assert window.free(0.1) == BLIND_IN_FLIGHT
+
+
+def opened(passed: int) -> Window:
+    """A window without figures that began at 100 s; the one before let `passed` requests through."""
+    window = Window()
+    window.lose(window.take(100.0), 100.0)
+    window.open(passed, 100.0)
+    return window
+
+
+def test_without_figures_as_many_go_as_passed_before_and_then_one_at_a_time() -> None:
+    window = opened(4)
+    assert window.free(101.0) == 3  # the request that opened it is the first
+    for serial in take(window, 3, 101.0):
+        window.lose(serial, 101.1)
+    assert window.free(101.1) == 1
+    window.lose(window.take(101.1), 101.2)
+    assert window.free(101.2) == 1
+    window.roll(160.0)
+    assert window.free(160.0) == 5
+
+
+def test_without_figures_a_refusal_lowers_what_the_next_window_lets_through() -> None:
+    window = opened(50)
+    for serial in take(window, 10, 101.0):
+        window.lose(serial, 101.1)
+    window.lose(window.take(101.1), 101.2, is_refused=True)
+    window.roll(160.0)
+    assert window.passed == 11
+
+
+def test_without_figures_windows_follow_each_other_also_where_none_is_used() -> None:
+    window = opened(4)
+    for now, end in [(159.9, 160.0), (160.0, 220.0), (500.0, 520.0)]:
+        window.roll(now)
+        assert window.ends_at == end
 
 
 def test_the_first_window_is_spent_in_parts_since_others_may_be_there() -> None:
@@ -266,30 +303,41 @@ def test_a_reset_that_never_lies_in_the_future_tells_no_end(past: float) -> None
     assert (window.serial, window.remaining, window.ends_at, window.end_is_assumed) == (0, 69, 60.0, True)
 
 
-def with_interactive(*counts: int, current: int = 0) -> Window:
-    one, two = counts
+def with_interactive(expected: float, *, current: int = 0) -> Window:
     window = settled()
-    window.interactive, window.interactive_1, window.interactive_2 = current, one, two
+    window.interactive, window.expected = current, expected
     window.ends_at = 60.0 + LAST
     return window
 
 
-RESERVES: list[tuple[Window, Reserve, int, int, int]] = [
-    (with_interactive(0, 0), "auto", 0, 0, 0),
-    (with_interactive(16, 16), "auto", 0, 0, 16 + 3 * 4),
-    (with_interactive(16, 16), "auto", 0, 45, 4 + 3 * 2),
-    (with_interactive(16, 16), "auto", 0, 60, 0),
-    (with_interactive(0, 4), "auto", 0, 0, 4 + 3 * 2),
-    (with_interactive(0, 0, current=4), "auto", 0, 15, 12 + 10),
-    (with_interactive(0, 0), 0.3, 0, 1, 30),
-    (with_interactive(9, 9), 0.3, 5, 31, 15 + 5),
-    (with_interactive(0, 0), 1.0, 0, 0, 99),
+RESERVES: list[tuple[Window, Reserve, int, int, float]] = [
+    (with_interactive(0), "auto", 0, 0, 0),
+    (with_interactive(0.9), "auto", 0, 0, 0),
+    (with_interactive(16), "auto", 0, 0, 16 + 4.5 * 4),
+    (with_interactive(16), "auto", 0, 45, 4 + 4.5 * 2),
+    (with_interactive(16), "auto", 0, 60, 0),
+    (with_interactive(4), "auto", 0, 0, 4 + 4.5 * 2),
+    (with_interactive(0, current=4), "auto", 0, 15, 12 + 15),
+    (with_interactive(0), 0.3, 0, 1, 30),
+    (with_interactive(9), 0.3, 5, 31, 15 + 5),
+    (with_interactive(0), 1.0, 0, 0, 99),
 ]
+
+
+def test_a_busy_window_lets_fewer_calls_expect_from_window_to_window() -> None:
+    window, expected = settled(), list[float]()
+    window.interactive, now = 10, 120.0
+    for idle in (0, 0, 0, 2):
+        window.ends_at = now + 60
+        now += 60 * (idle + 1)
+        window.roll(now)
+        expected.append(window.expected)
+    assert expected == pytest.approx([10 * FADE**windows for windows in (0, 1, 2, 5)])
 
 
 @pytest.mark.parametrize(("window", "reserve", "floor", "at", "kept"), RESERVES)
 def test_bulk_leaves_what_may_come_until_the_windows_end(
-    window: Window, reserve: Reserve, floor: int, at: float, kept: int
+    window: Window, reserve: Reserve, floor: int, at: float, kept: float
 ) -> None:
     assert window.kept(reserve, floor, at) == kept
 
@@ -297,7 +345,7 @@ def test_bulk_leaves_what_may_come_until_the_windows_end(
 @pytest.mark.parametrize("reserve", [0.3, 1.0, "auto"])
 @pytest.mark.parametrize("remaining", [1, 5, 12])
 def test_time_alone_lets_bulk_go_on_when_the_reserve_has_shrunk(reserve: Reserve, remaining: int) -> None:
-    window = with_interactive(16, 16)
+    window = with_interactive(16)
     window.remaining, window.is_told = remaining, True
     look = window.next_look(0.0, reserve)
     assert window.spare <= window.kept(reserve, 0, look - 0.01)

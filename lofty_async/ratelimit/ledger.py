@@ -20,6 +20,7 @@ HUNGER: Final = 1.0  # seconds for which an unmet wish counts, should its proces
 POLL: Final = 0.05  # seconds until looking again, for each process that waits, while answers may free something
 LOOK: Final = 1.0  # seconds until looking again when nothing is known to come
 ACTIVE: Final = 120.0  # seconds after which a silent process is forgotten
+CONTESTED: Final = 100  # one part of the limit is left to another client that spends from the window
 FORESIGHT: Final = 2 * WINDOW  # seconds ahead of which no ledger knows a time, even where a clock was set back
 LATEST_HOLD: Final = 3600.0 + FORESIGHT  # an hour is the most for which one answer holds others
 
@@ -263,8 +264,19 @@ class Ledger:
     def _free(self, member: Member, lane: Lane, now: float, *, reserve: Reserve, floor: int) -> int:
         """Return what the member may have now in this lane."""
         window = self.window
-        spare = window.spare - window.kept(reserve, floor, now)
+        spare = self._spare - window.kept(reserve, floor, now)
         return max(0, min(window.free(now), spare, self._quota(member, lane, now)))
+
+    @property
+    def _spare(self) -> int:
+        """The requests that remain, less the last of each hundred if another client has spent from this window.
+
+        Answers are too old to tell whether it has taken those as well. A limiter without a store leaves them to
+        nobody: its siblings, which it takes for other clients, would leave them too.
+        """
+        window = self.window
+        is_contested = bool(window.serial) and (window.limit or 0) - window.remaining > window.sent
+        return window.spare - (window.limit or 0) // CONTESTED if is_contested else window.spare
 
     def _quota(self, member: Member, lane: Lane, now: float) -> int:
         """Return what is left of this member's fair share while others that have not had theirs wait.
@@ -334,14 +346,14 @@ class Ledger:
             return True
         if not window.is_told or (window.in_flight and window.remaining > 0):
             return False
-        return window.spare <= window.kept(reserve, floor, now)
+        return self._spare <= window.kept(reserve, floor, now)
 
     def is_possible(self, at: float) -> bool:
         """Whether its figures, written at that time, can have come about: others would hold calls up for ever."""
         window, members = self.window, list(self.members.values())
         return (
-            min(self.since_bulk, self.serial, window.remaining, window.serial, window.contention, window.blind) >= 0
-            and min(window.interactive, window.interactive_1, window.interactive_2) >= 0
+            min(self.since_bulk, self.serial, window.remaining, window.serial, window.contention, window.passed) >= 0
+            and min(window.interactive, window.expected) >= 0
             and (window.limit is None or window.limit > 0)
             and all(0 <= one.late <= one.in_flight and 0 <= one.interactive <= one.granted for one in members)
             and 0 <= window.late <= window.in_flight == sum(one.in_flight for one in members)

@@ -16,8 +16,8 @@ from lofty_async._wire import RateState
 from .lanes import BULK, INTERACTIVE, Lane
 from .permits import Answer, Permit
 from .resets import ResetReader
-from .routes import Pace, Routes
-from .window import BLIND_IN_FLIGHT, CONTENTION_WINDOWS, FIRST_HOLD, Reserve, Window
+from .routes import WINDOW_LIKE, Pace, Routes
+from .window import CONTENTION_WINDOWS, FIRST_HOLD, Reserve, Window
 
 log = logging.getLogger("lofty_async.ratelimit")
 
@@ -165,12 +165,10 @@ class Limits:
             if closed.hold > FIRST_HOLD:
                 closed.contention = max(closed.contention, CONTENTION_WINDOWS)
             return
-        if window.limit is None:
-            until = max(until, routes.next_opening(now))
-        is_first = routes.refuse(permit.route, permit.granted_at, until, now)
+        if window.limit is None and window.passed:
+            until = max(until, window.ends_at or now)
+        is_first = routes.refuse(permit.route, permit.granted_at, until, now, passed=window.answered)
         self.pace.trip(now, is_first=is_first)
-        if is_first and window.limit is None:
-            window.blind = max(2, (window.blind or BLIND_IN_FLIGHT) // 2)
 
     def _go_on(self, permit: Permit, now: float) -> None:
         """After a request that was accepted."""
@@ -178,8 +176,10 @@ class Limits:
         window = self.window
         if window.hold and permit.granted_at >= window.held_until:
             window.hold = 0.0
-        if self.routes.pauses:
-            self.routes.accept(permit.route, permit.granted_at, now)
+        pause = self.routes.accept(permit.route, permit.granted_at) if self.routes.pauses else None
+        is_like_a_window = pause is not None and now - pause.began >= WINDOW_LIKE
+        if pause and is_like_a_window and window.limit is None and (pause.is_prolonged or not window.passed):
+            window.open(pause.passed, now)
         if permit.own and permit.own[0].hold and permit.granted_at >= permit.own[0].held_until:
             permit.own[0].hold = 0.0
 

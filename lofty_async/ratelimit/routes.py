@@ -9,7 +9,6 @@ from typing import Final
 
 from attrs import define, evolve, field
 
-from .resets import WINDOW
 from .window import UNBOUNDED, Window
 
 FIRST_PAUSE: Final = 1.0  # seconds; a pause doubles when the request that ends it is refused
@@ -29,12 +28,20 @@ FASTEST: Final = 200  # requests a second; a pace above it holds nothing back
 
 @define
 class Pause:
-    """A hold on one route. After it one request tries the route; if it is refused, the pause doubles."""
+    """A hold on one route. After it one request tries the route; if it is refused, the pause doubles.
+
+    `passed` is the number of requests that were let through in the window before it.
+    """
 
     began: float
     until: float
+    passed: int = 0
     length: float = FIRST_PAUSE
     is_tried: bool = False
+
+    @property
+    def is_prolonged(self) -> bool:
+        return self.length > FIRST_PAUSE
 
     def ready_at(self, now: float) -> float:
         return inf if self.is_tried else max(self.until, now)
@@ -50,13 +57,11 @@ class Routes:
     """Tells a limit that belongs to one route from the application's, and keeps the windows and pauses of routes.
 
     A route's own limit is lower than the application's. A route that told the application's limit before and tells a
-    lower one now speaks of the application: its limit fell. `opened_at` is when a server that tells no figures let a
-    request through after a pause as long as a window's: its windows begin every 60 s from then.
+    lower one now speaks of the application: its limit fell.
     """
 
     windows: dict[str, Window] = field(factory=dict[str, Window])
     pauses: dict[str, Pause] = field(factory=dict[str, Pause])
-    opened_at: float | None = None
     _limits: dict[str, int] = field(factory=dict[str, int])
 
     @property
@@ -113,28 +118,21 @@ class Routes:
         window = self.windows.setdefault(route, Window())
         return own if own and own[0] is window else (window, window.take(now))
 
-    def refuse(self, route: str, granted_at: float, until: float, now: float) -> bool:
+    def refuse(self, route: str, granted_at: float, until: float, now: float, *, passed: int = 0) -> bool:
         """Pause the route after a refusal; return whether it was not paused before."""
         pause = self.pauses.get(route)
         if pause is None:
-            self.pauses[route] = Pause(now, max(until, now + FIRST_PAUSE))
+            self.pauses[route] = Pause(now, max(until, now + FIRST_PAUSE), passed)
         elif granted_at >= pause.until:
             pause.prolong(until, now)
         else:
             pause.until = max(pause.until, until)
         return pause is None
 
-    def next_opening(self, now: float) -> float:
-        """Return when a server that tells no figures begins its next window; `now` while that is unknown."""
-        return now if self.opened_at is None else now + WINDOW - (now - self.opened_at) % WINDOW
-
-    def accept(self, route: str, granted_at: float, now: float) -> None:
-        """End the route's pause if the accepted request was sent after it."""
+    def accept(self, route: str, granted_at: float) -> Pause | None:
+        """End the route's pause if the accepted request was sent after it; return the pause that ended."""
         pause = self.pauses.get(route)
-        if pause and granted_at >= pause.until:
-            del self.pauses[route]
-            if now - pause.began >= WINDOW_LIKE:
-                self.opened_at = now
+        return self.pauses.pop(route) if pause and granted_at >= pause.until else None
 
     def stop_trying(self, route: str, granted_at: float) -> None:
         """The request that tried a paused route ended without an answer: the next one tries."""

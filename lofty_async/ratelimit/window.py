@@ -13,7 +13,7 @@ from .resets import WINDOW
 
 UNBOUNDED: Final = 1_000_000
 PROBE_INTERVAL: Final = 1.0  # seconds without an answer after which one more probe may go
-BLIND_IN_FLIGHT: Final = 10  # requests in flight at once while the server says nothing of its limit
+BLIND_IN_FLIGHT: Final = 5  # requests in flight at once while the server says nothing of its limit
 TAPER: Final = 8  # one part of what remains may be in flight at once while another client spends too
 CONTENTION_WINDOWS: Final = 2  # windows for which another client is expected after it was seen
 EARLY_STEP: Final = 0.5  # seconds added to an end that proved too early; the step doubles
@@ -22,7 +22,8 @@ FIRST_HOLD: Final = 1.0  # seconds without requests after a refusal that closes 
 LONGEST_HOLD: Final = 60.0  # seconds
 SHORTEST: Final = 0.25  # seconds; a shorter window is taken for jitter
 ROUNDING: Final = 1.25  # seconds by which two readings of one end may differ
-MARGIN: Final = 3.0  # standard deviations of a Poisson count that `reserve="auto"` adds to the expected calls
+MARGIN: Final = 4.5  # standard deviations of a Poisson count that `reserve="auto"` adds to the expected calls
+FADE: Final = 0.8  # what is left, a window later, of the calls that a busy window lets expect
 LAST: Final = 1.0  # seconds of a window in which `reserve="auto"` reserves nothing, so that all is spent in time
 TICK: Final = 1e-3  # seconds past a threshold, so that rounding does not leave a timer short of it
 
@@ -36,9 +37,9 @@ class Window:
     `limit` is `None` until the server tells it. `is_told` is whether an answer has told figures of this window.
     `late` requests were sent in an earlier window and are still in flight; they count here until their answer shows
     otherwise. `sent` counts the requests of this window and the late ones. `contention` is the number of windows for
-    which another client is expected to spend too; it is in the first window. `blind` is the number of requests in
-    flight at once while the limit is unknown; 0 means that no answer has come yet. `interactive` counts the
-    interactive requests of this window, `interactive_1` and `interactive_2` those of the two windows before.
+    which another client is expected to spend too; it is in the first window. `is_silent` is whether answers came while
+    the limit is unknown; `passed` is then the number of requests that one window lets through, 0 until it is known.
+    `interactive` counts the interactive requests of this window, `expected` is the number to expect in one window.
     """
 
     limit: int | None = None
@@ -53,19 +54,24 @@ class Window:
     late: int = 0
     sent: int = 0
     is_told: bool = False
-    blind: int = 0
+    is_silent: bool = False
+    passed: int = 0
     contention: int = CONTENTION_WINDOWS
     probed_at: float | None = None
     held_until: float = 0.0
     hold: float = 0.0
     interactive: int = 0
-    interactive_1: int = 0
-    interactive_2: int = 0
+    expected: float = 0.0
 
     @property
     def spare(self) -> int:
         """The requests that remain once everything in flight has been counted."""
         return UNBOUNDED if self.limit is None else self.remaining - self.in_flight
+
+    @property
+    def answered(self) -> int:
+        """The requests of this window that the server has let through or lost."""
+        return self.sent - self.in_flight
 
     @property
     def period(self) -> float:
@@ -74,9 +80,17 @@ class Window:
     def roll(self, now: float) -> None:
         """Begin the next window if this one is over."""
         if self.ends_at is not None and now >= self.ends_at:
-            if now >= self.ends_at + 2 * self.period:
-                self.interactive = self.interactive_1 = 0
+            idle = int((now - self.ends_at) / self.period)
             self._begin(None)
+            self.expected *= FADE**idle
+            if self.limit is None and self.passed:
+                self.ends_at, self.end_is_assumed = self.previous_end + (idle + 1) * self.period, True
+
+    def open(self, passed: int, now: float) -> None:
+        """Begin the window that let a request through just now; the one before let `passed` through, then refused."""
+        self._begin(now + self.period)
+        self.passed = max(1, passed)
+        self.end_is_assumed, self.sent = True, self.sent + 1
 
     def free(self, now: float) -> int:
         """Return how many requests may be sent now, reserve and floor aside."""
@@ -125,8 +139,8 @@ class Window:
         """Return the interactive calls to expect in each second, and the margin in standard deviations."""
         if reserve != "auto":
             return reserve * (self.limit or 0) / self.period, 0.0
-        before = max(self.interactive_1, self.interactive_2) / self.period
-        return max(before, self.interactive / max(self.period - left, self.period / 4)), MARGIN
+        now = self.interactive / max(self.period - left, self.period / 4)
+        return max(self.expected / self.period if self.expected >= 1 else 0.0, now), MARGIN
 
     def next_probe(self, now: float) -> float:
         """Return the seconds until one more probe may go without an answer; 0 where none is waited for."""
@@ -174,12 +188,12 @@ class Window:
         """End a request without figures of this window: it counts as spent until figures say otherwise."""
         self.roll(now)
         self._land(serial)
-        if self.limit is None:
-            self.blind = self.blind or BLIND_IN_FLIGHT
+        self.is_silent = self.limit is None
         if not is_refused:
             self.remaining = max(0, self.remaining - 1)
         elif serial == self.serial:
             self.sent = max(self.in_flight, self.sent - 1)
+            self.passed = min(self.passed, max(1, self.answered))
         self.assume_end(now)
 
     def answer(
@@ -287,8 +301,10 @@ class Window:
             self.contention = max(0, self.contention - 1)
         if not self.serial:
             self.interactive = self._scaled(self.interactive)
+        if self.passed:
+            self.passed = max(self.passed, self.answered)
         self.serial += 1
-        self.interactive, self.interactive_1, self.interactive_2 = 0, self.interactive, self.interactive_1
+        self.interactive, self.expected = 0, max(self.interactive, self.expected * FADE)
         self.ends_at, self.end_is_assumed, self.is_told, self.probed_at = end, False, False, None
         self.remaining, self.late, self.sent = self.limit or 0, self.in_flight, self.in_flight
 
@@ -301,8 +317,10 @@ class Window:
         """Few while the figures are unknown, a part of the rest under contention, else no bound."""
         if self.is_told:
             return max(1, self.remaining // TAPER) if self.contention else UNBOUNDED
-        if self.limit is None and self.blind:
-            return self.blind
+        if self.is_silent and self.limit is None:
+            # Beyond what a window lets through, one at a time finds out whether it lets through more by now.
+            left = self.passed - self.answered
+            return max(1, min(left, 2 * BLIND_IN_FLIGHT)) if self.passed else BLIND_IN_FLIGHT
         if self.limit is not None and not self.contention:
             return UNBOUNDED
         return 1 + (0 if self.probed_at is None else int((now - self.probed_at) / PROBE_INTERVAL + 1e-9))
