@@ -40,6 +40,7 @@ from .errors import (
     RequestTimeoutError as RequestTimeoutError,
     ResponseTooLargeError as ResponseTooLargeError,
     ServerError as ServerError,
+    StoreUnavailableError as StoreUnavailableError,
     TransportError as TransportError,
     WrongEventLoopError as WrongEventLoopError,
 )

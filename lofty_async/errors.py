@@ -266,6 +266,10 @@ class ClientClosedError(CallError):
     """The client was closed."""
 
 
+class StoreUnavailableError(LoftyError):
+    """The rate-limit store cannot be reached now; limiters that use it go on with a limit per process."""
+
+
 class WrongEventLoopError(LoftyError, RuntimeError):  # pyright: ignore[reportIncompatibleVariableOverride] - args
     """The client or limiter is used by another event loop that is running, e.g. in another thread.
 

@@ -26,6 +26,7 @@ from lofty_async.errors import (
     RequestTimeoutError,
     ResponseTooLargeError,
     ServerError,
+    StoreUnavailableError,
     TransportError,
     WrongEventLoopError,
 )
@@ -52,6 +53,7 @@ EVERY_ERROR = [
     RateLimitWaitError("m", **CALL, predicted=50.0, max_wait=5.0),
     AmbiguousWriteError("m", **CALL, lead_id=5, sent={"content": "call"}),
     ClientClosedError("m", **CALL),
+    StoreUnavailableError("m", cursor="7"),
     WrongEventLoopError("m", cursor="7"),
 ]
 

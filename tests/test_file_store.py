@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from lofty_async import LoftyClient, MemoryStore, RateLimiter
+from lofty_async.errors import StoreUnavailableError
 from lofty_async.ratelimit import FileStore, stores
 from lofty_async.ratelimit.ledger import AcquireRequest, Grant
-from lofty_async.ratelimit.stores import StoreUnavailableError, runtime_directory
+from lofty_async.ratelimit.stores import runtime_directory
 from lofty_async.sandbox import Sandbox
 
 LOCKER = """
@@ -90,6 +91,21 @@ async def test_a_stale_file_and_one_from_before_the_host_was_started_are_not_bel
     clock[0] += later
     assert ((await take(store, holding=1)).lease.epoch == before.lease.epoch) is known
     await store.close()
+
+
+async def test_a_snapshot_neither_makes_the_file_nor_writes_to_it(store: FileStore) -> None:
+    assert (await store.snapshot()).limit is None
+    assert not store.path.exists()
+    await take(store)
+    text, written_at = store.path.read_bytes(), store.path.stat().st_mtime_ns
+    assert (await store.snapshot()).in_flight == 1
+    assert (store.path.read_bytes(), store.path.stat().st_mtime_ns) == (text, written_at)
+
+
+async def test_a_snapshot_of_what_is_no_file_of_ours_is_refused(store: FileStore) -> None:
+    store.path.mkdir(parents=True)
+    with pytest.raises(StoreUnavailableError):
+        await store.snapshot()
 
 
 async def test_a_symbolic_link_is_refused(store: FileStore, tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ import redis.asyncio
 from attrs import define, field
 
 from lofty_async._wire import BASE_URL, RateState
-from lofty_async.errors import InvalidRequestError
+from lofty_async.errors import InvalidRequestError, StoreUnavailableError
 from lofty_async.ratelimit import RateLimiter, RedisStore
 from lofty_async.ratelimit.ledger import AcquireRequest, Grant
 from lofty_async.ratelimit.redis import TRIES, ClientPerLoop
 from lofty_async.ratelimit.shared import SharedLimit
-from lofty_async.ratelimit.stores import StoreUnavailableError, application_key
+from lofty_async.ratelimit.stores import application_key
 from tests.redis_server import RedisServer, free_port, needs_redis, running_redis
 
 pytestmark = needs_redis
@@ -42,6 +42,21 @@ async def store(server: RedisServer) -> AsyncGenerator[RedisStore, None]:
     made = RedisStore.from_url(server.url, "my-app")
     yield made
     await made.close()
+
+
+async def test_a_snapshot_writes_nothing(store: RedisStore, client: Any) -> None:
+    assert (await store.snapshot()).limit is None
+    assert await client.keys() == []
+    await take(store)
+    ledger = await client.hgetall(KEY)
+    assert (await store.snapshot()).in_flight == 1
+    assert await client.hgetall(KEY) == ledger
+
+
+async def test_a_snapshot_of_a_server_that_is_gone_says_so(server: RedisServer, store: RedisStore) -> None:
+    await server.stop()
+    with pytest.raises(StoreUnavailableError, match=r"^Redis"):
+        await store.snapshot()
 
 
 async def take(store: RedisStore, count: int = 1, *, holding: int = 0) -> Grant:

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from lofty_async._wire import RateState
-from lofty_async.errors import RateLimitWaitError
+from lofty_async.errors import RateLimitWaitError, StoreUnavailableError
 from lofty_async.ratelimit import Lane, MemoryStore, Permit, RateLimiter
 from lofty_async.ratelimit.shared import MOST_REPORTS, RETRY_INTERVAL
-from lofty_async.ratelimit.stores import StoreUnavailableError
 from tests.company import Company, Nearby, budget, spend_beside
 from tests.virtual import Caller, LoftyWindow, best_possible, now, run, together
 
@@ -298,6 +297,29 @@ def test_who_waits_no_more_has_no_share_kept_for_it() -> None:
         await asyncio.wait(working)
         await asyncio.sleep(1)
         assert pumps() == []
+
+    run(main())
+
+
+def test_the_store_tells_what_is_left_and_who_waits_in_all_processes() -> None:
+    async def main() -> None:
+        company = Company()
+        web, bulk = company.join(), company.join(Lane.BULK)
+        working = [
+            asyncio.ensure_future(web.calls(200, at_once=20)),
+            asyncio.ensure_future(bulk.calls(200, at_once=30)),
+        ]
+        await asyncio.sleep(40)  # the window is spent, and the next begins in 34 s
+        told, own = await company.store.snapshot(), [caller.limiter.snapshot for caller in company.callers]
+        assert (told.limit, told.remaining, told.in_flight) == (100, 0, 0)
+        assert told.resets_in == pytest.approx(74 - now(), abs=1)
+        assert told.queued == {lane: sum(one.queued[lane] for one in own) for lane in Lane}
+        assert sum(told.queued.values()) == 50
+        for task in working:
+            task.cancel()
+        await asyncio.wait(working)
+        await asyncio.sleep(5)
+        assert sum((await company.store.snapshot()).queued.values()) == 0
 
     run(main())
 

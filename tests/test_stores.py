@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lofty_async.errors import InvalidRequestError
-from lofty_async.ratelimit import FileStore, MemoryStore, RedisStore, Store
+from lofty_async.ratelimit import FileStore, Lane, MemoryStore, RateLimit, RedisStore, Store
 from lofty_async.ratelimit.ledger import AcquireRequest, Grant, Ledger, Member, PermitReport
 from lofty_async.ratelimit.redis import ClientPerLoop
 from lofty_async.ratelimit.stores import application_key, read_ledger, write_ledger
@@ -104,6 +104,29 @@ async def test_the_same_questions_have_the_same_answers(open_store: Open) -> Non
     assert (await a.take(ask("a", 30), reports=[])).interactive == 4
     silent = [PermitReport("b", second.lease, "silent")] * 6
     assert (await b.take(ask("b", 1), reports=silent)).interactive == 1
+
+
+async def test_a_snapshot_tells_the_budget_of_all_processes_and_changes_nothing(open_store: Open) -> None:
+    a, b = open_store(), open_store()
+    assert await b.snapshot() == RateLimit(None, None, None, {Lane.INTERACTIVE: 0, Lane.BULK: 0}, 0)
+    await begin_window(a)
+    grant = await a.take(AcquireRequest("a", 0, 100, 30, reserve=0.0, queued_interactive=400, queued_bulk=30))
+    await a.observe([answer(grant, 99, left=50.0)])
+    before = await a.read(lambda ledger, _now: ledger.as_json())
+    told = await b.snapshot()
+    assert (told.limit, told.remaining, told.in_flight) == (LIMIT, 99, 99)
+    assert told.resets_in is not None
+    assert 30 < told.resets_in <= 50
+    # Each tenth permit was bulk's.
+    assert told.queued == {Lane.INTERACTIVE: 400 - 90, Lane.BULK: 30 - 10}
+    assert await a.read(lambda ledger, _now: ledger.as_json()) == before
+
+
+async def test_a_snapshot_after_the_window_tells_the_next_one(open_store: Open) -> None:
+    store = open_store()
+    await begin_window(store, left=0.0)
+    told = await store.snapshot()
+    assert (told.limit, told.remaining, told.resets_in, told.in_flight) == (LIMIT, LIMIT, None, 0)
 
 
 async def test_many_tasks_at_once_are_granted_each_permit_once(open_store: Open) -> None:

@@ -4,6 +4,7 @@ A ledger lives in a store and is changed by one process at a time. Its times are
 """
 
 from collections.abc import Iterator
+from copy import deepcopy
 from math import ceil, inf, isfinite
 from typing import Any, Final, Literal, TypeVar
 
@@ -11,7 +12,7 @@ import attrs
 from attrs import define, evolve, field, frozen
 
 from .lanes import BULK, BULK_SHARE, INTERACTIVE, Lane
-from .permits import Lease
+from .permits import Lease, RateLimit
 from .resets import WINDOW
 from .window import CONTENTION_WINDOWS, LATEST_BIAS, LONGEST_HOLD, Reserve, Window
 
@@ -30,7 +31,10 @@ Ending = Literal["answered", "silent", "released"]
 
 @frozen
 class AcquireRequest:
-    """The permits that one process wants now, per lane, its rules, and how many of its permits are in flight."""
+    """The permits that one process wants now, per lane, its rules, and how many of its permits are in flight.
+
+    `queued_interactive` and `queued_bulk` count all calls that wait there, also those that have to wait for more.
+    """
 
     member: str
     in_flight: int
@@ -38,6 +42,8 @@ class AcquireRequest:
     bulk: int
     reserve: Reserve
     floor: int = 0
+    queued_interactive: int = 0
+    queued_bulk: int = 0
 
 
 @frozen
@@ -90,6 +96,7 @@ class Member:
     """One process: its permits of this window, those in flight, and until when it waits for more.
 
     `interactive` counts the interactive ones of `granted`; `late` were granted in an earlier window and are in flight.
+    The calls of each lane that waited for permits when it last asked are `queued`.
     """
 
     granted: int = 0
@@ -100,10 +107,22 @@ class Member:
     seen_at: float = -inf
     waits_until: float = -inf
     waits_interactive_until: float = -inf
+    queued_interactive: int = 0
+    queued_bulk: int = 0
+
+    @property
+    def is_possible(self) -> bool:
+        is_queue = min(self.queued_interactive, self.queued_bulk) >= 0
+        return is_queue and 0 <= self.late <= self.in_flight and 0 <= self.interactive <= self.granted
 
     def is_waiting(self, lane: Lane, now: float) -> bool:
         """Whether it waits for an interactive permit, or, in the bulk lane, for any."""
         return (self.waits_interactive_until if lane is INTERACTIVE else self.waits_until) > now - HUNGER
+
+    def queued(self, lane: Lane, now: float) -> int:
+        """Return how many of its calls wait; a process that no longer asks has none."""
+        queued = self.queued_interactive if lane is INTERACTIVE else self.queued_bulk
+        return queued if self.waits_until > now - HUNGER else 0
 
     def share(self, lane: Lane) -> int:
         """The interactive permits of this window, or, in the bulk lane, all."""
@@ -165,6 +184,13 @@ class Ledger:
                 bulk = self._grant(member, BULK, min(request.bulk, 1, free(BULK)), now)
             bulk += self._grant(member, BULK, min(request.bulk - bulk, free(BULK, reserve=request.reserve)), now)
         return interactive, bulk
+
+    def snapshot(self, now: float) -> RateLimit:
+        """Return the budget of all members now; nothing changes."""
+        ledger = deepcopy(self)
+        ledger._turn(now)  # noqa: SLF001 - a ledger
+        queued = {lane: sum(one.queued(lane, now) for one in ledger.members.values()) for lane in Lane}
+        return RateLimit.of(ledger.window, queued, now)
 
     def learn(self, report: PermitReport, now: float) -> None:
         """Take in how a permit ended; one from a ledger that was lost is told from its figures alone."""
@@ -320,6 +346,8 @@ class Ledger:
     def _note_waiting(self, member: Member, request: AcquireRequest, interactive: int, bulk: int, now: float) -> float:
         """Note until when the member waits for the rest of its request; return in how many seconds it asks again."""
         member.waits_interactive_until = member.waits_until = -inf
+        member.queued_interactive = max(0, request.queued_interactive - interactive)
+        member.queued_bulk = max(0, request.queued_bulk - bulk)
         if interactive == request.interactive and bulk == request.bulk:
             return LOOK
         member.waits_until = now
@@ -355,7 +383,7 @@ class Ledger:
             min(self.since_bulk, self.serial, window.remaining, window.serial, window.contention, window.passed) >= 0
             and min(window.interactive, window.expected) >= 0
             and (window.limit is None or window.limit > 0)
-            and all(0 <= one.late <= one.in_flight and 0 <= one.interactive <= one.granted for one in members)
+            and all(one.is_possible for one in members)
             and 0 <= window.late <= window.in_flight == sum(one.in_flight for one in members)
             and max(self._times()) <= at + FORESIGHT
             and window.held_until <= at + LATEST_HOLD

@@ -37,7 +37,6 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from copy import copy
 from functools import partial
 from itertools import count
 from math import inf
@@ -186,16 +185,12 @@ class RateLimiter:
 
     @property
     def snapshot(self) -> RateLimit:
-        """The budget now; it may be read from any thread."""
-        now, window = self._clock(), copy(self._limits.window)
-        window.roll(now)
-        return RateLimit(
-            limit=window.limit,
-            remaining=None if window.limit is None else window.remaining,
-            resets_in=None if window.ends_at is None else max(0.0, window.ends_at - now),
-            queued={lane: self._lanes.of(lane).size for lane in Lane},
-            in_flight=window.in_flight,
-        )
+        """The budget now, as this process knows it; it may be read from any thread.
+
+        `await store.snapshot()` tells that of all processes.
+        """
+        queued = {lane: self._lanes.of(lane).size for lane in Lane}
+        return RateLimit.of(self._limits.window, queued, self._clock())
 
     def predict(self, lane: Lane = INTERACTIVE, route: str | None = None) -> float:
         """Return the seconds that a call coming now would wait at least, by what is known."""
@@ -302,7 +297,7 @@ class RateLimiter:
         )
         most = self._limits.places(now)
         interactive = min(interactive, most)
-        self._shared.want(interactive, min(bulk, most - interactive))
+        self._shared.want(interactive, min(bulk, most - interactive), (self._interactive.size, self._bulk.size))
 
     def _arm(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
         if not (self._interactive.size or self._bulk.size):

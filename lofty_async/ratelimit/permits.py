@@ -1,6 +1,7 @@
 """What a limiter hands out, and what it tells of itself."""
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Literal
 
 from attrs import define, frozen
@@ -26,6 +27,19 @@ class RateLimit:
     resets_in: float | None
     queued: Mapping[Lane, int]
     in_flight: int
+
+    @classmethod
+    def of(cls, window: Window, queued: Mapping[Lane, int], now: float) -> "RateLimit":
+        """Return what a window tells now; the window may be over."""
+        window = copy(window)
+        window.roll(now)
+        return cls(
+            limit=window.limit,
+            remaining=None if window.limit is None else window.remaining,
+            resets_in=None if window.ends_at is None else max(0.0, window.ends_at - now),
+            queued=queued,
+            in_flight=window.in_flight,
+        )
 
 
 @frozen

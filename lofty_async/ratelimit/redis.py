@@ -12,10 +12,10 @@ from typing import Any, Final, Protocol, Self, TypeVar
 from attrs import define, field, frozen
 
 from lofty_async._wire import BASE_URL
-from lofty_async.errors import InvalidRequestError
+from lofty_async.errors import InvalidRequestError, StoreUnavailableError
 
 from .ledger import Ledger
-from .stores import STALE, Store, StoreUnavailableError, application_key, read_ledger, write_ledger
+from .stores import STALE, Store, application_key, read_ledger, write_ledger
 
 R = TypeVar("R")
 
@@ -168,12 +168,11 @@ class RedisStore(Store):
             await self._close()
 
     async def change(self, step: Callable[[Ledger, float], R]) -> R:
-        try:
-            return await self._change(step)
-        except StoreUnavailableError:
-            raise
-        except Exception as error:  # whatever the client at hand raises: none of it may stop a call
-            raise StoreUnavailableError(f"Redis: {type(error).__name__}") from error
+        return await _reached(self._change(step))
+
+    async def read(self, step: Callable[[Ledger, float], R]) -> R:
+        _, known = await _reached(self._run(READ))
+        return step(read_ledger(known.text, known.now), known.now)
 
     async def _change(self, step: Callable[[Ledger, float], R]) -> R:
         clock = asyncio.get_running_loop().time
@@ -221,6 +220,15 @@ class RedisStore(Store):
             self._under_way -= 1
         self._heard = id(loop), loop.time()
         return answer
+
+
+async def _reached(work: Awaitable[R]) -> R:
+    try:
+        return await work
+    except StoreUnavailableError:
+        raise
+    except Exception as error:  # whatever the client at hand raises: none of it may stop a call
+        raise StoreUnavailableError(f"Redis: {type(error).__name__}") from error
 
 
 def _client_of(url: str) -> ClientPerLoop | None:

@@ -16,13 +16,14 @@ from typing import Final
 
 from lofty_async._loops import LoopOwner
 from lofty_async._wire import RateState
+from lofty_async.errors import StoreUnavailableError
 
 from .lanes import BULK, INTERACTIVE, Lane
 from .ledger import AcquireRequest, Grant, PermitReport
 from .limits import Limits, Wall, retry_after
 from .permits import Answer, Lease, Permit
 from .resets import WINDOW
-from .stores import Store, StoreUnavailableError
+from .stores import Store
 
 log = logging.getLogger("lofty_async.ratelimit")
 
@@ -55,6 +56,7 @@ class SharedLimit:
         self._process = os.getpid()
         self._leases: dict[Lane, list[Lease]] = {lane: [] for lane in Lane}
         self._wanted = dict.fromkeys(Lane, 0)
+        self._queued = (0, 0)
         self._reports: deque[tuple[PermitReport, float]] = deque(maxlen=MOST_REPORTS)
         self._short: set[Lane] = set()  # lanes that got less than they asked for
         self._again_at = self._rests_until = self._counts_from = -inf
@@ -76,8 +78,9 @@ class SharedLimit:
         """Return when the store is asked again for a lane that it has nothing for."""
         return self._again_at if lane in self._short and not self.is_away else -inf
 
-    def want(self, interactive: int, bulk: int) -> None:
-        """Ask for as many leases, per lane."""
+    def want(self, interactive: int, bulk: int, queued: tuple[int, int]) -> None:
+        """Ask for as many leases, per lane, of the calls that are `queued` there."""
+        self._queued = queued
         self._is_closed = self._is_closed and not (interactive or bulk)
         self._wanted = {INTERACTIVE: interactive, BULK: bulk}
         if not self.is_away and any(self._missing(lane) and lane not in self._short for lane in Lane):
@@ -220,7 +223,15 @@ class SharedLimit:
             self._process, self.member = os.getpid(), _member_name()
         interactive, bulk = self._missing(INTERACTIVE), self._missing(BULK)
         limits = self._limits
-        return AcquireRequest(self.member, limits.window.in_flight, interactive, bulk, limits.reserve, limits.floor)
+        return AcquireRequest(
+            self.member,
+            limits.window.in_flight,
+            interactive,
+            bulk,
+            limits.reserve,
+            limits.floor,
+            *self._queued,
+        )
 
     def _take_in(self, grant: Grant, request: AcquireRequest) -> None:
         self._answered = self.questions

@@ -19,9 +19,10 @@ from typing import Any, Final, Self, TypeVar
 
 from lofty_async._locks import try_lock, unlock
 from lofty_async._wire import BASE_URL
-from lofty_async.errors import InvalidRequestError
+from lofty_async.errors import InvalidRequestError, StoreUnavailableError
 
 from .ledger import AcquireRequest, Grant, Ledger, PermitReport
+from .permits import RateLimit
 
 R = TypeVar("R")
 
@@ -32,17 +33,13 @@ LOCK_TIMEOUT: Final = 0.2
 LOCK_INTERVAL: Final = 0.002
 
 
-class StoreUnavailableError(Exception):
-    """The store cannot be used now; the limiter falls back to a per-process limit until the store answers again."""
-
-
 class Store(ABC):
     """Holds one application's ledger and changes it atomically.
 
     `patience` is the seconds after which a change counts as failed, `None` if it always ends by itself. `remedy` tells
     how to have all processes use the same store. Limiters of several threads may share one store.
 
-    Each change raises `StoreUnavailableError` where the store cannot be reached.
+    Each method raises `StoreUnavailableError` if the store cannot be reached.
     """
 
     patience: float | None = 0.5
@@ -65,6 +62,19 @@ class Store(ABC):
     async def observe(self, reports: Iterable[PermitReport]) -> None:
         """Take in how permits ended."""
         await self.change(_learning(list(reports)))
+
+    async def snapshot(self) -> RateLimit:
+        """Return the budget of all processes now; nothing is spent or changed.
+
+        The calls that wait are counted as of when their process last asked the store.
+
+        Raises: StoreUnavailableError if the store cannot be reached.
+        """
+        return await self.read(Ledger.snapshot)
+
+    async def read(self, step: Callable[[Ledger, float], R]) -> R:
+        """Apply a step that changes nothing; a store that can read without writing does that."""
+        return await self.change(step)
 
     @abstractmethod
     async def change(self, step: Callable[[Ledger, float], R]) -> R:
@@ -157,13 +167,19 @@ class FileStore(Store):
         return f"run all processes as one user with the same FileStore(directory=…), not each with its own {place}"
 
     async def change(self, step: Callable[[Ledger, float], R]) -> R:
+        return await self._in_thread(lambda: self._apply(step, writes=True))
+
+    async def read(self, step: Callable[[Ledger, float], R]) -> R:
+        return await self._in_thread(lambda: self._apply(step, writes=False))
+
+    async def _in_thread(self, act: Callable[[], R]) -> R:
         if self._process != os.getpid():
             # A forked process has the same open file, and with it the same lock, which would keep neither out.
             file = self._file
             self._begin()
             _close(file)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._change, step)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, act)
         except OSError as error:
             raise StoreUnavailableError(f"{self.path}: {error.strerror or error}") from error
 
@@ -178,11 +194,13 @@ class FileStore(Store):
         with self._lock:
             self._close()
 
-    def _change(self, step: Callable[[Ledger, float], R]) -> R:
+    def _apply(self, step: Callable[[Ledger, float], R], *, writes: bool) -> R:
         with self._lock:
+            if not writes and not self.path.exists():
+                return step(new_ledger(), self._clock())  # to open the file would make it
             try:
                 with self._locked():
-                    return self._apply(step)
+                    return self._apply_locked(step, writes=writes)
             except OSError:
                 self._close()
                 raise
@@ -226,12 +244,13 @@ class FileStore(Store):
         file, self._file = self._file, None
         _close(file)
 
-    def _apply(self, step: Callable[[Ledger, float], R]) -> R:
+    def _apply_locked(self, step: Callable[[Ledger, float], R], *, writes: bool) -> R:
         now, file = self._clock(), self._open()
         ledger = read_ledger(os.pread(file, 1 << 20, 0), now)
         result = step(ledger, now)
-        text = write_ledger(ledger, now)
-        os.pwrite(file, text.ljust(-(-len(text) // BLOCK) * BLOCK), 0)
+        if writes:
+            text = write_ledger(ledger, now)
+            os.pwrite(file, text.ljust(-(-len(text) // BLOCK) * BLOCK), 0)
         return result
 
 
