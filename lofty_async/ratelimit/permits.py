@@ -1,8 +1,8 @@
 """What a limiter hands out, and what it tells of itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import copy
-from typing import Literal
+from typing import Literal, Protocol
 
 from attrs import define, frozen
 
@@ -63,16 +63,22 @@ class Lease:
     epoch: str
 
 
+class OnEnd(Protocol):
+    """Takes a permit that ended, the kind of the answer to its request, and the answer's figures."""
+
+    def __call__(self, permit: "Permit", answer: Answer, state: RateState | None, /) -> None: ...
+
+
 @define(eq=False, repr=False)
 class Permit:
     """The right to send one request now. It ends in `settle` or `release`, once; ending it again does nothing.
 
-    `on_end` gets the permit, the kind of the answer and its figures. `serial` and `lowest` are the application's
+    `serial` and `lowest` are the application's
     window and its lowest Remaining when the permit was granted, `own` the window of a route that has a limit of its
     own and the serial there, `lease` what a store granted.
     """
 
-    on_end: Callable[["Permit", Answer, RateState | None], None]
+    on_end: OnEnd
     number: int
     lane: Lane
     route: str
