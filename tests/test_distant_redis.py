@@ -77,7 +77,7 @@ def test_all_calls_share_the_budget_whatever_the_distance(
     assert server.refused == 0
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert redis.trips <= 10 * 300
-    assert seconds < best_possible(server, 300) + 62
+    assert seconds < best_possible(server, 300) + 65  # at the beginning of one more window at the latest
 
 
 def test_two_processes_ask_no_more_than_a_few_times_for_each_permit() -> None:

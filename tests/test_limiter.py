@@ -1,6 +1,5 @@
 import asyncio
 import gc
-import logging
 from typing import Any
 
 import pytest
@@ -491,21 +490,6 @@ def test_a_listener_that_fails_costs_nobody_a_turn(caplog: pytest.LogCaptureFixt
 
     assert run(main()) == ["a"]
     assert "on_wait failed" in caplog.text
-
-
-def test_one_line_tells_of_a_limit_found_or_changed(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "lofty_async.ratelimit")
-
-    async def main() -> None:
-        shared = limiter()
-        for limit in (100, 100, 500, 500):
-            (await shared.acquire()).settle(told(50, limit=limit))
-
-    run(main())
-    assert caplog.messages == [
-        "the application's rate limit is 100 requests per window (was None)",
-        "the application's rate limit is 500 requests per window (was 100)",
-    ]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from attrs import define, evolve, field, frozen
 from .lanes import BULK, BULK_SHARE, INTERACTIVE, Lane
 from .permits import Lease, RateLimit
 from .resets import WINDOW
-from .window import CONTENTION_WINDOWS, LATEST_BIAS, LONGEST_HOLD, Reserve, Window
+from .window import CONTENTION_WINDOWS, LAST, LATEST_BIAS, LONGEST_HOLD, Reserve, Window
 
 CARRY: Final = 2.0  # seconds before a window's end from which a request may still land in the next one
 HUNGER: Final = 1.0  # seconds for which an unmet wish counts, should its process not come back
@@ -365,6 +365,8 @@ class Ledger:
         if not self._waits_for_time(0.0 if wants_interactive else request.reserve, request.floor, now):
             return max(0.0, min(look, POLL * waiting, LOOK))
         end = LOOK if window.ends_at is None else window.ends_at - now
+        if request.bulk and request.reserve == "auto" and end > LAST:
+            end -= LAST  # what the reserve has kept is free from then on, and lost at the window's end
         return max(0.0, min(max(look, LOOK * (waiting - 1)), end))
 
     def _waits_for_time(self, reserve: Reserve, floor: int, now: float) -> bool:

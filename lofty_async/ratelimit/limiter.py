@@ -11,8 +11,8 @@ any Remaining. Rule: budget = lowest Remaining - in flight. It is never too high
 
 *Contention.* Another client spends from the same budget if limit - Remaining exceeds what was sent from here. Rule:
 under contention one *probe* goes first in each window to see what is left, and then at most an eighth of the rest is
-in flight (the *taper*); alone, the whole window is spent at once. Beside a client that takes 30 % this costs 561 s and
-one 429.
+in flight (the *taper*); alone, the whole window is spent at once. Beside a client that takes 30 % this costs 555 s and
+no 429. With a store, the last of each hundred requests is left to such a client: 0.3 429s where it would be 3.4.
 
 *End.* A window's *end* is read from whole seconds and unknown units, as an upper bound. Rule: the earliest reading
 holds; an end that proves too early moves later, by a step that doubles.
@@ -24,9 +24,15 @@ refusal reduces what goes next. One endpoint's own limit leaves the other routes
 *Pace.* The requests of any one second. A limit per second answers 429 while budget remains; the burst that met it
 tells the pace, which is tried higher again later. Five a second: 561 s and 11 of them.
 
+*Silence.* A server may tell no figures. Its window has *opened* when a request goes through after refusals of 5 s and
+more; the next ones follow every 60 s. Rule: 5 requests are in flight at once until a refusal; later as many go as the
+window before let through, and then one at a time. Each window ends in one refusal: 500 s and 16 of them.
+
 *Lanes.* Interactive calls take priority over bulk ones, and each tenth permit is bulk's. The *reserve* is what bulk
-leaves of the window for interactive calls to come: by default as many as the windows before let expect, and nothing
-where there were none. It shrinks as the window ages, so that no request is lost.
+leaves of the window for interactive calls to come. Rule: by default as many as the busiest of the last windows lets
+expect (a fifth less for each window since, nothing where none came), and 4.5 standard deviations more; it shrinks as
+the window ages, so that no request is lost. Beside as much bulk as goes, 99 % of 15 interactive calls a minute take
+less than 1.3 s, and bulk has all that they leave.
 
 There is no task that sleeps and could die: waiters are futures, and one timer is set anew from the state whenever the
 state changes.
@@ -65,8 +71,9 @@ class RateLimiter:
 
     `reserve` is what bulk work leaves to interactive calls: `"auto"` as many requests as the last windows let expect,
     a number from 0 to 1 that share of each window. `floor` is the number of requests of each window that is never
-    spent, `max_in_flight` the most requests in flight at once. One request of each window is always allowed. `on_wait`
-    is called with each wait above `wait_threshold` seconds. `clock` counts monotonic seconds, `wall` epoch seconds.
+    spent, `max_in_flight` the most requests in flight at once. One request of each window is always allowed. Each wait
+    above `wait_threshold` seconds is logged, as is what the limiter learns, at INFO by `lofty_async.ratelimit`;
+    `on_wait` is called with it. `clock` counts monotonic seconds, `wall` epoch seconds.
 
     Raises: InvalidRequestError if a number is out of its range.
     """
@@ -280,7 +287,12 @@ class RateLimiter:
     def _serve(self, waiter: Waiter[Permit], now: float) -> None:
         waited = now - waiter.since
         waiter.future.set_result(self._grant(waiter.number, waiter.lane, waiter.route, waited, now))
-        if self._on_wait and waited > self._wait_threshold:
+        if waited > self._wait_threshold:
+            self._report_wait(waiter, waited)
+
+    def _report_wait(self, waiter: Waiter[Permit], waited: float) -> None:
+        log.info("%s waited %.1f s for the rate limit (%s lane)", waiter.route or "a request", waited, waiter.lane)
+        if self._on_wait:
             try:
                 self._on_wait(WaitEvent(waiter.route, waiter.lane, waited))
             except Exception:  # the listener is the user's: its mistake must not cost others their permits

@@ -135,19 +135,21 @@ class Limits:
         if remaining is None:
             self._lose(permit, now, is_refused=is_refused)
             return False
-        if state.limit is None:
+        if state.limit is None and remaining >= (window.limit or 0):
             # The limit is at least the highest Remaining, and the request that the answer counts.
-            window.limit = max(window.limit or 0, remaining + 1)
+            window.limit = remaining + 1
+            log.info("the application's rate limit is at least %d requests per window", window.limit)
         limit = state.limit or window.limit or 1
         if self.routes.has_own_limit(permit.route, limit, window.limit):
+            if permit.route not in self.routes.windows:
+                log.info("%s has a rate limit of its own: %d requests per window", permit.route, limit)
             own, serial = self.routes.own_window(permit.route, permit.own, now)
             own.answer(serial, limit, remaining, end, now, is_refused=is_refused)
             # It may count in the application's window as well: the answers of other routes will tell.
             window.lose(permit.serial, now, is_refused=is_refused)
             return True
         if limit != window.limit:
-            log.info("the application's rate limit is %d requests per window (was %s)", limit, window.limit)
-            self.routes.cede(window, limit)
+            self.note_limit(limit)
         is_current = window.answer(
             permit.serial, limit, remaining, end, now, lowest=permit.lowest, is_refused=is_refused
         )
@@ -155,13 +157,20 @@ class Limits:
             self._alike = permit.serial, state.limit, state.reset, state.server_time
         return True
 
+    def note_limit(self, limit: int) -> None:
+        """The application's limit proves to be `limit`; the window takes it in later."""
+        was = self.window.limit or "unknown"
+        log.info("the application's rate limit is %d requests per window (was %s)", limit, was)
+        self.routes.cede(self.window, limit)
+
     def _hold_back(self, permit: Permit, state: RateState, now: float, *, closes: bool) -> None:
         """After a 429: close the window that its figures tell of, or else pause its route."""
         until, window, routes = now + retry_after(state), self.window, self.routes
         if closes:
             routes.pauses.pop(permit.route, None)
             closed = routes.windows.get(permit.route, window)
-            closed.close(until, permit.granted_at, now)
+            if closed.close(until, permit.granted_at, now):
+                log.info("HTTP 429: nothing remains of the rate limit; held for %.1f s", closed.held_until - now)
             if closed.hold > FIRST_HOLD:
                 closed.contention = max(closed.contention, CONTENTION_WINDOWS)
             return
@@ -180,6 +189,7 @@ class Limits:
         is_like_a_window = pause is not None and now - pause.began >= WINDOW_LIKE
         if pause and is_like_a_window and window.limit is None and (pause.is_prolonged or not window.passed):
             window.open(pause.passed, now)
+            log.info("the server tells no rate limit; a window lets about %d requests through", window.passed)
         if permit.own and permit.own[0].hold and permit.granted_at >= permit.own[0].held_until:
             permit.own[0].hold = 0.0
 

@@ -3,6 +3,7 @@
 Times are seconds of one monotonic clock. See `limiter` for the theory.
 """
 
+import logging
 from collections import deque
 from math import inf
 from typing import Final
@@ -10,6 +11,8 @@ from typing import Final
 from attrs import define, evolve, field
 
 from .window import UNBOUNDED, Window
+
+log = logging.getLogger("lofty_async.ratelimit")
 
 FIRST_PAUSE: Final = 1.0  # seconds; a pause doubles when the request that ends it is refused
 LONGEST_PAUSE: Final = 60.0  # seconds
@@ -121,12 +124,14 @@ class Routes:
     def refuse(self, route: str, granted_at: float, until: float, now: float, *, passed: int = 0) -> bool:
         """Pause the route after a refusal; return whether it was not paused before."""
         pause = self.pauses.get(route)
-        if pause is None:
-            self.pauses[route] = Pause(now, max(until, now + FIRST_PAUSE), passed)
-        elif granted_at >= pause.until:
+        if pause and granted_at < pause.until:
+            pause.until = max(pause.until, until)  # another request of the same burst
+            return False
+        if pause:
             pause.prolong(until, now)
         else:
-            pause.until = max(pause.until, until)
+            self.pauses[route] = Pause(now, max(until, now + FIRST_PAUSE), passed)
+        log.info("HTTP 429: %s is paused for %.1f s", route or "a route", self.pauses[route].until - now)
         return pause is None
 
     def accept(self, route: str, granted_at: float) -> Pause | None:
@@ -171,7 +176,7 @@ class Pace:
         self.refused += 1
         lowest = self._lately_accepted(now)
         accepted = max(1, self.burst - self.refused, lowest)
-        self.per_second = max(lowest, min(self.cautious, accepted))
+        self._change(max(lowest, min(self.cautious, accepted)))
         self.tripped = accepted + 1
 
     def _begin_trip(self, now: float) -> None:
@@ -200,13 +205,20 @@ class Pace:
         if self.per_second is None or now - self.changed_at < patience:
             return
         if is_hint:
-            self.per_second = None
+            self._change(None)
         elif self.is_proven and now - self.tripped_at < MEMORY:
-            self.per_second = max(self.per_second, (self.per_second + self.tripped) // 2)
+            self._change(max(self.per_second, (self.per_second + self.tripped) // 2))
         else:
             faster = max(self.per_second + 1, int(self.per_second * RISE))
-            self.per_second = faster if faster < FASTEST else None
+            self._change(faster if faster < FASTEST else None)
         self.changed_at = now
+
+    def _change(self, per_second: int | None) -> None:
+        if per_second is None:
+            log.info("requests are no longer paced")
+        elif per_second != self.per_second:
+            log.info("requests are paced: at most %d in any second", per_second)
+        self.per_second = per_second
 
     def _within(self, now: float) -> int:
         return sum(1 for sent in self.sent if sent > now - SECOND)

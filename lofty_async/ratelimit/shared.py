@@ -259,7 +259,7 @@ class SharedLimit:
         resets.counts_milliseconds = resets.counts_milliseconds or grant.counts_milliseconds
         # What was told here and is not yet reported may be news to the store.
         if not self._reports and (grant.limit or 0) > (window.limit or 0):
-            self._limits.routes.cede(window, grant.limit or 0)
+            self._limits.note_limit(grant.limit or 0)
             window.raise_limit(grant.limit or 0)
         if grant.lease.lowest is not None and grant.left is not None:
             window.hear(grant.lease.lowest, grant.left, now)

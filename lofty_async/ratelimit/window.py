@@ -254,12 +254,17 @@ class Window:
         if abs(self.ends_at - now - left) < self.period / 2:
             self.remaining = min(self.remaining, lowest)
 
-    def close(self, until: float, granted_at: float, now: float) -> None:
-        """Hold every request until `until`, or for longer if the server refuses again right after each hold."""
-        if granted_at >= self.held_until:
+    def close(self, until: float, granted_at: float, now: float) -> bool:
+        """Hold every request until `until`, or for longer if the server refuses again right after each hold.
+
+        Return whether the hold is a new one, not that of another request of the same burst.
+        """
+        is_new = granted_at >= self.held_until
+        if is_new:
             self.hold = min(LONGEST_HOLD, max(FIRST_HOLD, self.hold * 2))
             self.held_until = max(self.held_until, until, now + self.hold)
         self.held_until = max(self.held_until, until)
+        return is_new
 
     def _answer_of_window_before(self, serial: int, remaining: int, end: float, now: float) -> None:
         """A late answer of the window before; or the end was read too early, if the request was sent after it."""
