@@ -30,8 +30,8 @@ class PageRead(Generic[T]):
 
     `records` are those that the cursor does not know of, the bad ones at their places; `next` is the cursor of what
     follows, `None` at the end. `missed` says that the answer was discarded, so that `next` asks for the same page
-    again. `count` is how many records the answer had, `ends` are the ids of the first and the last of them; `left` is
-    how many are promised to follow.
+    again. `count` is how many records the answer had, `ends` tells pages apart: by it, and by the ids of the first and
+    the last of them; `left` is how many are promised to follow.
     """
 
     records: list[T | BadRecord]
@@ -40,7 +40,7 @@ class PageRead(Generic[T]):
     total: int | None = None
     missed: bool = False
     count: int = 0
-    ends: tuple[Hashable, Hashable] | None = None
+    ends: Hashable = None
     left: int = 0
 
 
@@ -143,9 +143,14 @@ class Answer(Generic[T]):
 
     def beyond(self, behind: Container[Key | None]) -> PageRead[T]:
         """The page without the records that lie behind."""
-        ids, records = self.rows.ids, self.records
-        fresh = [one for one, key in zip(records, ids, strict=True) if key is None or key not in behind]
-        return PageRead(fresh, self.has_bad, count=self.count, ends=(ids[0], ids[-1]) if ids else None)
+        fresh = [one for one, key in zip(self.records, self.rows.ids, strict=True) if key is None or key not in behind]
+        return PageRead(fresh, self.has_bad, count=self.count, ends=self._ends)
+
+    @property
+    def _ends(self) -> Hashable:
+        ids: list[Key] = [key for key in self.rows.ids if key is not None]
+        ids = ids or [shown(one.record) for one in self.records if isinstance(one, BadRecord)]
+        return (ids[0], ids[-1], self.count) if ids else None
 
     def is_stale(self, trail: Trail, known: Container[Hashable]) -> bool:
         """Whether it brings nothing new and does not reach up to the trail's last record either."""
@@ -183,6 +188,11 @@ class Pages(Strategy[T]):
         """Whether to ask once more, as an answer has fewer records than asked for though more are promised."""
         is_short = 0 < answer.count < min(asked, answer.size or asked)
         return is_short and left > 0 and bool(cursor.trail) and not cursor.step
+
+    def _has_shifted(self, cursor: Cursor, answer: Answer[T], page: PageRead[T], asked: int) -> bool:
+        """Whether a full page ends with the last record read: as many as it has were added before it meanwhile."""
+        is_full = answer.count >= asked and not page.records
+        return is_full and answer.rows.found(cursor.trail.tail[-1:]) == [answer.count - 1]
 
     def _most(self, cursor: Cursor, answer: Answer[T], asked: int, before: int) -> int:
         """How many records the server sends at once: fewer than asked for, if it says so or the total does not fit."""

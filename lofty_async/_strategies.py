@@ -118,6 +118,8 @@ class OffsetPages(Pages[T]):
             return missed(cursor, step=cursor.step // 2 * 2 + 2)
         is_end_again = cursor.is_scrolling and self._is_known(cursor, answer.rows, known)
         page = answer.beyond(answer.rows.ids if is_end_again else self._behind(cursor, answer.rows, known))
+        if not cursor.is_scrolling and cursor.step < 2 and self._has_shifted(cursor, answer, page, asked):
+            return missed(cursor)
         page.left, page.total = left, answer.total if answer.total is not None and answer.total >= reached else None
         most = self._most(cursor, answer, asked, first)
         if is_end_again:
@@ -159,7 +161,8 @@ class OffsetPages(Pages[T]):
         return min(MAX_LIMIT, cursor.most or MAX_LIMIT, self.page_size + overlap)
 
     def _offset(self, cursor: Cursor) -> int:
-        return max(self.start, cursor.offset - 1 - self._back(cursor)) if cursor.trail else self.start
+        overlap = 1 + self._back(cursor) if cursor.trail else 0
+        return max(self.start, cursor.offset - overlap)
 
     def _back(self, cursor: Cursor) -> int:
         """How many records before the last one the page begins; every other step asks for the same page again.
@@ -187,9 +190,9 @@ class TimePages(TimedPages[T]):
     """Pages of the calendar: each is asked for from the last start seen, so that nothing can shift.
 
     `start` and `end` are the list's own range. Numbers of pages are used only for entries that start together and fill
-    more than a page, in lists that do not come in the order of their starts (`is_by_start`), and, some at a time,
-    `side_by_side`. Newest first, a page is asked for *until* the last start seen, as long as the server is seen to
-    include entries that end later than that.
+    more than a page, for those of which many last beyond it, in lists that do not come in the order of their starts
+    (`is_by_start`), and, some at a time, `side_by_side`. Newest first, a page is asked for *until* the last start
+    seen, as long as the server is seen to include entries that end later than that.
     """
 
     start: datetime | None
@@ -213,15 +216,16 @@ class TimePages(TimedPages[T]):
 
     def read(self, cursor: Cursor, body: Any, known: Container[Hashable] = ()) -> PageRead[T]:
         answer, (number, asked) = self._answer(body), self._numbered(cursor)
-        if number and not answer.rows.touches(cursor.trail):
-            return missed(cursor, **{**self._at_frontier(cursor), "slack": 1})
+        if number and cursor.trail and not answer.rows.touches(cursor.trail):
+            is_by_number = cursor.slack or not self.side_by_side
+            changes = {} if is_by_number and not cursor.step else self._at_frontier(cursor)
+            return missed(cursor, **{**changes, "slack": 1})
         most = self._most(cursor, answer, asked, number * min(asked, answer.size or asked))
         reached = number * most + answer.count
         left = answer.promises(reached)
         is_empty = not answer.count and (left or cursor.trail)
-        if cursor.step < MAX_REREADS and (is_empty or answer.is_stale(cursor.trail, known)):
-            return missed(cursor)
-        if self._is_doubtful(cursor, answer, asked, left):
+        is_again = cursor.step < MAX_REREADS and (is_empty or answer.is_stale(cursor.trail, known))
+        if is_again or self._is_doubtful(cursor, answer, asked, left):
             return missed(cursor)
         is_proven = self._proof(cursor, answer) if cursor.is_proven is None else cursor.is_proven
         if is_proven is False and cursor.since is not None:
@@ -229,6 +233,8 @@ class TimePages(TimedPages[T]):
         page = answer.beyond(self._behind(cursor, answer.rows, known))
         if most < asked and cursor.trail and not page.records:
             return missed(cursor, most=most, step=cursor.step)
+        if self._has_shifted(cursor, answer, page, asked) and (changes := self._at_frontier(cursor)):
+            return missed(cursor, **{**changes, "slack": 1})
         page.left, total = left, answer.total if answer.total is not None and answer.total >= reached else None
         page.total = cursor.total if cursor.trail else total
         if self._goes_on(answer, page, most, reached):
@@ -236,7 +242,9 @@ class TimePages(TimedPages[T]):
             cap = most if most < asked else cursor.most
             following = self._advanced(cursor, answer.rows, offset=reached, most=cap, **kept)
             in_batch = self.side_by_side and not cursor.slack and left and number < MAX_BATCH - 1
-            page.next = following if in_batch else evolve(following, **self._at_frontier(following))
+            page.next = following if in_batch else self._from_frontier(following, answer)
+            if cursor.since is not None and not number and all(isinstance(one, BadRecord) for one in page.records):
+                page.ends = None  # entries that end later come first from each time on: no page that is served again
         return page
 
     def recover(self, cursor: Cursor, error: LoftyError) -> Cursor | None:
@@ -256,8 +264,9 @@ class TimePages(TimedPages[T]):
         return [self.params(cursor) for cursor in cursors]
 
     def _numbered(self, cursor: Cursor) -> tuple[int, int]:
-        if not cursor.trail:
-            return 0, self.page_size
+        if not cursor.trail:  # the list's start, or behind bad records that have no id
+            size = min(self.page_size, cursor.most or MAX_PAGE)
+            return cursor.offset // size, size
         back = STEP_BACK * 10 ** (cursor.step - 1) if cursor.step else 0
         last, most = max(0, cursor.offset - 1), cursor.most or MAX_PAGE
         before = max(0, last - back)
@@ -274,6 +283,19 @@ class TimePages(TimedPages[T]):
         since = (second + 2) * 1000 if self.newest_first else (second - 1) * 1000
         current = cursor.since if cursor.since is not None or own is None else epoch_ms(own)
         return {"since": since, "offset": 0, "step": 0} if current is None or self._is_beyond(since, current) else {}
+
+    def _from_frontier(self, following: Cursor, answer: Answer[T]) -> Cursor:
+        """The cursor from the last start seen on; by number if much of the page would then come again.
+
+        The filter may ask for entries that end later.
+        """
+        changes = self._at_frontier(following)
+        if changes and not self.newest_first:
+            entries: list[Any] = [one for one in answer.records if not isinstance(one, BadRecord)]
+            spans = [(epoch_ms(one.start_at), epoch_ms(one.end_at)) for one in entries if one.start_at and one.end_at]
+            if 4 * sum(start < changes["since"] < end for start, end in spans) > answer.count:
+                return following
+        return evolve(following, **changes)
 
     def _proof(self, cursor: Cursor, answer: Answer[T]) -> bool | None:
         """Whether asking *until* a time includes entries that end later; `None` where nothing depends on it."""

@@ -211,15 +211,16 @@ class PageIterator(Generic[T]):
         """The cursor of the next page, `None` at the end."""
         is_repeated = not new and read.ends is not None and read.ends == self._last_ends
         if read.next is None and not is_repeated:
-            if read.left:
-                log.warning("%s: %d records less than the server promises", self._strategy.request, read.left)
+            self._warn_of_less(read)
             return None
         self._last_ends = read.ends
         if not new:
             self._repeated = self._repeated + 1 if is_repeated else 0
             self._rounds += not is_repeated and self._barren.has_come_round(read.ends)
-            is_endless = MAX_REPEATED_PAGES in (self._repeated, self._rounds)
-            return None if is_endless else self._cursor if is_repeated else read.next
+            if MAX_REPEATED_PAGES in (self._repeated, self._rounds):
+                self._warn_of_less(read)
+                return None
+            return self._cursor if is_repeated else read.next
         self._missed = self._repeated = self._rounds = 0
         self._barren = CycleDetector()
         is_memory_full = len(self._recent) == RECENT_KEYS  # otherwise nothing new can have come before
@@ -228,6 +229,10 @@ class PageIterator(Generic[T]):
             self._error = DecodeError(text, request=self._strategy.request)
             return None
         return read.next
+
+    def _warn_of_less(self, read: PageRead[T]) -> None:
+        if read.left:
+            log.warning("%s: %d records less than the server promises", self._strategy.request, read.left)
 
     def _look_ahead(self, read: PageRead[T]) -> None:
         if self._cursor is None:

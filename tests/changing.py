@@ -44,7 +44,8 @@ class ListServer:
     repeats_last_page: bool = field(default=False, kw_only=True)
     one_scroll_id: bool = field(default=False, kw_only=True)
     bounds_included: bool = field(default=True, kw_only=True)
-    has_durations: bool = field(default=False, kw_only=True)
+    longest: int = field(default=0, kw_only=True)
+    """Minutes; entries last up to so long."""
     bad: dict[int, Any] = field(factory=dict[int, Any], kw_only=True)
     before: Callable[[int], object] = field(default=lambda _: None, kw_only=True)
     asked: list[Params] = field(factory=list[Params], init=False)
@@ -85,7 +86,7 @@ class ListServer:
         return START + timedelta(minutes=self.minute(row))
 
     def end(self, row: int) -> datetime:
-        return self.start(row) + timedelta(minutes=self.minute(row) * 7 % 300 if self.has_durations else 0)
+        return self.start(row) + timedelta(minutes=self.minute(row) * 7 % self.longest if self.longest else 0)
 
     def _size(self, asked: str, most: int) -> int:
         return min(self.most or most, int(asked))

@@ -103,7 +103,10 @@ ROWS: dict[str, tuple[tuple[str, ...], Reader, dict[str, Any]]] = {
     "capped, not told": (KINDS[1:], once, {"most": 30, "tells_size": False}),
     "inclusive": (KINDS[:1], once, {"is_inclusive": True}),
     "ties": (KINDS[:3], once, {"has_ties": True}),
-    "overlapping": (KINDS[1:3], once, {"has_durations": True}),
+    "overlapping": (KINDS[1:3], once, {"longest": 300}),
+    "long": (KINDS[1:3], once, {"longest": 60 * 24 * 30}),
+    "long, much at once": (KINDS[1:3], once, {"longest": 60 * 24 * 30, "rate": 4.0}),
+    "long, with failures": (KINDS[1:3], resumed, {"longest": 60 * 24 * 30, "failure": 0.2}),
     "bounds left out": (KINDS[1:3], once, {"bounds_included": False}),
     "doubled, empty and served again": (KINDS, once, {"glitch": 0.1}),
     "bad": (KINDS, once, {"bad_share": 0.1}),
@@ -128,6 +131,35 @@ def test_records_that_stay_are_yielded_once(kind: str, reader: Reader, options: 
         for taken in run(reader(server, size, ahead, Random(seed))):
             assert server.stayed <= set(taken), f"lost with seed {seed}"
             assert len(taken) == len(set(taken)), f"doubled with seed {seed}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "seeds", "options"),
+    [
+        ("calendar", 1, (271,), {"changes": ["insert"]}),
+        ("calendar", 2, (148, 335), {"bad_share": 0.1}),
+        ("calendar", 3, (0, 1, 4, 9, 13), {"longest": 300}),
+        ("calendar, newest first", 7, (205,), {"bad_share": 0.1}),
+        ("leads", 1, (0, 2, 4, 5, 6), {"changes": ["move"]}),
+    ],
+)
+def test_pages_of_a_few_records_end_with_the_list(
+    kind: str, size: int, seeds: tuple[int, ...], options: dict[str, Any]
+) -> None:
+    for seed in seeds:
+        server = ChangingServer(kind, random=Random(seed), count=60, **{"changes": CHANGES} | options)
+        taken = ids(run(pager(server, size, seed % 4, "skip").collect()))
+        assert server.stayed <= set(taken), f"lost with seed {seed}"
+
+
+@pytest.mark.parametrize("longest", [60 * 24 * 5, 60 * 24 * 30, 60 * 24 * 3650])
+@pytest.mark.parametrize("prefetch", [1, 4])
+@pytest.mark.parametrize("kind", KINDS[1:3])
+def test_entries_that_overlap_for_long_cost_no_more_than_others(kind: str, prefetch: int, longest: int) -> None:
+    for size in (20, 100, 500):
+        server = ChangingServer(kind, random=Random(size), count=1_300, longest=longest)
+        assert ids(run(pager(server, size, prefetch).collect())) == server.rows
+        assert len(server.asked) <= least(server.count, size) + 2
 
 
 @pytest.mark.parametrize("total", [lambda count: count, lambda _: None])

@@ -536,6 +536,12 @@ class TestRepeats:
         assert ids(run(pager(server).collect())) == [1, 2]
         assert len(server.asked) < 20
 
+    def test_the_same_page_for_ever_ends_with_a_warning_if_more_is_promised(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        run(pager(Endless("leads", lambda _: [1, 2], 9)).collect())
+        assert "records less than the server promises" in caplog.text
+
     @pytest.mark.parametrize("circle", [6, 40])
     def test_a_circle_larger_than_what_is_remembered_is_an_error(self, circle: int) -> None:
         async def main() -> None:
@@ -722,6 +728,13 @@ class TestBadRecords:
         server = ListServer("mine", rows(9), bad=dict.fromkeys(rows(9)))
         with pytest.raises(DecodeError, match=r"tasks\[0\]"):
             run(pager(server, 3, on_bad_record="skip").collect())
+
+    @pytest.mark.parametrize("kind", ["calendar", "calendar, newest first", "leads"])
+    def test_without_an_id_that_fill_a_page_are_passed_by_number(self, kind: str) -> None:
+        shown = rows(12)
+        server = ListServer(kind, shown if kind != "calendar, newest first" else shown[::-1])
+        server.bad = {row: {"content": f"{row}, no id"} for row in server.rows[:6]}
+        assert ids(run(pager(server, 3, on_bad_record="skip").collect())) == server.rows[6:]
 
 
 class TestWrongShapes:
