@@ -345,6 +345,21 @@ def test_a_process_that_sees_others_spend_what_its_store_should_hold_says_so_onc
     assert all(message.endswith(Nearby.remedy) for message in told)
 
 
+def test_a_share_that_is_spent_beside_a_store_is_told_in_the_window_it_shows_in(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        company = Company()
+        company.join()
+        other = asyncio.ensure_future(spend_beside(company.server, 50, 0.2))
+        await company.share_out(95)
+        other.cancel()
+        await company.close()
+
+    run(main())
+    assert [record.message for record in caplog.records if record.message.startswith(SPENT_BY_OTHERS)]
+
+
 @pytest.mark.parametrize("trouble", ["none", "away", "lost"])
 def test_processes_that_all_use_the_store_are_not_taken_for_others(
     trouble: str, caplog: pytest.LogCaptureFixture

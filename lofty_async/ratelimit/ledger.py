@@ -23,6 +23,7 @@ LOOK: Final = 1.0  # seconds until looking again when nothing is known to come
 ACTIVE: Final = 120.0  # seconds after which a silent process is forgotten
 CONTESTED: Final = 100  # one part of the limit is left to another client that spends from the window
 FORESIGHT: Final = 2 * WINDOW  # seconds ahead of which no ledger knows a time, even where a clock was set back
+MUCH_UNCOUNTED: Final = 4  # one part of a window's limit is proof that another client spends from it
 LATEST_HOLD: Final = 3600.0 + FORESIGHT  # an hour is the most for which one answer holds others
 
 T = TypeVar("T", "Member", Window)
@@ -52,7 +53,7 @@ class Grant:
 
     `limit`, the seconds that are `left` and `counts_milliseconds`, how the header tells them, are what all processes
     have learnt. `has_contention` is whether requests that the ledger does not count were spent in this window and the
-    one before.
+    one before, or many in this one.
     """
 
     lease: Lease
@@ -133,7 +134,8 @@ class Member:
 class Ledger:
     """The shared window and its members. `epoch` tells this ledger from one that was lost.
 
-    `had_contention` is whether another client was seen to spend in the window before.
+    `had_contention` is whether another client was seen to spend in the window before, `uncounted` how many requests
+    of this one the server counts and the ledger does not.
     """
 
     epoch: str
@@ -143,6 +145,7 @@ class Ledger:
     serial: int = 0
     counts_milliseconds: bool = False
     had_contention: bool = False
+    uncounted: int = 0
 
     def take(self, request: AcquireRequest, now: float) -> Grant:
         """Grant what is free to this member: each tenth permit to bulk, the others to interactive calls first."""
@@ -166,8 +169,11 @@ class Ledger:
             window.limit,
             None if window.ends_at is None else window.ends_at - now,
             self.counts_milliseconds,
-            window.contention == CONTENTION_WINDOWS and self.had_contention,
+            window.contention == CONTENTION_WINDOWS and (self.had_contention or self._is_much_uncounted()),
         )
+
+    def _is_much_uncounted(self) -> bool:
+        return MUCH_UNCOUNTED * self.uncounted > (self.window.limit or inf)
 
     def _share_out(self, member: Member, request: AcquireRequest, now: float) -> tuple[int, int]:
         def free(lane: Lane, *, reserve: Reserve = 0.0) -> int:
@@ -219,6 +225,8 @@ class Ledger:
         window.answer(
             lease.serial, report.limit, report.remaining, end, now, lowest=lease.lowest, is_refused=is_refused
         )
+        if window.serial and window.is_told and window.limit:  # the first window may have begun before the ledger
+            self.uncounted = max(self.uncounted, window.limit - window.remaining - window.sent)
         if is_refused and not report.remaining:
             is_recent = lease.serial == window.serial
             # Whatever was believed of this window until now, there is nothing in it.
@@ -278,6 +286,7 @@ class Ledger:
             return
         self.serial = self.window.serial
         # In the first window, contention is assumed, not seen.
+        self.uncounted = 0
         self.had_contention = self.serial > 1 and self.window.contention == CONTENTION_WINDOWS - 1
         over = max(min(self.window.previous_end, now) - CARRY, now - self.window.period)
         for member in self.members.values():
@@ -416,7 +425,7 @@ class Ledger:
         members = {name: _made(Member, one) for name, one in values["members"].items()}
         window = _made(Window, values["window"])
         flags = bool(values["counts_milliseconds"]), bool(values["had_contention"])
-        rest = int(values["since_bulk"]), int(values["serial"]), *flags
+        rest = int(values["since_bulk"]), int(values["serial"]), *flags, int(values["uncounted"])
         return cls(str(values["epoch"]), window, members, *rest)
 
 
