@@ -102,7 +102,8 @@ def _integer(argument: str, value: object) -> int:
     if not isinstance(value, bool):
         with suppress(TypeError):
             return index(cast("SupportsIndex", value))
-    hint = ": use int(…)" if isinstance(value, str) else ""
+    name = next((name for name in (argument, "id") if hasattr(value, name)), None)
+    hint = ": use int(…)" if isinstance(value, str) else f": use its {name}" if name else ""
     raise refuse(argument, f"must be an int, not {type(value).__name__}{hint}")
 
 

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from attrs import define, field
 
-from lofty_async import UNSET, ApiKey, AssignedRole, InvalidRequestError, LoftyClient, LoftyError, TaskType
+from lofty_async import UNSET, ApiKey, AssignedRole, InvalidRequestError, Lead, LoftyClient, LoftyError, TaskType
 
 EVIL = "\x1b]52;c;aGk=\x07\x1b[2J\r\n2026-01-01 CRITICAL forged\u202e\x9b31m"
 NOON = datetime(2030, 3, 1, 12, tzinfo=UTC)
@@ -346,6 +346,7 @@ async def test_an_id_may_be_of_any_integer_type(server: Server, client: LoftyCli
         (Decimal(5), "must be an int, not Decimal"),
         (Fraction(5), "must be an int, not Fraction"),
         (True, "must be an int, not bool"),
+        (Lead(id=5), r"must be an int, not Lead: use its (id|assigned_user_id)$"),
         (0, r"must be from 1 to 2\*\*63 - 1, not 0"),
         (Index(-3), r"must be from 1 to 2\*\*63 - 1, not -3"),
         (10**5000, r"must be from 1 to 2\*\*63 - 1, not an integer of 16610 bits"),
