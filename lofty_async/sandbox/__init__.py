@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from . import faults
     from .entities import Entry, EntryKind, Lead
     from .faults import Faults
-    from .gate import RequestRecord
-    from .options import ListTotals, UnknownCursor
-    from .rate_limit import ResetStyle
+    from .gate import ResetStyle
+    from .lists import ListTotals, UnknownCursor
+    from .requests import RequestRecord
     from .server import Sandbox
     from .state import State
 
@@ -35,12 +35,12 @@ _HOMES = {
     "EntryKind": ".entities",
     "Faults": ".faults",
     "Lead": ".entities",
-    "ListTotals": ".options",
-    "RequestRecord": ".gate",
-    "ResetStyle": ".rate_limit",
+    "ListTotals": ".lists",
+    "RequestRecord": ".requests",
+    "ResetStyle": ".gate",
     "Sandbox": ".server",
     "State": ".state",
-    "UnknownCursor": ".options",
+    "UnknownCursor": ".lists",
 }
 
 

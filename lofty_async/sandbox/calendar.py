@@ -12,7 +12,7 @@ from attrs import frozen
 from . import errors, times
 from .entities import Entry, EntryKind
 from .errors import json_response
-from .options import ListOptions
+from .lists import ListOptions
 from .parameters import MAX_ID, Fields
 from .shapes import EntryWriter
 from .state import State, latest_end_first, newest_first

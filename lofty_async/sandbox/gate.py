@@ -1,29 +1,144 @@
-"""The gate before every call: firewall, rate limit, credentials and content type; and the log of all requests."""
+"""The gate before every call: firewall, rate limit, credentials and content type."""
 
 import asyncio
-import itertools
-import json
-from collections.abc import Callable, Container, Iterator
+import math
+from collections.abc import Callable, Container, Mapping
 from email.utils import formatdate
-from typing import Any
+from enum import StrEnum
 
 from aiohttp import ClientPayloadError, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
-from attrs import define, evolve, field, frozen
-from multidict import CIMultiDictProxy, MultiMapping
+from attrs import define, field, frozen
 
 from . import errors, parameters
 from .errors import ResponseError
 from .faults import EXCHANGE, Exchange, Faults
 from .parameters import label_of
-from .rate_limit import ResetStyle, Throttle
+from .requests import RequestLog, RequestRecord
 
 BLOCKED_AGENTS = ("Python/", "Python-urllib/", "python-requests/", "Java/")
 """Defaults of libraries, which the firewall blocks."""
 JSON_CHARSETS = ("utf-8", "utf8")
 TYPED_GETS = frozenset({"GET /v2.0/calendar", "GET /v2.0/calendar/meetings/available"})
 """GET calls that answer 415 without a Content-Type; no other was seen to."""
+
+
+class ResetStyle(StrEnum):
+    """How `X-RateLimit-Reset` is written; documentation, example and field reports disagree."""
+
+    EPOCH_SECONDS = "epoch_s"
+    EPOCH_MILLISECONDS = "epoch_ms"
+    MILLISECONDS_LEFT = "ms_left"
+    SECONDS_LEFT = "s_left"
+    ABSENT = "absent"
+    """No rate header at all."""
+
+
+@frozen
+class WindowState:
+    """A window after one request; times in seconds since the epoch."""
+
+    limit: int
+    remaining: int
+    resets_at: float
+    allowed: bool
+
+    def headers(self, style: ResetStyle, now: float) -> Mapping[str, str]:
+        if style is ResetStyle.ABSENT:
+            return {}
+        return {
+            "X-RateLimit-Limit": str(self.limit),
+            "X-RateLimit-Remaining": str(self.remaining),
+            "X-RateLimit-Reset": str(self._reset(style, now)),
+        }
+
+    def _reset(self, style: ResetStyle, now: float) -> int:
+        left = max(0.0, self.resets_at - now)
+        match style:
+            case ResetStyle.EPOCH_SECONDS:
+                return math.ceil(self.resets_at)
+            case ResetStyle.EPOCH_MILLISECONDS:
+                return math.ceil(self.resets_at * 1000)
+            case ResetStyle.MILLISECONDS_LEFT:
+                return math.ceil(left * 1000)
+            case _:
+                return math.ceil(left)
+
+
+@define
+class FixedWindow:
+    """Allows `limit` requests in every `seconds`.
+
+    With an `anchor` the windows follow each other on a grid through that moment; without one, a window opens
+    with the first request after the last has ended.
+    """
+
+    limit: int
+    seconds: float
+    anchor: float | None = None
+    _opened_at: float = field(default=-math.inf, init=False)
+    _used: int = field(default=0, init=False)
+
+    @property
+    def resets_at(self) -> float:
+        return self._opened_at + self.seconds
+
+    def peek(self, now: float) -> WindowState:
+        """The window without another request."""
+        self._roll(now)
+        return self._state(allowed=self._used < self.limit)
+
+    def count(self, now: float) -> WindowState:
+        """The window after a request, which counts if it is allowed."""
+        self._roll(now)
+        allowed = self._used < self.limit
+        self._used += allowed
+        return self._state(allowed=allowed)
+
+    def _roll(self, now: float) -> None:
+        if not self._opened_at <= now < self.resets_at:
+            self._opened_at, self._used = self._opening(now), 0
+
+    def _opening(self, now: float) -> float:
+        if self.anchor is None:
+            return now
+        opened_at = self.anchor + (now - self.anchor) // self.seconds * self.seconds
+        # Rounding may put the grid's line on the wrong side of now; such a window would turn at every request.
+        return opened_at + self.seconds if now >= opened_at + self.seconds else min(opened_at, now)
+
+    def _state(self, *, allowed: bool) -> WindowState:
+        return WindowState(self.limit, max(0, self.limit - self._used), self.resets_at, allowed)
+
+
+@define
+class Throttle:
+    """The application's window, the windows of endpoints that have their own, and a limit on bursts.
+
+    A rate-limited request counts in no window. A request to an endpoint with a limit of its own counts in both
+    windows and reports the endpoint's.
+    """
+
+    application: FixedWindow
+    endpoints: Mapping[str, FixedWindow] = field(factory=dict[str, FixedWindow])
+    burst: FixedWindow | None = None
+
+    def count(self, label: str, now: float) -> WindowState:
+        own = self.endpoints.get(label)
+        if self.burst is not None and not self.burst.peek(now).allowed:
+            return self._burst_limited(now)
+        if own is not None and not own.peek(now).allowed:
+            return own.peek(now)
+        state = self.application.count(now)
+        if not state.allowed:
+            return state
+        if self.burst is not None:
+            self.burst.count(now)
+        return state if own is None else own.count(now)
+
+    def _burst_limited(self, now: float) -> WindowState:
+        seen = self.application.peek(now)
+        return WindowState(seen.limit, seen.remaining, seen.resets_at, allowed=False)
 
 
 @define
@@ -55,59 +170,6 @@ class Credentials:
 
     def revoke(self, credential: str) -> None:
         self.revoked.add(credential)
-
-
-@frozen
-class RequestRecord:
-    """One request; `status` is `None` until it is answered, for ever if its connection is dropped."""
-
-    at: float
-    """The sandbox's clock, in epoch seconds."""
-    method: str
-    path: str
-    route: str
-    """Such as `GET /v2.0/tasks/{taskId}`."""
-    query: MultiMapping[str]
-    headers: CIMultiDictProxy[str] = field(repr=False)
-    body: bytes = field(repr=False)
-    status: int | None = None
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-@define
-class RequestLog:
-    """The last `keep` requests, and counts of all."""
-
-    keep: int
-    arrived: int = 0
-    served: int = 0
-    """Requests answered with another status than 429."""
-    rejected: int = 0
-    """Requests answered with 429."""
-    _records: dict[int, RequestRecord] = field(factory=dict[int, RequestRecord], init=False)
-    _numbers: Iterator[int] = field(factory=itertools.count, init=False)
-
-    @property
-    def records(self) -> list[RequestRecord]:
-        return list(self._records.values())
-
-    def arrive(self, record: RequestRecord) -> int:
-        """Records a request and returns its number for `answer`."""
-        number = next(self._numbers)
-        self.arrived += 1
-        self._records[number] = record
-        if len(self._records) > self.keep:
-            del self._records[next(iter(self._records))]
-        return number
-
-    def answer(self, number: int, status: int) -> None:
-        rejected = status == web.HTTPTooManyRequests.status_code
-        self.rejected += rejected
-        self.served += not rejected
-        if number in self._records:
-            self._records[number] = evolve(self._records[number], status=status)
 
 
 @frozen

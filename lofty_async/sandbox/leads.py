@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 from . import errors, shapes, times
 from .entities import OFFICES, Lead
 from .errors import encode, json_response
-from .options import ListOptions
+from .lists import ListOptions
 from .parameters import Fields
 from .state import Leads, State
 

@@ -1,6 +1,7 @@
 """The sandbox as a running server."""
 
 import asyncio
+import math
 import random
 import threading
 import time
@@ -8,40 +9,87 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self, Unpack, cast
+from typing import Any, Final, Self, TypedDict, Unpack, cast
 
 from aiohttp import web
 from attrs import define, field
+from attrs.validators import and_, deep_mapping, ge, gt, instance_of, lt, optional
 
 from lofty_async.auth import ApiKey
 
 from . import times
 from .calendar import CalendarHandlers
 from .faults import Faults
-from .gate import Credentials, Gate, RequestLog, RequestRecord
+from .gate import Credentials, FixedWindow, Gate, ResetStyle, Throttle
 from .leads import LeadHandlers
+from .lists import ListOptions, ListTotals, UnknownCursor
 from .oauth import OPEN_CALLS, Grants, OAuthHandlers
-from .options import (
-    LENGTH,
-    LIMIT_OR_NONE,
-    LIMITS,
-    NOT_NEGATIVE,
-    PORT,
-    POSITIVE,
-    SECONDS,
-    ListOptions,
-    ListTotals,
-    SandboxOptions,
-    UnknownCursor,
-    zone,
-)
-from .rate_limit import FixedWindow, ResetStyle, Throttle
+from .requests import RequestLog, RequestRecord
 from .seed import Seed
 from .state import State
 from .tasks import TaskHandlers, V1TaskHandlers
 from .webhooks import Subscriptions, WebhookHandlers, WebhookSender
 
-NEVER = float("inf")
+Rule = Callable[[Any, Any, Any], None]
+"""An attrs validator, whose error names the argument."""
+
+
+def integer(least: int, most: float = math.inf) -> Rule:
+    def check(_sandbox: object, argument: Any, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"'{argument.name}' must be an integer, not {value!r}")
+        if not least <= value <= most:
+            bound = f">= {least}" if value < least else f"<= {most}"
+            raise ValueError(f"'{argument.name}' must be {bound}, not {value}")
+
+    return check
+
+
+def zone(_sandbox: object, argument: Any, value: Any) -> None:
+    if not isinstance(value, str) or times.zone(value) is None:
+        raise ValueError(f"'{argument.name}' must be an IANA time zone, not {value!r}")
+
+
+NOT_NEGATIVE: Final = integer(0)
+POSITIVE: Final = integer(1)
+SECONDS: Final[Rule] = and_(ge(0), lt(math.inf))
+LENGTH: Final[Rule] = and_(gt(0), lt(math.inf))
+PORT: Final = integer(0, 65535)
+LIMIT_OR_NONE: Final[Rule] = optional(POSITIVE)
+LIMITS: Final[Rule] = deep_mapping(instance_of(str), POSITIVE)
+
+
+class SandboxOptions(TypedDict, total=False):
+    """The arguments of `Sandbox`, by name."""
+
+    leads: int
+    tasks_per_lead: int
+    seed: int
+    limit: int
+    window: float
+    reset_style: ResetStyle | str
+    aligned: bool
+    appointments_per_lead: int
+    cursor_inclusive: bool
+    unknown_cursor: UnknownCursor | str
+    repeat_last_page: bool
+    list_totals: ListTotals | str
+    max_page_size: int | None
+    reports_page_size: bool
+    offset_limit: int | None
+    endpoint_limits: Mapping[str, int]
+    per_second_limit: int | None
+    latency: float
+    read_lag: float
+    time_zone: str
+    clock: Callable[[], float]
+    allow_http: bool
+    most_webhooks: int
+    token_lifetime: float
+    rotate_refresh_tokens: bool
+    host: str
+    port: int
+    keep_requests: int
 
 
 @define(eq=False, slots=False)
@@ -146,7 +194,7 @@ class Sandbox:
     def __attrs_post_init__(self) -> None:
         self.state = State(self._seeded(), now=self._now, read_lag=self.read_lag)
         self.faults = Faults(random.Random(self.seed))
-        self.credentials = Credentials({self.api_key}, {self.access_token: NEVER})
+        self.credentials = Credentials({self.api_key}, {self.access_token: math.inf})
         self.log = RequestLog(self.keep_requests)
         self.oauth = self._client()
         self.webhooks = self._sender()

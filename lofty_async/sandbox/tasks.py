@@ -9,7 +9,7 @@ from attrs import frozen
 from . import errors, shapes, times
 from .entities import MEMBER_ID, Entry, EntryKind
 from .errors import json_response
-from .options import ListOptions, UnknownCursor
+from .lists import ListOptions, UnknownCursor
 from .parameters import Fields, path_id
 from .shapes import EntryWriter
 from .state import State, newest_first

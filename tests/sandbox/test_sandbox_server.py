@@ -12,7 +12,7 @@ from attrs import fields
 
 from lofty_async import sandbox as package
 from lofty_async.sandbox import Sandbox
-from lofty_async.sandbox.options import SandboxOptions
+from lofty_async.sandbox.server import SandboxOptions
 
 pytest_plugins = ["pytester"]
 

@@ -1,43 +1,12 @@
-"""The options of a sandbox: their types, their ranges, and the rules of lists that they set."""
+"""The behaviour of lists that the contract leaves open, and that options of a sandbox set."""
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final, TypedDict
+from typing import Any
 
 from attrs import frozen
-from attrs.validators import and_, deep_mapping, ge, gt, instance_of, lt, optional
 
-from . import errors, times
-from .rate_limit import ResetStyle
-
-Rule = Callable[[Any, Any, Any], None]
-"""An attrs validator, whose error names the argument."""
-
-
-def integer(least: int, most: float = math.inf) -> Rule:
-    def check(_sandbox: object, argument: Any, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"'{argument.name}' must be an integer, not {value!r}")
-        if not least <= value <= most:
-            bound = f">= {least}" if value < least else f"<= {most}"
-            raise ValueError(f"'{argument.name}' must be {bound}, not {value}")
-
-    return check
-
-
-def zone(_sandbox: object, argument: Any, value: Any) -> None:
-    if not isinstance(value, str) or times.zone(value) is None:
-        raise ValueError(f"'{argument.name}' must be an IANA time zone, not {value!r}")
-
-
-NOT_NEGATIVE: Final = integer(0)
-POSITIVE: Final = integer(1)
-SECONDS: Final[Rule] = and_(ge(0), lt(math.inf))
-LENGTH: Final[Rule] = and_(gt(0), lt(math.inf))
-PORT: Final = integer(0, 65535)
-LIMIT_OR_NONE: Final[Rule] = optional(POSITIVE)
-LIMITS: Final[Rule] = deep_mapping(instance_of(str), POSITIVE)
+from . import errors
 
 
 class UnknownCursor(StrEnum):
@@ -103,36 +72,3 @@ class ListOptions:
         """Raises: ResponseError at or beyond the limit."""
         if self.offset_limit is not None and offset >= self.offset_limit:
             raise errors.offset_exceeds_limit()
-
-
-class SandboxOptions(TypedDict, total=False):
-    """The arguments of `Sandbox`, by name."""
-
-    leads: int
-    tasks_per_lead: int
-    seed: int
-    limit: int
-    window: float
-    reset_style: ResetStyle | str
-    aligned: bool
-    appointments_per_lead: int
-    cursor_inclusive: bool
-    unknown_cursor: UnknownCursor | str
-    repeat_last_page: bool
-    list_totals: ListTotals | str
-    max_page_size: int | None
-    reports_page_size: bool
-    offset_limit: int | None
-    endpoint_limits: Mapping[str, int]
-    per_second_limit: int | None
-    latency: float
-    read_lag: float
-    time_zone: str
-    clock: Callable[[], float]
-    allow_http: bool
-    most_webhooks: int
-    token_lifetime: float
-    rotate_refresh_tokens: bool
-    host: str
-    port: int
-    keep_requests: int
