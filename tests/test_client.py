@@ -6,6 +6,7 @@ import inspect
 import math
 import re
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from inspect import currentframe
 from operator import attrgetter
@@ -33,7 +34,7 @@ from lofty_async import (
     Task,
     User,
 )
-from lofty_async.client import ClientOptions
+from lofty_async.client import ClientOptions, Endpoint
 from lofty_async.sandbox import Sandbox, faults
 
 if TYPE_CHECKING:
@@ -563,6 +564,16 @@ class TestConcurrency:
         assert lofty.rate_limit.in_flight == 0
 
 
+def endpoint_calls(owner: type, prefix: str = "") -> Iterator[str]:
+    """Every call of a client, such as `tasks.get`."""
+    for name, kind in vars(owner).items():
+        if isinstance(kind, Endpoint):
+            calls = getattr(owner, name)
+            yield from endpoint_calls(calls, f"{prefix}{name}.")
+        elif prefix and inspect.isfunction(kind) and not name.startswith("_"):
+            yield prefix + name
+
+
 class TestAMockOfTheClient:
     async def test_knows_the_calls(self) -> None:
         mock = create_autospec(LoftyClient, instance=True)
@@ -573,11 +584,21 @@ class TestAMockOfTheClient:
         mock.v1.appointments.list(lead_id=7)
         mock.calendar.list(start=None, page_size=5)
 
-    @pytest.mark.parametrize("call", ["tasks.get", "tasks.mine", "v1.tasks.get", "webhooks.delete", "leads.list"])
-    def test_checks_their_arguments(self, call: str) -> None:
+    async def test_lists_what_it_is_given(self) -> None:
         mock = create_autospec(LoftyClient, instance=True)
-        with pytest.raises(TypeError):
-            attrgetter(call)(mock)(1, 2, nothing=3)
+        mock.tasks.mine.return_value.__aiter__.return_value = [Task(id=7)]
+        assert [task async for task in mock.tasks.mine(page_size=5)] == [Task(id=7)]
+
+    def test_checks_the_arguments_of_every_call(self) -> None:
+        mock = create_autospec(LoftyClient, instance=True)
+        calls = ["me", "close", "with_options", *endpoint_calls(LoftyClient)]
+        assert len(calls) > 30
+        assert {"tasks.get", "calendar.slots", "webhooks.ensure", "v1.tasks.finish", "v1.appointments.list"} < {*calls}
+        for call in calls:
+            with pytest.raises(TypeError):
+                attrgetter(call)(mock)(nothing=3)
+            with pytest.raises(TypeError):
+                attrgetter(call)(mock)(1, 2, 3, 4)
 
     def test_has_no_other_calls(self) -> None:
         mock = create_autospec(LoftyClient, instance=True)

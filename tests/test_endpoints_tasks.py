@@ -377,7 +377,7 @@ def wanted(sandbox: Sandbox) -> dict[str, Any]:
     """What `tasks.create` needs, verified; an identical task is there already."""
     end_at = datetime(2031, 1, 1, 9, tzinfo=UTC)
     lead_id = sandbox.state.leads.ids()[0]
-    fields = {"type": "Call", "content": "Ring", "end_at": end_at}
+    fields: dict[str, Any] = {"type": "Call", "content": "Ring", "end_at": end_at}
     sandbox.state.add_task(lead_id, **fields)
     return fields | {"lead_id": lead_id, "assigned_role": "Agent", "verify": True}
 

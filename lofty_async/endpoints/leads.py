@@ -1,6 +1,9 @@
 """Leads (`/v1.0/leads`)."""
 
-from typing import Final, TypedDict, Unpack
+import inspect
+from collections.abc import Callable
+from inspect import Parameter
+from typing import Final, ParamSpec, TypedDict, TypeVar, Unpack
 
 from attrs import frozen
 
@@ -12,6 +15,9 @@ from lofty_async.models import Lead
 from lofty_async.pagination import Pager
 
 from ._base import Caller
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LIST: Final = Route("GET", "/v1.0/leads")
 
@@ -41,12 +47,25 @@ class LeadFilters(TypedDict, total=False):
     return_fields: str
 
 
+def _names_filters(method: Callable[P, T]) -> Callable[P, T]:
+    """Write each filter into the method's signature, so that a mock made from it refuses others too."""
+    signature = inspect.signature(method)
+    named = [parameter for parameter in signature.parameters.values() if parameter.kind is not Parameter.VAR_KEYWORD]
+    filters = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=_checks.UNSET, annotation=kind)
+        for name, kind in LeadFilters.__annotations__.items()
+    ]
+    method.__dict__["__signature__"] = signature.replace(parameters=[*named, *filters])
+    return method
+
+
 @frozen(eq=False)
 class Leads:
     """The calls on leads."""
 
     _caller: Caller
 
+    @_names_filters
     def list(
         self,
         *,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime, time
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 from attrs import field, frozen
 
@@ -130,3 +130,57 @@ class Entry:
 
     def overdue(self, now: datetime) -> bool:
         return not self.finished and self.end_at is not None and self.end_at < now
+
+
+class LeadFields(TypedDict, total=False):
+    """The fields of `Lead`, by name."""
+
+    id: int
+    first_name: str
+    last_name: str
+    email: str
+    phone: str
+    stage: str
+    source: str
+    created_at: datetime
+    updated_at: datetime
+    assigned_at: datetime | None
+    assigned_user_id: int
+    lender_user_id: int | None
+    custom_roles: Mapping[str, int]
+    user_id: int
+    score: int
+    tags: tuple[str, ...]
+    segments: tuple[str, ...]
+    language: str
+    office_id: int | None
+    last_touch: datetime | None
+    last_visit: datetime | None
+    quirks: Mapping[str, Any]
+
+
+class EntryFields(TypedDict, total=False):
+    """The fields of `Entry` besides its lead, by name."""
+
+    id: int
+    kind: EntryKind
+    type: str
+    content: str
+    start_at: datetime | None
+    end_at: datetime | None
+    time_zone: str | None
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+    assigned_role: str
+    assigned_user_id: int
+    address: str | None
+    subject: str | None
+    body: str | None
+    reminder_type: int | str
+    reminder_time: str | None
+    source_code: int | str | None
+    smart_plan: bool
+    query_id: int | None
+    time_style: TimeStyle
+    quirks: Mapping[str, Any]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
@@ -82,6 +83,23 @@ class ResponseError(Exception):
 
 BLOCKED_PAGE = "<html><head><title>403 Forbidden</title></head><body><h1>403 Forbidden</h1></body></html>"
 PROXY_PAGE = "<html><head><title>One moment</title></head><body>Checking your connection.</body></html>"
+
+
+def usual_body(status: int) -> Any:
+    """The body of an error response of which no more than the status is given."""
+    if status >= 500:
+        return coded(20005, "Internal server error")
+    match status:
+        case 400:
+            return coded(20012, "INVALID_PARAMETER")
+        case 401:
+            return coded("BAD_CREDENTIALS", "Bad credentials")
+        case 403:
+            return coded(200100, "The application lacks the scope for this call")
+        case 404:
+            return coded(20007, "RESOURCE_NOT_EXIST")
+        case _:
+            return {"message": HTTPStatus(status).phrase}
 
 
 def blocked() -> ResponseError:

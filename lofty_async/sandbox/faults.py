@@ -4,14 +4,14 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 from attrs import define, field, frozen
 
-from .errors import PROXY_PAGE, json_response
+from .errors import PROXY_PAGE, json_response, usual_body
+from .requests import CallPattern
 
 
 @define
@@ -45,18 +45,22 @@ class Latency:
 
 @frozen
 class Reply:
-    """Responds with any status and body, JSON unless it is a string; the request takes no effect."""
+    """Responds with any status and body, JSON unless it is a string; the request takes no effect.
+
+    Without a body, the response has the usual one of its status.
+    """
 
     status: int = 500
-    body: Any = field(factory=lambda: {"code": 20005, "message": "Internal server error"})
+    body: Any = None
     headers: Mapping[str, str] = field(factory=dict[str, str])
     content_type: str = "text/html"
 
     async def __call__(self, request: web.Request, answer: Answer) -> web.StreamResponse:  # noqa: ARG002 - no real answer
-        if isinstance(self.body, str):
-            reply = web.Response(status=self.status, text=self.body, content_type=self.content_type)
+        body = usual_body(self.status) if self.body is None else self.body
+        if isinstance(body, str):
+            reply = web.Response(status=self.status, text=body, content_type=self.content_type)
         else:
-            reply = json_response(self.body, self.status)
+            reply = json_response(body, self.status)
         reply.headers.update(self.headers)
         return reply
 
@@ -69,7 +73,7 @@ class TooManyRequests:
 
     async def __call__(self, request: web.Request, answer: Answer) -> web.StreamResponse:
         EXCHANGE.get().rate_headers = self.headers
-        return await Reply(429, {"message": "Too Many Requests"})(request, answer)
+        return await Reply(429)(request, answer)
 
 
 @frozen
@@ -155,7 +159,7 @@ class RateHeaders:
 class Rule:
     """A fault and the requests to which it happens."""
 
-    match: str
+    pattern: CallPattern
     fault: Fault
     times: int | None
     after: int
@@ -163,8 +167,8 @@ class Rule:
     seen: int = 0
     struck: int = 0
 
-    def applies(self, label: str, rng: random.Random) -> bool:
-        if not fnmatchcase(label, self.match) or self.spent:
+    def applies(self, label: str, request: web.Request, rng: random.Random) -> bool:
+        if self.spent or not self.pattern.matches(label, request.method, request.path, request.query):
             return False
         self.seen += 1
         hit = self.seen > self.after and (self.chance >= 1 or rng.random() < self.chance)
@@ -181,6 +185,8 @@ class Faults:
     """The faults to come."""
 
     _rng: random.Random
+    _check: Callable[[str], None]
+    """Raises ValueError for a pattern that no call matches."""
     rules: list[Rule] = field(factory=list[Rule], init=False)
 
     def add(
@@ -188,20 +194,26 @@ class Faults:
         match: str = "*",
         kind: Fault | None = None,
         *,
+        query: Mapping[str, object] | None = None,
         times: int | None = 1,
         after: int = 0,
         chance: float = 1.0,
     ) -> Rule:
-        """Adds a fault to requests whose label, such as `GET /v2.0/tasks/{taskId}`, matches.
+        """Adds a fault to requests that match.
 
         Args:
-            match: A label, or a pattern with `*`.
+            match: A call such as `GET /v2.0/tasks/{taskId}`, a path such as `GET /v2.0/tasks/7`, or a pattern of
+                either with `*`.
             kind: The fault; a response of status 500 by default. The first added is the outermost.
+            query: Parameters that the request's query must have, such as `{"leadId": lead.id}`.
             times: How often it happens; `None` for no limit.
             after: How many matching requests pass first.
             chance: Its probability then, 0 to 1, drawn from the sandbox's seed.
+
+        Raises: ValueError for a `match` that no call matches.
         """
-        rule = Rule(match, Reply() if kind is None else kind, times, after, chance)
+        self._check(match)
+        rule = Rule(CallPattern(match, query or {}), Reply() if kind is None else kind, times, after, chance)
         self.rules.append(rule)
         return rule
 
@@ -210,7 +222,7 @@ class Faults:
 
     async def answer(self, label: str, request: web.Request, answer: Answer) -> web.StreamResponse:
         """The response, after every fault that happens to the request."""
-        for rule in reversed([rule for rule in self.rules if rule.applies(label, self._rng)]):
+        for rule in reversed([rule for rule in self.rules if rule.applies(label, request, self._rng)]):
             answer = partial(rule.fault, request, answer)
         return await answer()
 

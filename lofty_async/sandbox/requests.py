@@ -1,13 +1,19 @@
-"""The requests that a sandbox has received."""
+"""The requests that a sandbox has received: their records, and patterns to find them by."""
 
 import itertools
 import json
-from collections.abc import Iterator
-from typing import Any
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any, cast
 
 from aiohttp import web
 from attrs import define, evolve, field, frozen
 from multidict import CIMultiDictProxy, MultiMapping
+
+MAX_LISTED = 20  # requests in the message of a failed assertion
 
 
 @frozen
@@ -26,7 +32,17 @@ class RequestRecord:
     status: int | None = None
 
     def json(self) -> Any:
+        """The body, decoded.
+
+        Raises: ValueError if it is not JSON, as an empty one is not.
+        """
         return json.loads(self.body)
+
+    def __str__(self) -> str:
+        query = "&".join(f"{name}={value}" for name, value in self.query.items())
+        target = f"{self.path}?{query}" if query else self.path
+        body = f" {self.body.decode(errors='replace')}" if self.body else ""
+        return f"{self.method} {target}{body} -> {'no answer' if self.status is None else self.status}"
 
 
 @define
@@ -61,3 +77,166 @@ class RequestLog:
         self.served += not rejected
         if number in self._records:
             self._records[number] = evolve(self._records[number], status=status)
+
+    def clear(self) -> None:
+        """Forgets the records; the counts stay."""
+        self._records.clear()
+
+
+@frozen
+class CallPattern:
+    """Matches calls by label or path, `*` for any text, and by some of their query parameters."""
+
+    call: str = "*"
+    query: Mapping[str, object] = field(factory=dict[str, object])
+
+    def matches(self, label: str, method: str, path: str, query: MultiMapping[str]) -> bool:
+        named = fnmatchcase(label, self.call) or fnmatchcase(f"{method} {path}", self.call)
+        return named and all(_text(value) in query.getall(name, []) for name, value in self.query.items())
+
+    def __str__(self) -> str:
+        query = "&".join(f"{name}={_text(value)}" for name, value in self.query.items())
+        return f"{self.call}?{query}" if query else self.call
+
+
+@frozen
+class RequestPattern:
+    """Matches requests by call, by some members of their JSON body, and by the status of their response."""
+
+    call: CallPattern
+    json: Mapping[str, object] | None = None
+    status: int | None = None
+
+    def matches(self, record: RequestRecord) -> bool:
+        return (
+            self.call.matches(record.route, record.method, record.path, record.query)
+            and self.status in (None, record.status)
+            and (self.json is None or _holds(record.body, self.json))
+        )
+
+    def __str__(self) -> str:
+        body = "" if self.json is None else f" {json.dumps(self.json, ensure_ascii=False, default=repr)}"
+        return f"{self.call}{body}" + ("" if self.status is None else f" -> {self.status}")
+
+
+class RequestChecks(ABC):
+    """Finds requests and asserts what was requested; a sandbox is one."""
+
+    @property
+    @abstractmethod
+    def requests(self) -> list[RequestRecord]: ...
+
+    def find_requests(
+        self,
+        call: str = "*",
+        *,
+        query: Mapping[str, object] | None = None,
+        json: Mapping[str, object] | None = None,
+        status: int | None = None,
+    ) -> list[RequestRecord]:
+        """Those of `requests` that match, in order of arrival.
+
+        Args:
+            call: A call such as `GET /v2.0/tasks/{taskId}`, a path such as `GET /v2.0/tasks/7`, or a pattern of
+                either with `*`.
+            query: Parameters that the query has, among others; numbers and booleans are compared as text.
+            json: Members that the body, a JSON object, has among others.
+            status: The status of the response.
+
+        Raises: ValueError if nothing is found and no call matches `call`.
+        """
+        return self._found(_pattern(call, query, json, status))
+
+    def assert_requested(
+        self,
+        call: str = "*",
+        *,
+        times: int | None = None,
+        query: Mapping[str, object] | None = None,
+        json: Mapping[str, object] | None = None,
+        status: int | None = None,
+    ) -> RequestRecord:
+        """Asserts that a request was made, `times` times if it is given, and returns the last one.
+
+        The other arguments are those of `find_requests`; `times` is at least 1.
+
+        Raises: AssertionError that lists the requests made; ValueError as `find_requests`.
+        """
+        if times is not None and times < 1:
+            raise ValueError("'times' must be >= 1: use assert_not_requested()")
+        pattern = _pattern(call, query, json, status)
+        found = self._found(pattern)
+        _check_times(pattern, times, len(found), self.requests)
+        return found[-1]
+
+    def assert_not_requested(
+        self,
+        call: str = "*",
+        *,
+        query: Mapping[str, object] | None = None,
+        json: Mapping[str, object] | None = None,
+        status: int | None = None,
+    ) -> None:
+        """Asserts that no such request was made; the arguments are those of `find_requests`.
+
+        Raises: AssertionError that lists the requests made; ValueError as `find_requests`.
+        """
+        pattern = _pattern(call, query, json, status)
+        _check_times(pattern, 0, len(self._found(pattern)), self.requests)
+
+    def _found(self, pattern: RequestPattern) -> list[RequestRecord]:
+        found = [record for record in self.requests if pattern.matches(record)]
+        if not found:
+            self._check_call(pattern.call.call)
+        return found
+
+    @abstractmethod
+    def _check_call(self, call: str) -> None:
+        """Raises: ValueError if no call matches."""
+
+
+def _check_times(pattern: RequestPattern, times: int | None, found: int, records: list[RequestRecord]) -> None:
+    """Raises: AssertionError unless the requests found are as many as expected; `None` for one or more."""
+    if found == times or (times is None and found):
+        return
+    expected = "at least once" if times is None else f"{times} times"
+    listed = [f"  {record}" for record in records[-MAX_LISTED:]]
+    left_out = [f"  … and {len(records) - MAX_LISTED} before"] if len(records) > MAX_LISTED else []
+    lines = [f"expected {pattern} {expected}, not {found} times; all requests:", *left_out, *listed]
+    raise AssertionError("\n".join(lines if records else [*lines, "  none"]))
+
+
+def check_call(call: str, labels: Iterable[str]) -> None:
+    """Raises: ValueError if the pattern matches no call with one of the labels, so that a slip is no silent miss."""
+    known = sorted(labels)
+    if any(fnmatchcase(label, call) or _path_pattern(label).fullmatch(call) for label in known):
+        return
+    near = get_close_matches(call, known, 1)
+    remedy = f"did you mean {near[0]!r}?" if near else "write a call such as 'GET /v2.0/tasks/{taskId}', or use '*'"
+    raise ValueError(f"no call matches {call!r}: {remedy}")
+
+
+def _path_pattern(label: str) -> re.Pattern[str]:
+    return re.compile("[^/]+".join(map(re.escape, re.split(r"\{\w+\}", label))))
+
+
+def _text(value: object) -> str:
+    """A query's form of a value."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _holds(body: bytes, members: Mapping[str, object]) -> bool:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return False
+    if not isinstance(found, dict):
+        return False
+    sent = cast("dict[str, object]", found)
+    return all(name in sent and sent[name] == value for name, value in members.items())
+
+
+def _pattern(
+    call: str, query: Mapping[str, object] | None, json: Mapping[str, object] | None, status: int | None
+) -> RequestPattern:
+    return RequestPattern(CallPattern(call, query or {}), json, status)

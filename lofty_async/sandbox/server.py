@@ -24,7 +24,7 @@ from .gate import Credentials, FixedWindow, Gate, ResetStyle, Throttle
 from .leads import LeadHandlers
 from .lists import ListOptions, ListTotals, UnknownCursor
 from .oauth import OPEN_CALLS, Grants, OAuthHandlers
-from .requests import RequestLog, RequestRecord
+from .requests import RequestChecks, RequestLog, RequestRecord, check_call
 from .seed import Seed
 from .state import State
 from .tasks import TaskHandlers, V1TaskHandlers
@@ -93,7 +93,7 @@ class SandboxOptions(TypedDict, total=False):
 
 
 @define(eq=False, slots=False)
-class Sandbox:
+class Sandbox(RequestChecks):
     """A Lofty server on this machine: an asynchronous context manager, or `start()` and `close()`.
 
     ```python
@@ -193,7 +193,7 @@ class Sandbox:
 
     def __attrs_post_init__(self) -> None:
         self.state = State(self._seeded(), now=self._now, read_lag=self.read_lag)
-        self.faults = Faults(random.Random(self.seed))
+        self.faults = Faults(random.Random(self.seed), self._check_call)
         self.credentials = Credentials({self.api_key}, {self.access_token: math.inf})
         self.log = RequestLog(self.keep_requests)
         self.oauth = self._client()
@@ -235,6 +235,10 @@ class Sandbox:
     def requests(self) -> list[RequestRecord]:
         """The last `keep_requests` requests, in order of arrival."""
         return self.log.records
+
+    def clear_requests(self) -> None:
+        """Forgets the requests made so far; the counts stay."""
+        self.log.clear()
 
     @property
     def rejected(self) -> int:
@@ -327,9 +331,15 @@ class Sandbox:
         self.state.watchers.append(sender.notify)
         return sender
 
-    def _check_labels(self) -> None:
+    def _check_call(self, call: str) -> None:
+        check_call(call, self._labels())
+
+    def _labels(self) -> set[str]:
         resources = [(route.method, route.resource) for route in self.app.router.routes()]
-        labels = {f"{method} {resource.canonical}" for method, resource in resources if resource is not None}
+        return {f"{method} {resource.canonical}" for method, resource in resources if resource is not None}
+
+    def _check_labels(self) -> None:
+        labels = self._labels()
         for label in self.endpoint_limits:
             if label not in labels - OPEN_CALLS:
                 raise ValueError(f"'endpoint_limits' must be of calls such as 'GET /v2.0/calendar', not {label!r}")

@@ -3,12 +3,12 @@
 import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator, MutableMapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from attrs import define, evolve, field
 
 from . import times
-from .entities import MEMBER_ID, Entry, EntryKind, Lead
+from .entities import MEMBER_ID, Entry, EntryFields, EntryKind, Lead, LeadFields
 from .seed import Seed
 
 FIRST_NEW_ID = 900_000_000_000_001
@@ -29,6 +29,17 @@ def newest_first(entry: Entry) -> tuple[float, int]:
 def latest_end_first(entry: Entry) -> tuple[float, int]:
     end = entry.end_at or entry.start_at or times.EPOCH
     return -end.timestamp(), -entry.id
+
+
+def aware(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields.
+
+    Raises: ValueError naming a naive datetime.
+    """
+    for name, value in fields.items():
+        if isinstance(value, datetime) and value.utcoffset() is None:
+            raise ValueError(f"{name} must be timezone-aware, e.g. datetime.now(UTC)")
+    return fields
 
 
 class Leads(MutableMapping[int, Lead]):
@@ -210,10 +221,18 @@ class State:
         found = self.cached(key, lambda: [entry for entry in find() if self.manages(entry.lead_id)])
         return found if self.read_lag <= 0 else [entry for entry in found if self.listed(entry)]
 
-    def add_lead(self, **fields: Any) -> Lead:
-        """Adds a lead with any fields of `Lead`; defaults for the others."""
-        name = {"first_name": "New", "last_name": "Lead", "email": "new@example.com", "phone": "+14155550100"}
-        lead = Lead(**self._new_fields(name | fields))
+    def add_lead(self, **fields: Unpack[LeadFields]) -> Lead:
+        """Adds a lead with any fields of `Lead`; defaults for the others.
+
+        Raises: ValueError for a naive datetime; TypeError for an unknown field.
+        """
+        name: dict[str, Any] = {
+            "first_name": "New",
+            "last_name": "Lead",
+            "email": "new@example.com",
+            "phone": "+14155550100",
+        }
+        lead = Lead(**self._new_fields({**name, **fields}))
         self.leads[lead.id] = lead
         return lead
 
@@ -223,19 +242,29 @@ class State:
             self.remove(entry.id)
         del self.leads[lead_id]
 
-    def add_task(self, lead_id: int, **fields: Any) -> Entry:
-        """Adds a task with any fields of `Entry`; id and times have defaults."""
-        entry = Entry(**self._new_fields({"lead_id": lead_id} | fields))
+    def add_task(self, lead_id: int, **fields: Unpack[EntryFields]) -> Entry:
+        """Adds a task with any fields of `Entry`; id and times have defaults.
+
+        Raises: ValueError for a lead that does not exist and for a naive datetime; TypeError for an unknown field.
+        """
+        if lead_id not in self.leads:
+            raise ValueError(f"there is no lead {lead_id!r}: add_lead() makes one, leads.ids() lists them")
+        entry = Entry(**self._new_fields({"lead_id": lead_id, **fields}))
         self.entries[entry.id] = entry
         self._notify("created", entry)
         return entry
 
-    def add_appointment(self, lead_id: int, **fields: Any) -> Entry:
-        kind: dict[str, Any] = {"kind": EntryKind.APPOINTMENT, "type": "Appointment"}
-        return self.add_task(lead_id, **(kind | fields))
+    def add_appointment(self, lead_id: int, **fields: Unpack[EntryFields]) -> Entry:
+        """As `add_task`, for an appointment."""
+        kind: dict[str, Any] = {"kind": EntryKind.APPOINTMENT, "type": "Appointment", **fields}
+        return self.add_task(lead_id, **kind)
 
     def change(self, entry_id: int, *, event: str = "updated", **fields: Any) -> Entry:
-        changes: dict[str, Any] = {"updated_at": self.now()} | fields
+        """Changes any fields of an entry.
+
+        Raises: KeyError if there is none with this id; otherwise as `add_task`.
+        """
+        changes: dict[str, Any] = {"updated_at": self.now()} | aware(fields)
         changed = evolve(self.entries[entry_id], **changes)
         self.entries[entry_id] = changed
         self._notify(event, changed)
@@ -259,7 +288,7 @@ class State:
     def _new_fields(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The fields, with defaults for id and times."""
         defaults = {"id": next(self._new_ids), "created_at": self.now(), "updated_at": self.now()}
-        return defaults | fields
+        return defaults | aware(fields)
 
     def _notify(self, event: str, entry: Entry) -> None:
         for watcher in self.watchers:

@@ -14,8 +14,6 @@ from lofty_async import sandbox as package
 from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.server import SandboxOptions
 
-pytest_plugins = ["pytester"]
-
 
 async def whoami(sandbox: Sandbox) -> int:
     headers = {"Authorization": sandbox.auth.ready(), "Content-Type": "application/json", "User-Agent": "t/1"}
@@ -193,39 +191,7 @@ async def test_runs_as_a_program(number: signal.Signals) -> None:
         assert await process.wait() == 0
 
 
-def test_the_plugin_gives_a_started_sandbox(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        """
-        import urllib.error
-        import urllib.request
-
-        def status(url):
-            try:
-                return urllib.request.urlopen(url).status
-            except urllib.error.HTTPError as error:
-                with error:
-                    return error.code
-
-        def test_one(lofty_sandbox):
-            assert status(lofty_sandbox.url) == 403
-
-        def test_many(lofty_sandbox_factory):
-            one, other = lofty_sandbox_factory(leads=1), lofty_sandbox_factory(2)
-            assert one.url != other.url
-            assert len(other.state.leads) == 2
-            assert status(one.url) == 403
-        """
-    )
-    pytester.runpytest_subprocess("-q").assert_outcomes(passed=2)
-
-
 async def test_the_faults_load_on_demand_too() -> None:
     script = "import lofty_async.sandbox as s, sys; sys.exit(s.faults.Reply().status != 500)"
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
-    assert await process.wait() == 0
-
-
-async def test_the_plugin_loads_no_server() -> None:
-    script = "import sys, lofty_async.sandbox.pytest_plugin; sys.exit('aiohttp.web' in sys.modules)"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
     assert await process.wait() == 0
