@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -18,6 +20,13 @@ from tests.description import Description
 settings.register_profile("thorough", deadline=None)
 settings.register_profile("quick", deadline=None, max_examples=20)
 settings.load_profile("thorough")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now to no later garbage collection: many tests collect, to see what is left over."""
+    gc.collect()
+    gc.freeze()
+
 
 OpenClient = Callable[..., LoftyClient]
 
@@ -80,6 +89,13 @@ def interruptible() -> None:
     hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
     if hang_up is not None and signal.getsignal(hang_up) is signal.SIG_IGN:
         signal.signal(hang_up, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Programs of the tests compile each module once, even where this process was told to write no bytecode."""
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        os.environ["PYTHONPYCACHEPREFIX"] = str(tmp_path_factory.getbasetemp().parent / "bytecode")
 
 
 @pytest.fixture
