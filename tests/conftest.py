@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,9 @@ from tests.description import Description
 
 # A busy machine is no bug, so no example has a deadline.
 settings.register_profile("thorough", deadline=None)
+settings.register_profile("usual", deadline=None, max_examples=40)
 settings.register_profile("quick", deadline=None, max_examples=20)
-settings.load_profile("thorough")
+settings.load_profile("usual")
 
 
 def pytest_collection_finish() -> None:
@@ -96,6 +98,12 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Programs of the tests compile each module once, even where this process was told to write no bytecode."""
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
         os.environ["PYTHONPYCACHEPREFIX"] = str(tmp_path_factory.getbasetemp().parent / "bytecode")
+
+
+@pytest.fixture(scope="session")
+def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the type checks of programs share, so that only the first reads all the libraries."""
+    return tmp_path_factory.getbasetemp().parent / "mypy"
 
 
 @pytest.fixture

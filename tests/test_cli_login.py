@@ -1,6 +1,7 @@
 """Logging in from the command line, and what the other commands make of it."""
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -9,9 +10,11 @@ import subprocess
 import sys
 import threading
 import time
+import webbrowser
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
+from queue import Queue
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -98,6 +101,39 @@ def invoke(*arguments: object, **options: Any) -> Result:
     result = CliRunner().invoke(app, [*map(str, arguments)], **options)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
+
+
+class Typing(io.RawIOBase):
+    """A standard input where the user, once the browser shows a page, types one line."""
+
+    def __init__(self, shown: "Queue[str]", answer: Callable[[str], str]) -> None:
+        super().__init__()
+        self.shown, self.answer, self.is_over = shown, answer, False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self.is_over or not len(buffer):
+            return 0
+        self.is_over = True
+        line = f"{self.answer(self.shown.get(timeout=30))}\n".encode()
+        buffer[: len(line)] = line
+        return len(line)
+
+
+@pytest.fixture
+def log_in(sandbox: Sandbox, settings: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs `login` in this process; its user pastes what the function makes of the page."""
+    assert not settings.exists()
+    shown = Queue[str]()
+    monkeypatch.setattr(webbrowser, "open", shown.put)
+
+    def run(answer: Callable[[str], str]) -> Result:
+        options = [*pages(sandbox), "--redirect-uri", ELSEWHERE]
+        return invoke("login", *options, input=io.BufferedReader(Typing(shown, answer)))
+
+    return run
 
 
 def page_of(run: subprocess.Popen[str]) -> str:
@@ -207,9 +243,10 @@ class TestLogin:
         assert ended(run, ends_at(page) + "\n")[0] == 0
         assert json.loads((tmp_path / "mine").read_text())["access_token"] in sandbox.credentials.tokens
 
-    @pytest.mark.parametrize(
-        "stray",
-        [
+    def test_what_is_no_answer_to_this_login_is_waited_past(self, start: Start, here: str) -> None:
+        run = start(here, "--no-browser")
+        page = page_of(run)
+        for stray in (
             "/favicon.ico",
             "/back?code=stolen",
             "/back?code=stolen&state=",
@@ -219,14 +256,10 @@ class TestLogin:
             "/back?error=access_denied&state=guessed",
             "/back?code=stolen&state={state}&state={state}",
             "/back?state={state}",
-        ],
-    )
-    def test_what_is_no_answer_to_this_login_is_waited_past(self, start: Start, here: str, stray: str) -> None:
-        run = start(here, "--no-browser")
-        page = page_of(run)
-        with pytest.raises(HTTPError, match="404") as refusal:
-            visit(here.replace("/back", stray.format(state=state_in(page))))
-        refusal.value.close()
+        ):
+            with pytest.raises(HTTPError, match="404") as refusal:
+                visit(here.replace("/back", stray.format(state=state_in(page))))
+            refusal.value.close()
         visit(page)
         assert ended(run)[0] == 0
 
@@ -240,14 +273,15 @@ class TestLogin:
         ],
     )
     def test_an_answer_to_another_login_is_refused(
-        self, start: Start, settings: Path, answer: Mapping[str, str], told: str
+        self, log_in: Callable[..., Result], settings: Path, answer: Mapping[str, str], told: str
     ) -> None:
-        run = start(ELSEWHERE, "--no-browser")
-        state = state_in(page_of(run))
-        query = answer if told == "state" else {"state": state, **answer}
-        code, err = ended(run, f"{ELSEWHERE}?{urlencode(query)}\n")
-        assert (code, (settings / "token.json").exists()) == (2, False)
-        assert told in err
+        def paste(page: str) -> str:
+            query = answer if told == "state" else {"state": state_in(page), **answer}
+            return f"{ELSEWHERE}?{urlencode(query)}"
+
+        result = log_in(paste)
+        assert (result.exit_code, (settings / "token.json").exists()) == (2, False)
+        assert told in result.stderr
 
     @pytest.mark.parametrize(
         "form",
@@ -263,19 +297,23 @@ class TestLogin:
             "code={code}&amp;state={state}",
         ],
     )
-    def test_an_answer_may_be_pasted_as_mail_and_chat_show_it(self, sandbox: Sandbox, start: Start, form: str) -> None:
+    def test_an_answer_may_be_pasted_as_mail_and_chat_show_it(
+        self, sandbox: Sandbox, log_in: Callable[..., Result], form: str
+    ) -> None:
+        def paste(page: str) -> str:
+            url = ends_at(page)
+            query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+            return form.format(url=url, escaped=url.replace("&", "&amp;"), **query)
+
         sandbox.oauth.redirect_uri = ELSEWHERE
-        run = start(ELSEWHERE, "--no-browser")
-        url = ends_at(page_of(run))
-        query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
-        code, err = ended(run, form.format(url=url, escaped=url.replace("&", "&amp;"), **query) + "\n")
-        assert (code, sandbox.oauth.issued) == (0, 1), err
+        result = log_in(paste)
+        assert (result.exit_code, sandbox.oauth.issued) == (0, 1), result.stderr
 
     @pytest.mark.parametrize("line", [ELSEWHERE, f"{ELSEWHERE}?lang=en", "no idea what", "<>", '""', ""])
-    def test_what_holds_no_answer_says_what_to_paste(self, start: Start, line: str) -> None:
-        code, err = ended(start(ELSEWHERE, "--no-browser"), f"{line}\n")
-        assert code == 2
-        assert "paste the whole address" in err
+    def test_what_holds_no_answer_says_what_to_paste(self, log_in: Callable[..., Result], line: str) -> None:
+        result = log_in(lambda _: line)
+        assert result.exit_code == 2
+        assert "paste the whole address" in result.stderr
 
     def test_a_user_can_refuse(self, sandbox: Sandbox, start: Start, here: str, settings: Path) -> None:
         sandbox.oauth.deny = True

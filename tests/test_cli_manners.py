@@ -19,7 +19,9 @@ from urllib.request import urlopen
 import pytest
 from attrs import fields
 from click import Choice
+from click.testing import CliRunner
 
+from lofty_async.cli.app import app
 from lofty_async.cli.sandbox import sandbox as sandbox_command
 from lofty_async.sandbox import ListTotals, ResetStyle, Sandbox, UnknownCursor
 from lofty_async.sandbox.faults import Latency, Reply
@@ -280,9 +282,9 @@ class TestSandbox:
         ],
     )
     def test_an_invalid_option_is_named(self, option: str, value: str, message: str) -> None:
-        code, out, err = run(*COMMAND, "sandbox", option, value)
-        assert (code, out) == (2, "")
-        assert err.splitlines()[-1].startswith(f"Error: {message}")
+        result = CliRunner().invoke(app, ["sandbox", option, value])
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.splitlines()[-1].startswith(f"Error: {message}")
 
     def test_its_choices_are_those_of_the_sandbox(self) -> None:
         types = {option.name: option.type for option in sandbox_command.params}

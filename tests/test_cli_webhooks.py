@@ -437,14 +437,3 @@ def test_a_json_line_is_json_whatever_was_posted(raw: Any, shown: Any) -> None:
         "at": None,
         "raw": shown,
     }
-
-
-@pytest.mark.parametrize("command", [("webhooks",), ("webhooks", "ensure"), ("webhooks", "listen"), ("login",)])
-def test_help_imports_neither_tables_nor_a_server_nor_the_mirror(command: tuple[str, ...]) -> None:
-    probe = (
-        f"import sys; from lofty_async.cli.app import app; app([*{command!r}, '--help'], standalone_mode=False);"
-        "late = {'rich', 'aiohttp.web', 'lofty_async.sandbox', 'lofty_async.mirror'};"
-        "print(sorted(late & sys.modules.keys()))"
-    )
-    finished = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    assert finished.stdout.splitlines()[-1] == "[]"

@@ -119,10 +119,11 @@ class TestFailing:
             assert taken == whole
 
 
-async def test_leads_beyond_the_deepest_offset_go_on_by_scroll_id() -> None:
-    async with Sandbox(1_200, 0, offset_limit=1_000, **PLAIN) as sandbox, client(sandbox) as lofty:
+@pytest.mark.parametrize(("leads", "offset_limit", "requests"), [(1_200, 1_000, 14), (12_000, 10_000, 124)])
+async def test_leads_beyond_the_deepest_offset_go_on_by_scroll_id(leads: int, offset_limit: int, requests: int) -> None:
+    async with Sandbox(leads, 0, offset_limit=offset_limit, **PLAIN) as sandbox, client(sandbox) as lofty:
         assert ids(await lofty.leads.list().collect()) == sandbox.state.leads.ids()
-        assert len(sandbox.requests) <= 14
+        assert len(sandbox.requests) <= requests
 
 
 @pytest.mark.parametrize("options", [{}, {"prefetch": 4}, {"newest_first": True}])

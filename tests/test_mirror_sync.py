@@ -738,10 +738,10 @@ async def test_a_cancelled_run_keeps_what_was_fetched(after: int, lofty: LoftyCl
     assert len(await store.start(resume=True)) == sync.report.leads
 
 
-@pytest.mark.parametrize(("leads", "offset_limit"), [(500, 200), pytest.param(12_000, 10_000, marks=pytest.mark.slow)])
-async def test_more_leads_than_the_offset_limit_end_equal(store: TaskStore, leads: int, offset_limit: int) -> None:
+async def test_more_leads_than_the_offset_limit_end_equal(store: TaskStore) -> None:
+    leads = 500
     async with (
-        Sandbox(leads, 1, appointments_per_lead=0, limit=100_000, offset_limit=offset_limit) as sandbox,
+        Sandbox(leads, 1, appointments_per_lead=0, limit=100_000, offset_limit=200) as sandbox,
         LoftyClient(sandbox.auth, base_url=sandbox.url) as lofty,
     ):
         report = await sync_tasks(lofty, store)

@@ -267,17 +267,17 @@ def test_the_annotations_of_the_client_can_be_evaluated() -> None:
     assert get_type_hints(lofty_async.LoftyClient.me) == {"return": lofty_async.User}
 
 
-def checked(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def checked(program: str, folder: Path, cache: Path) -> subprocess.CompletedProcess[str]:
     source = folder / "program.py"
     source.write_text(program, encoding="utf-8")
-    return run("-m", "mypy", "--strict", "--config-file=", f"--cache-dir={folder / 'cache'}", str(source))
+    return run("-m", "mypy", "--strict", "--config-file=", f"--cache-dir={cache}", str(source))
 
 
 @pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
-def test_a_program_s_types_check_and_its_mistakes_are_found(tmp_path: Path) -> None:
-    good = checked(PROGRAM, tmp_path)
+def test_a_program_s_types_check_and_its_mistakes_are_found(tmp_path: Path, mypy_cache: Path) -> None:
+    good = checked(PROGRAM, tmp_path, mypy_cache)
     assert good.returncode == 0, good.stdout + good.stderr
-    bad = checked(MISTAKE, tmp_path)
+    bad = checked(MISTAKE, tmp_path, mypy_cache)
     assert 'expression has type "Task", variable has type "str"' in bad.stdout
     assert "Too many positional arguments" in bad.stdout
     assert 'Module "lofty_async" has no attribute "Nothing"' in bad.stdout

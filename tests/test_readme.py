@@ -73,7 +73,7 @@ async def test_the_web_app_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(isinstance(task["id"], str) for task in tasks)
 
 
-async def test_the_programs_type_check(tmp_path: Path) -> None:
+async def test_the_programs_type_check(tmp_path: Path, mypy_cache: Path) -> None:
     pytest.importorskip("mypy")
     for number, program in enumerate(PROGRAMS):
         (tmp_path / f"program_{number}.py").write_text(program, encoding="utf-8")
@@ -83,7 +83,7 @@ async def test_the_programs_type_check(tmp_path: Path) -> None:
         "mypy",
         "--strict",
         "--cache-dir",
-        str(tmp_path / "cache"),
+        str(mypy_cache),
         *(str(path) for path in sorted(tmp_path.glob("*.py"))),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -299,7 +299,11 @@ class TestSeeding:
             sandbox.state.add_task(lead_id, title="Ring")  # type: ignore[call-arg] # the slip
 
 
-async def test_the_plugin_loads_no_server() -> None:
-    script = "import sys, lofty_async.sandbox.pytest_plugin; sys.exit('aiohttp.web' in sys.modules)"
+async def test_the_plugin_loads_no_server_until_it_is_used() -> None:
+    script = (
+        "import sys, lofty_async.sandbox.pytest_plugin\n"
+        "assert 'aiohttp.web' not in sys.modules\n"
+        "assert lofty_async.sandbox.faults.Reply().status == 500\n"
+    )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
     assert await process.wait() == 0
