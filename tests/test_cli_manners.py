@@ -23,7 +23,7 @@ from click.testing import CliRunner
 
 from lofty_async.cli.app import app
 from lofty_async.cli.sandbox import sandbox as sandbox_command
-from lofty_async.sandbox import ListTotals, ResetStyle, Sandbox, UnknownCursor
+from lofty_async.sandbox import EntryClass, ListTotals, ResetStyle, Sandbox, UnknownCursor
 from lofty_async.sandbox.faults import Latency, Reply
 
 COMMAND = (sys.executable, "-m", "lofty_async")
@@ -292,6 +292,8 @@ class TestSandbox:
             ("reset_style", ResetStyle),
             ("unknown_cursor", UnknownCursor),
             ("list_totals", ListTotals),
+            ("my_tasks_hides", EntryClass),
+            ("calendar_hides", EntryClass),
         ):
             kind = types[name]
             assert isinstance(kind, Choice)

@@ -9,6 +9,7 @@ NOT_NEGATIVE: Final = click.IntRange(min=0)
 # The values of the sandbox's enums, since importing it would make `--help` slow.
 RESET_STYLES: Final = ("epoch_s", "epoch_ms", "ms_left", "s_left", "absent")
 UNKNOWN_CURSORS: Final = ("continue", "restart", "empty", "error")
+ENTRY_CLASSES: Final = ("finished", "appointments", "undated", "others", "unmanaged")
 LIST_TOTALS: Final = ("exact", "missing", "zero", "too_small", "too_large")
 
 
@@ -23,6 +24,21 @@ LIST_TOTALS: Final = ("exact", "missing", "zero", "too_small", "too_large")
 @click.option("--reset-style", type=click.Choice(RESET_STYLES), default="epoch_s", help="Form of X-RateLimit-Reset.")
 @click.option("--allow-http", is_flag=True, help="Allow http:// addresses for webhooks.")
 @click.option("--latency", type=click.FloatRange(0), default=0.0, help="Seconds before every answer.")
+@click.option(
+    "--my-tasks-hides",
+    type=click.Choice(ENTRY_CLASSES),
+    multiple=True,
+    default=("unmanaged",),
+    help="Entries that my-tasks leaves out; may be repeated.",
+)
+@click.option(
+    "--calendar-hides",
+    type=click.Choice(ENTRY_CLASSES),
+    multiple=True,
+    default=("unmanaged",),
+    help="Entries that the calendar leaves out; may be repeated.",
+)
+@click.option("--ignores-user-id", is_flag=True, help="My-tasks shows the caller's own tasks whatever userId asks for.")
 @click.option("--cursor-inclusive", is_flag=True, help="A page of my-tasks begins with the task of its cursor.")
 @click.option(
     "--unknown-cursor",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import faults
-    from .entities import Entry, EntryKind, Lead
+    from .entities import Entry, EntryClass, EntryKind, Lead
     from .faults import Faults
     from .gate import ResetStyle
     from .lists import ListTotals, UnknownCursor
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Entry",
+    "EntryClass",
     "EntryKind",
     "Faults",
     "Lead",
@@ -32,6 +33,7 @@ __all__ = [
 
 _HOMES = {
     "Entry": ".entities",
+    "EntryClass": ".entities",
     "EntryKind": ".entities",
     "Faults": ".faults",
     "Lead": ".entities",

@@ -57,7 +57,7 @@ class CalendarHandlers:
         self.lists.check_offset(page * size)
         code = fields.zone()
         ordered = query.ordered(self.state)
-        found = self.state.visible(query, lambda: filter(query.matches, ordered))
+        found = self.state.visible(query, lambda: filter(query.matches, ordered), self.lists.calendar_hides)
         writer = EntryWriter(self.state.now(), times.zone(code) if code else None)
         shown = found[page * size : (page + 1) * size]
         items = [writer.item(entry, self.state.leads[entry.lead_id]) for entry in shown]

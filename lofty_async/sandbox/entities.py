@@ -30,6 +30,19 @@ class EntryKind(StrEnum):
     APPOINTMENT = "APPOINTMENT"
 
 
+class EntryClass(StrEnum):
+    """The classes of entries that a list may leave out."""
+
+    FINISHED = "finished"
+    APPOINTMENTS = "appointments"
+    UNDATED = "undated"
+    """Without a start and an end; the calendar never shows them."""
+    OTHERS = "others"
+    """Assigned to another user than the caller."""
+    UNMANAGED = "unmanaged"
+    """Of leads that the caller does not manage."""
+
+
 @frozen(kw_only=True)
 class Lead:
     """A contact of the team; `quirks` replace fields of the response, `ABSENT` omits them."""

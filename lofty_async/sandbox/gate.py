@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Container, Mapping
 from email.utils import formatdate
 from enum import StrEnum
+from threading import Lock
 
 from aiohttp import ClientPayloadError, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -122,8 +123,14 @@ class Throttle:
     application: FixedWindow
     endpoints: Mapping[str, FixedWindow] = field(factory=dict[str, FixedWindow])
     burst: FixedWindow | None = None
+    _lock: Lock = field(factory=Lock, init=False)  # sandboxes on several threads may share one
 
     def count(self, label: str, now: float) -> WindowState:
+        """The window that a request counts in and reports, after it."""
+        with self._lock:
+            return self._count(label, now)
+
+    def _count(self, label: str, now: float) -> WindowState:
         own = self.endpoints.get(label)
         if self.burst is not None and not self.burst.peek(now).allowed:
             return self._burst_limited(now)

@@ -7,6 +7,7 @@ from typing import Any
 from attrs import frozen
 
 from . import errors
+from .entities import EntryClass
 
 
 class UnknownCursor(StrEnum):
@@ -38,6 +39,9 @@ class ListTotals(StrEnum):
 class ListOptions:
     """The behaviour of lists that the contract leaves open; the arguments are those of `Sandbox`."""
 
+    my_tasks_hides: frozenset[EntryClass] = frozenset({EntryClass.UNMANAGED})
+    calendar_hides: frozenset[EntryClass] = frozenset({EntryClass.UNMANAGED})
+    ignores_user_id: bool = False
     cursor_inclusive: bool = False
     unknown_cursor: UnknownCursor = UnknownCursor.CONTINUE
     repeat_last_page: bool = True

@@ -5,7 +5,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
@@ -19,6 +19,7 @@ from lofty_async.auth import ApiKey
 
 from . import times
 from .calendar import CalendarHandlers
+from .entities import EntryClass
 from .faults import Faults
 from .gate import Credentials, FixedWindow, Gate, ResetStyle, Throttle
 from .leads import LeadHandlers
@@ -59,6 +60,13 @@ LIMIT_OR_NONE: Final[Rule] = optional(POSITIVE)
 LIMITS: Final[Rule] = deep_mapping(instance_of(str), POSITIVE)
 
 
+HIDDEN: Final = (EntryClass.UNMANAGED,)
+
+
+def _classes(names: Iterable[EntryClass | str]) -> frozenset[EntryClass]:
+    return frozenset(map(EntryClass, [names] if isinstance(names, str) else names))
+
+
 class SandboxOptions(TypedDict, total=False):
     """The arguments of `Sandbox`, by name."""
 
@@ -70,6 +78,10 @@ class SandboxOptions(TypedDict, total=False):
     reset_style: ResetStyle | str
     aligned: bool
     appointments_per_lead: int
+    budget: Throttle | None
+    my_tasks_hides: Iterable[EntryClass | str]
+    calendar_hides: Iterable[EntryClass | str]
+    ignores_user_id: bool
     cursor_inclusive: bool
     unknown_cursor: UnknownCursor | str
     repeat_last_page: bool
@@ -117,6 +129,13 @@ class Sandbox(RequestChecks):
         aligned: Whether windows follow each other on a grid from the sandbox's start; otherwise one opens
             with the first request after the last has ended.
         appointments_per_lead: The number of appointments of each lead besides its tasks.
+        budget: The `budget` of another sandbox with the same clock, to share its rate limit as accounts of one
+            application do; `limit`, `window` and the other limits are then those of that sandbox.
+        my_tasks_hides: The classes of entries that my-tasks leaves out, each an `EntryClass` or its value:
+            `finished`, `appointments`, `undated`, `others` (of other users, whatever `userId` asks for) and
+            `unmanaged` (of leads that the caller does not manage), the default.
+        calendar_hides: The classes of entries that the calendar leaves out.
+        ignores_user_id: Whether my-tasks shows the caller's own tasks whatever `userId` asks for.
         cursor_inclusive: Whether a page of my-tasks begins with the entry that its cursor names.
         unknown_cursor: The response of my-tasks to a `currentId` that is no longer in the caller's list, an
             `UnknownCursor` or its value: `continue` after the task's last position, `restart` from the top, an
@@ -157,6 +176,10 @@ class Sandbox(RequestChecks):
     reset_style: ResetStyle = field(default=ResetStyle.EPOCH_SECONDS, kw_only=True, converter=ResetStyle)
     aligned: bool = field(default=True, kw_only=True)
     appointments_per_lead: int = field(default=1, kw_only=True, validator=NOT_NEGATIVE)
+    budget: Throttle | None = field(default=None, kw_only=True, repr=False)
+    my_tasks_hides: Collection[EntryClass] = field(default=HIDDEN, kw_only=True, converter=_classes)
+    calendar_hides: Collection[EntryClass] = field(default=HIDDEN, kw_only=True, converter=_classes)
+    ignores_user_id: bool = field(default=False, kw_only=True)
     cursor_inclusive: bool = field(default=False, kw_only=True)
     unknown_cursor: UnknownCursor = field(default=UnknownCursor.CONTINUE, kw_only=True, converter=UnknownCursor)
     repeat_last_page: bool = field(default=True, kw_only=True)
@@ -196,6 +219,7 @@ class Sandbox(RequestChecks):
         self.faults = Faults(random.Random(self.seed), self._check_call)
         self.credentials = Credentials({self.api_key}, {self.access_token: math.inf})
         self.log = RequestLog(self.keep_requests)
+        self.budget = self.budget or self._throttle()
         self.oauth = self._client()
         self.webhooks = self._sender()
         self.app = self._application()
@@ -346,6 +370,9 @@ class Sandbox(RequestChecks):
 
     def _lists(self) -> ListOptions:
         return ListOptions(
+            my_tasks_hides=_classes(self.my_tasks_hides),
+            calendar_hides=_classes(self.calendar_hides),
+            ignores_user_id=self.ignores_user_id,
             cursor_inclusive=self.cursor_inclusive,
             unknown_cursor=self.unknown_cursor,
             repeat_last_page=self.repeat_last_page,
@@ -359,7 +386,7 @@ class Sandbox(RequestChecks):
         gate = Gate(
             clock=self.clock,
             log=self.log,
-            throttle=self._throttle(),
+            throttle=self.budget or self._throttle(),
             reset_style=self.reset_style,
             faults=self.faults,
             credentials=self.credentials,

@@ -1,14 +1,14 @@
 """The sandbox's data and its rules; no HTTP."""
 
 import itertools
-from collections.abc import Callable, Hashable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import datetime
-from typing import Any, TypeVar, Unpack
+from typing import Any, Final, TypeVar, Unpack
 
 from attrs import define, evolve, field
 
 from . import times
-from .entities import MEMBER_ID, Entry, EntryFields, EntryKind, Lead, LeadFields
+from .entities import MEMBER_ID, Entry, EntryClass, EntryFields, EntryKind, Lead, LeadFields
 from .seed import Seed
 
 FIRST_NEW_ID = 900_000_000_000_001
@@ -216,9 +216,12 @@ class State:
             self._cache[key] = make()
         return self._cache[key]
 
-    def visible(self, key: Hashable, find: Callable[[], Iterable[Entry]]) -> list[Entry]:
-        """Those of the found entries that lists show to the caller; cached under `key`."""
-        found = self.cached(key, lambda: [entry for entry in find() if self.manages(entry.lead_id)])
+    def visible(self, key: Hashable, find: Callable[[], Iterable[Entry]], hidden: frozenset[EntryClass]) -> list[Entry]:
+        """Those of the found entries that a list shows which hides these classes; cached under `key` and `hidden`."""
+        of_class = [_OF_CLASS[one] for one in hidden]
+        found = self.cached(
+            (key, hidden), lambda: [entry for entry in find() if not any(is_in(self, entry) for is_in in of_class)]
+        )
         return found if self.read_lag <= 0 else [entry for entry in found if self.listed(entry)]
 
     def add_lead(self, **fields: Unpack[LeadFields]) -> Lead:
@@ -293,3 +296,12 @@ class State:
     def _notify(self, event: str, entry: Entry) -> None:
         for watcher in self.watchers:
             watcher(event, entry)
+
+
+_OF_CLASS: Final[Mapping[EntryClass, Callable[[State, Entry], bool]]] = {
+    EntryClass.FINISHED: lambda _, entry: entry.finished,
+    EntryClass.APPOINTMENTS: lambda _, entry: entry.kind is EntryKind.APPOINTMENT,
+    EntryClass.UNDATED: lambda _, entry: entry.start_at is None and entry.end_at is None,
+    EntryClass.OTHERS: lambda _, entry: entry.assigned_user_id != MEMBER_ID,
+    EntryClass.UNMANAGED: lambda state, entry: not state.manages(entry.lead_id),
+}

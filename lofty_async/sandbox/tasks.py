@@ -65,7 +65,7 @@ class TaskHandlers:
             raise errors.ResponseError(400, "INVALID_PARAMETER", "currentId is negative", errors.bare)
         limit = fields.limit(default=10, most=MAX_PAGE_SIZE)
         code = fields.zone()
-        entries = self._after(cursor, self._assigned(fields.record_id("userId") or MEMBER_ID))
+        entries = self._after(cursor, self._assigned(fields.record_id("userId")))
         writer = EntryWriter(self.state.now(), times.zone(code) if code else None)
         return self._tasks(entries[: self.lists.page_size(limit)], writer)
 
@@ -95,10 +95,13 @@ class TaskHandlers:
         self.state.unfinish(_changeable(self.state, request).id)
         return json_response({"message": "Task unfinished successfully"})
 
-    def _assigned(self, user_id: int) -> list[Entry]:
+    def _assigned(self, user_id: int | None) -> list[Entry]:
         entries = self.state.sorted_entries(newest_first)
+        owner = MEMBER_ID if user_id is None or self.lists.ignores_user_id else user_id
         return self.state.visible(
-            ("assigned", user_id), lambda: (entry for entry in entries if entry.assigned_user_id == user_id)
+            ("assigned", owner),
+            lambda: (entry for entry in entries if entry.assigned_user_id == owner),
+            self.lists.my_tasks_hides,
         )
 
     def _after(self, cursor: int, entries: list[Entry]) -> list[Entry]:

@@ -1,9 +1,11 @@
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lofty_async.cli.sandbox import sandbox as command
-from lofty_async.sandbox import ListTotals, Sandbox, UnknownCursor
+from lofty_async.sandbox import EntryClass, ListTotals, Sandbox, UnknownCursor
+from lofty_async.sandbox.entities import MEMBER_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,6 +118,66 @@ async def test_scroll_ids_go_on_beyond_the_limit(clock: "Clock", api_of: Any, op
         assert found == api.sandbox.state.leads.ids()[5:]
 
 
+CLASSES = ("finished", "appointments", "undated", "others", "unmanaged")
+OTHER_USER = 7
+
+
+async def shown_by(api: "Api", name: str) -> set[int]:
+    """The entries that a list shows of the caller and of another user."""
+    if name == "calendar":
+        return {item["taskId"] for item in (await api.get(CALENDAR, **ALWAYS)).body["data"]["items"]}
+    return {entry for user in (MEMBER_ID, OTHER_USER) for entry in ids(await api.get(MINE, limit=100, userId=user))}
+
+
+def one_of_each(sandbox: Sandbox) -> dict[str, int]:
+    """A plain task and one entry of each class, by the name of its class."""
+    state, at = sandbox.state, datetime(2026, 7, 1, tzinfo=UTC)
+    managed, unmanaged = state.add_lead().id, state.add_lead().id
+    state.forbidden_leads.add(unmanaged)
+    made = {
+        "plain": state.add_task(managed, end_at=at),
+        "finished": state.add_task(managed, end_at=at, finished_at=at),
+        "appointments": state.add_appointment(managed, start_at=at, end_at=at),
+        "undated": state.add_task(managed),
+        "others": state.add_task(managed, end_at=at, assigned_user_id=OTHER_USER),
+        "unmanaged": state.add_task(unmanaged, end_at=at),
+    }
+    return {name: entry.id for name, entry in made.items()}
+
+
+@pytest.mark.parametrize("hidden", [(), *((one,) for one in CLASSES), CLASSES, [EntryClass.UNDATED], "finished"])
+@pytest.mark.parametrize("name", ["my_tasks", "calendar"])
+async def test_a_list_leaves_out_what_it_hides(clock: "Clock", api_of: Any, name: str, hidden: Any) -> None:
+    async with api_of(Sandbox(0, clock=clock, **{f"{name}_hides": hidden})) as api:
+        made = one_of_each(api.sandbox)
+        left_out = {hidden} if isinstance(hidden, str) else {*hidden}
+        shown = {made[one] for one in made.keys() - left_out}
+        assert await shown_by(api, name) == (shown - {made["undated"]} if name == "calendar" else shown)
+        other = "calendar" if name == "my_tasks" else "my_tasks"
+        assert await shown_by(api, other) >= {made[one] for one in ("plain", "finished", "appointments", "others")}
+
+
+async def test_by_default_lists_leave_out_what_the_caller_does_not_manage(api: "Api") -> None:
+    made = one_of_each(api.sandbox)
+    for name in ("my_tasks", "calendar"):
+        assert made["unmanaged"] not in await shown_by(api, name)
+
+
+async def test_a_list_of_another_user_may_be_the_caller_s_own(clock: "Clock", api_of: Any) -> None:
+    async with api_of(Sandbox(2, 3, clock=clock, ignores_user_id=True)) as api:
+        assert ids(await api.get(MINE, userId=OTHER_USER, limit=100)) == ids(await page(api))
+        assert ids(await page(api))
+
+
+async def test_accounts_may_share_a_budget(clock: "Clock", api_of: Any) -> None:
+    account = Sandbox(1, limit=3, clock=clock)
+    async with api_of(account) as one, api_of(Sandbox(2, budget=account.budget, clock=clock)) as other:
+        lefts = [(await account.get("/v1.0/me")).headers["X-RateLimit-Remaining"] for account in (one, other, one)]
+        assert lefts == ["2", "1", "0"]
+        assert [(await account.get("/v1.0/me")).status for account in (one, other)] == [429, 429]
+        assert (one.sandbox.served, other.sandbox.served) == (2, 1)
+
+
 def made_by(line: str) -> Sandbox:
     """What the command makes of its arguments."""
     return Sandbox(**command.make_context("sandbox", line.split()).params)
@@ -123,16 +185,26 @@ def made_by(line: str) -> Sandbox:
 
 def test_the_command_takes_every_option_of_lists() -> None:
     sizes = "--max-page-size 7 --hide-page-size --offset-limit 9"
-    made = made_by(f"--cursor-inclusive --unknown-cursor error --list-totals zero {sizes}")
+    hides = "--my-tasks-hides finished --my-tasks-hides others --calendar-hides undated --ignores-user-id"
+    made = made_by(f"{hides} --cursor-inclusive --unknown-cursor error --list-totals zero {sizes}")
     assert (made.cursor_inclusive, made.unknown_cursor, made.list_totals) == (True, "error", "zero")
     assert (made.max_page_size, made.reports_page_size, made.offset_limit) == (7, False, 9)
+    assert (made.my_tasks_hides, made.calendar_hides) == ({"finished", "others"}, {"undated"})
+    assert made.ignores_user_id
     plain, default = made_by(""), Sandbox()
     assert (plain.unknown_cursor, plain.list_totals) == (default.unknown_cursor, default.list_totals)
     assert (plain.max_page_size, plain.reports_page_size, plain.offset_limit) == (None, True, None)
 
 
 @pytest.mark.parametrize(
-    "options", [{"unknown_cursor": "panic"}, {"list_totals": "some"}, {"max_page_size": 0}, {"offset_limit": 0}]
+    "options",
+    [
+        {"my_tasks_hides": ["some"]},
+        {"unknown_cursor": "panic"},
+        {"list_totals": "some"},
+        {"max_page_size": 0},
+        {"offset_limit": 0},
+    ],
 )
 def test_unknown_options_are_errors(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"panic|some|'max_page_size'|'offset_limit'"):
