@@ -25,6 +25,8 @@ from lofty_async.sandbox import Sandbox
 from tests.leaks import others, settled
 from tests.virtual import now, run
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 Wait = Callable[[int], float]
 
 
@@ -91,13 +93,6 @@ async def broken(ids: Iterable[int], failure: BaseException) -> AsyncIterator[in
     for lead_id in ids:
         yield lead_id
     raise failure
-
-
-@pytest.fixture(autouse=True)
-def quiet(caplog: pytest.LogCaptureFixture) -> Iterable[None]:
-    yield
-    gc.collect()
-    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 class TestAlive:

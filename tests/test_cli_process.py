@@ -18,6 +18,7 @@ from aiohttp import web
 
 from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.faults import Answer
+from tests.mirrored import held, read_lines, truth
 
 LEADS = 20
 READ_BEFORE = 10
@@ -70,21 +71,6 @@ def environment(sandbox: Sandbox) -> dict[str, str]:
 def started(sandbox: Sandbox, *arguments: object, **options: object) -> subprocess.Popen[str]:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
     return subprocess.Popen([*COMMAND, *map(str, arguments)], env=environment(sandbox), **pipes)  # type: ignore[call-overload, no-any-return]
-
-
-def held(db: Path) -> dict[int, int]:
-    with closing(sqlite3.connect(db)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        return dict(connection.execute("SELECT id, lead_id FROM tasks"))
-
-
-def truth(sandbox: Sandbox) -> dict[int, int]:
-    return {entry.id: entry.lead_id for entry in sandbox.state.entries.values()}
-
-
-def read_lines(text: Path) -> dict[int, int]:
-    lines = [json.loads(line) for line in text.read_text(encoding="ascii").splitlines()]
-    return {line["id"]: line["lead_id"] for line in lines}
 
 
 def done(db: Path) -> int:

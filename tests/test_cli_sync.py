@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from lofty_async.cli.app import app
 from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.faults import DropBefore, Reply
+from tests.mirrored import held, read_lines, truth
 
 TASKS_OF_LEAD = "GET /v2.0/tasks"
 REFUSAL = Reply(403, {"code": 20017, "message": "no"})
@@ -43,15 +44,6 @@ def report(*arguments: object) -> dict[str, Any]:
     (line,) = invoke("--json", *arguments).stdout.splitlines()
     parsed: dict[str, Any] = json.loads(line)
     return parsed
-
-
-def held(db: Path) -> dict[int, int]:
-    with closing(sqlite3.connect(db)) as connection:
-        return dict(connection.execute("SELECT id, lead_id FROM tasks"))
-
-
-def truth(sandbox: Sandbox) -> dict[int, int]:
-    return {entry.id: entry.lead_id for entry in sandbox.state.entries.values()}
 
 
 def test_all_tasks_of_all_leads_are_kept(sandbox: Sandbox, db: Path) -> None:
@@ -166,11 +158,6 @@ def test_tasks_can_go_to_a_text_file(sandbox: Sandbox, db: Path, tmp_path: Path)
 def test_tasks_can_go_to_both(db: Path, tmp_path: Path) -> None:
     invoke("--jsonl", tmp_path / "tasks.jsonl", "--db", db)
     assert len((tmp_path / "tasks.jsonl").read_text(encoding="ascii").splitlines()) == len(held(db))
-
-
-def read_lines(text: Path) -> dict[int, int]:
-    lines = [json.loads(line) for line in text.read_text(encoding="ascii").splitlines()]
-    return {line["id"]: line["lead_id"] for line in lines}
 
 
 def test_an_empty_list_of_leads_leaves_the_text_file(sandbox: Sandbox, db: Path) -> None:

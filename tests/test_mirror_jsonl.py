@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 
 from lofty_async.mirror import Doubt, JsonLines, JsonLinesOutput
 from lofty_async.models import Task
+from tests.mirrored import mode
 
 TASK = Task(id=2**53 + 1, lead_id=1, content="李先生 🏡 \ud83c")
 
@@ -226,17 +227,6 @@ async def test_the_disk_has_the_file_before_its_name_and_then_the_folder(
     monkeypatch.setattr(os, "replace", replaced)
     await written(path, TASK)
     assert calls == ["file", "name", "folder"]
-
-
-def mode(path: Path) -> str:
-    return oct(stat.S_IMODE(path.stat().st_mode))
-
-
-@pytest.fixture
-def open_umask() -> Iterator[None]:
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
 
 
 @pytest.mark.usefixtures("open_umask")

@@ -1,9 +1,7 @@
 import asyncio
-import os
 import sqlite3
-import stat
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from enum import Enum
@@ -18,6 +16,7 @@ from hypothesis import strategies as st
 from lofty_async.mirror import Changes, Doubt, Merged, TaskStore
 from lofty_async.mirror.sqlite import columns_of
 from lofty_async.models import AssignedRole, PermissionMode, Task, TaskType, WebhookEvent, WebhookSubscription
+from tests.mirrored import mode
 
 TASK = Task(id=10, lead_id=1, content="Call")
 Homes = Mapping[int, int]
@@ -112,17 +111,6 @@ async def test_plain_text_sorts_and_compares_times_whatever_their_offsets(path: 
         ordered = connection.execute("SELECT id FROM tasks ORDER BY end_at").fetchall()
         past = connection.execute("SELECT id FROM tasks WHERE end_at < datetime('now') ORDER BY id").fetchall()
     assert (ordered, past) == ([(0,), (1,), (2,), (3,)], [(0,), (1,)])
-
-
-def mode(path: Path) -> str:
-    return oct(stat.S_IMODE(path.stat().st_mode))
-
-
-@pytest.fixture
-def open_umask() -> Iterator[None]:
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
 
 
 @pytest.mark.usefixtures("open_umask")

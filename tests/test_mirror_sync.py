@@ -18,6 +18,7 @@ from lofty_async.ratelimit import Lane
 from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.faults import Answer, Reply
 from tests.conftest import Hold
+from tests.mirrored import truth
 
 LISTING = "GET /v1.0/leads"
 TASKS_OF_LEAD = "GET /v2.0/tasks"
@@ -45,10 +46,6 @@ async def store(tmp_path: Path) -> AsyncIterator[TaskStore]:
 
 async def homes(store: TaskStore) -> dict[int, int | None]:
     return {task.id: task.lead_id for task in await store.tasks()}
-
-
-def truth(sandbox: Sandbox) -> dict[int, int]:
-    return {entry.id: entry.lead_id for entry in sandbox.state.entries.values()}
 
 
 def listing_of(*leads: Mapping[str, Any]) -> Reply:

@@ -37,6 +37,7 @@ from lofty_async.oauth import (
     RefreshToken,
     Token,
 )
+from tests.leaks import others
 
 EARLY = 60.0
 LIFE = 3600.0
@@ -138,10 +139,6 @@ def login(server: TokenServer, clock: Clock) -> Login:
         )
 
     return make
-
-
-def others() -> set["asyncio.Task[Any]"]:
-    return asyncio.all_tasks() - {asyncio.current_task()}
 
 
 def run_under_way() -> "asyncio.Task[Any]":

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import aclosing
 from operator import methodcaller
 from typing import Any
@@ -29,6 +29,8 @@ from lofty_async.sandbox import Sandbox
 from tests.changing import ALL_KINDS, ListServer, ids, pager, read
 from tests.leaks import others, settled
 from tests.virtual import now, run
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 MINE = "GET /v2.0/tasks/my-tasks"
 BAD = {"id": 13, "leadId": 13, "startAt": "soon", "createTime": "soon"}
@@ -58,14 +60,6 @@ async def read_up_to_an_error(pager: Pager[Any]) -> tuple[list[int], LoftyError 
     except LoftyError as error:
         return taken, error
     return taken, None
-
-
-@pytest.fixture(autouse=True)
-def quiet(caplog: pytest.LogCaptureFixture) -> Iterable[None]:
-    """No task dies unheard: asyncio would log it."""
-    yield
-    gc.collect()
-    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 class TestReading:

@@ -1,8 +1,7 @@
 """An iteration cancelled at every await it makes: afterwards it goes on from where it was, and nothing is left."""
 
 import asyncio
-import gc
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -13,16 +12,11 @@ from tests.changing import ALL_KINDS, ListServer, ids, pager, read
 from tests.leaks import others, settled
 from tests.virtual import run
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 ROWS = list(range(1, 12))
 EVERY_KIND = pytest.mark.parametrize("kind", ALL_KINDS)
 PREFETCH = pytest.mark.parametrize("prefetch", [0, 1, 3])
-
-
-@pytest.fixture(autouse=True)
-def quiet(caplog: pytest.LogCaptureFixture) -> Iterable[None]:
-    yield
-    gc.collect()
-    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 async def read_records(records: Any, into: list[int]) -> None:
