@@ -8,6 +8,8 @@ import pytest
 pytest.importorskip("httpx", reason="the benchmarks' libraries are an extra")
 pytest.importorskip("matplotlib")
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 QUESTIONS = {

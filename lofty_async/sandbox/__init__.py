@@ -1,5 +1,10 @@
 """A Lofty server of our own: real HTTP over real state, to try out and to test against.
 
+A request passes `gate` (firewall, rate limit, credentials) and `faults`; `tasks`, `calendar`, `leads`, `webhooks` and
+`oauth` hold the calls, which read it strictly by `parameters`, act on `state`, and write by `shapes` and `errors`.
+`state` holds the records of `entities`, which `seed` generates. `lists` says how lists behave where the contract leaves
+it open, `requests` keeps what was requested, and `server` puts all together by its options.
+
 Names are imported on first use, so that the pytest plugin imports no server in runs that use none.
 """
 
