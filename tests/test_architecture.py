@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -37,6 +38,11 @@ def package_of(module: str) -> str:
     return module if is_package else module.rpartition(".")[0]
 
 
+@cache
+def parsed(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
 def checked_only(tree: ast.Module) -> set[ast.AST]:
     """What stands under `if TYPE_CHECKING:` and never runs."""
     blocks = (node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
@@ -45,7 +51,7 @@ def checked_only(tree: ast.Module) -> set[ast.AST]:
 
 def imports(module: str, *, at_run_time: bool = True) -> Iterator[tuple[str, str]]:
     """Each module that one imports, and the name that it takes from there, `""` for the module itself."""
-    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    tree = parsed(module)
     skipped = checked_only(tree) if at_run_time else set[ast.AST]()
     for node in ast.walk(tree):
         if node in skipped:
