@@ -24,12 +24,6 @@ settings.register_profile("quick", deadline=None, max_examples=20)
 settings.load_profile("usual")
 
 
-def pytest_collection_finish() -> None:
-    """Leave what is imported by now to no later garbage collection: many tests collect, to see what is left over."""
-    gc.collect()
-    gc.freeze()
-
-
 OpenClient = Callable[..., LoftyClient]
 
 AT_ONCE = RetryPolicy(base_delay=0)
@@ -91,6 +85,13 @@ def interruptible() -> None:
     hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
     if hang_up is not None and signal.getsignal(hang_up) is signal.SIG_IGN:
         signal.signal(hang_up, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> None:
+    """Leave what is there before a module's tests to no later garbage collection: many collect, to see what is left."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
