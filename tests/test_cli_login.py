@@ -28,7 +28,7 @@ from click.testing import CliRunner, Result
 from lofty_async import AuthenticationError, RefreshToken
 from lofty_async._session import token_post
 from lofty_async.cli.app import app
-from lofty_async.cli.redirect import Loopback, loopback
+from lofty_async.cli.login import Loopback, loopback
 from lofty_async.cli.saved_login import credential, token_path
 from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.faults import Answer, Latency, Reply

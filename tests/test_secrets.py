@@ -32,7 +32,7 @@ from lofty_async import (
 )
 from lofty_async._session import token_post
 from lofty_async.auth import Auth, from_environment
-from lofty_async.cli.redirect import code_in
+from lofty_async.cli.login import code_in
 from lofty_async.oauth import FileTokenStore, Pkce, Token, read_redirect
 from lofty_async.sandbox import Sandbox, faults
 

@@ -1,7 +1,7 @@
 """`lofty-async …`: the command line; needs the extra `cli`.
 
 Each module of commands, and `app` and `options`, imports click alone, so that `--help` is fast; a command imports its
-work (`run`, `output`, `progress`, `redirect`, `saved_login`) when it runs.
+work (`run`, `output`, `progress`, `saved_login`) when it runs.
 """
 
 import os
@@ -18,8 +18,8 @@ def main(command: str | None = None, name: str = "lofty-async") -> None:
 
     Exit codes: 0 done, 1 failed, 2 usage or credentials, 130 interrupted.
     """
-    open_closed_streams()
     try:
+        open_closed_streams()
         from .app import program
 
         sys.exit(program(name, command))
