@@ -38,7 +38,7 @@ def test_my_tasks(sandbox: Sandbox) -> None:
 def test_my_tasks_for_the_tools_of_a_shell(sandbox: Sandbox) -> None:
     rows = [line.split("\t") for line in invoke("tasks", "mine").stdout.splitlines()]
     assert {int(row[0]) for row in rows} == set(sandbox.state.entries)
-    assert {len(row) for row in rows} == {8}
+    assert {len(row) for row in rows} == {9}
 
 
 @pytest.mark.usefixtures("sandbox")
@@ -82,11 +82,23 @@ def test_a_sandbox_can_be_had_for_the_asking() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("calendar",), "start"),
-        (("calendar", "--start", "2026-03-01"), "--time-zone"),
+        (("calendar", "nonsense"), "nonsense"),
+        (("calendar", "--week", "soon"), "--week"),
+        (("calendar", "--week", "--start", "today"), "--week excludes"),
+        (("calendar", "--ics", "a.ics", "--json"), "--ics excludes"),
+        (("tasks", "mine", "--json", "--csv"), "exclude each other"),
         (("calendar", "--start", "soon"), "ISO 8601"),
         (("calendar", "--start", "2026-03-01", "--time-zone", "Mars"), "Mars"),
-        (("slots", "--start", "2090-01-02T00:00Z"), "--end"),
+        (("slots", "--start", "soon"), "--start"),
+        (("leads", "list", "--filter", "colour=red"), "query_sub_group"),
+        (("leads", "list", "--filter", "contacted=perhaps"), "contacted must be true or false"),
+        (("leads", "list", "--filter", "group_ids=many"), "group_ids must be a number"),
+        (("leads", "list", "--assigned-user", "me"), "--assigned-user must be a user id"),
+        (("tasks", "get", "5-task"), "ID must be a task id, not '5-task': use 5"),
+        (("tasks", "update", "5"), "nothing to update"),
+        (("calendar", "update", "5-task"), "nothing to update"),
+        (("calendar", "finish", "5-task", "5"), "ID must look like '12345-task'"),
+        (("tasks", "mine", "--store", "postgresql://me:secret@db/lofty"), "PostgreSQL cannot hold the rate limit yet"),
         (("tasks", "mine", "--time-zone", "Mars"), "Mars"),
         (("tasks", "list", "abc"), "abc"),
         (("tasks", "mine", "--limit", "0"), "0"),

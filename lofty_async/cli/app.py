@@ -10,6 +10,7 @@ import click
 from lofty_async.__about__ import __version__
 
 from .calendar import calendar, slots
+from .leads import leads
 from .login import login, whoami
 from .sandbox import sandbox
 from .sync import sync
@@ -30,7 +31,7 @@ def app() -> None:
     """
 
 
-for command in (sync, tasks, calendar, slots, whoami, webhooks, login, sandbox):
+for command in (tasks, calendar, slots, leads, sync, webhooks, whoami, login, sandbox):
     app.add_command(command)
 
 

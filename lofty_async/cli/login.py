@@ -18,9 +18,10 @@ from .options import (
     NetworkOptions,
     OutputOptions,
     ServerOptions,
+    examples,
     given,
     network_options,
-    output_options,
+    record_options,
     server_or_sandbox_options,
 )
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from lofty_async._network import Network
-    from lofty_async.models import User
     from lofty_async.oauth import AuthorizationCode, Pkce, Token
 
 TIMEOUT: Final = 30.0
@@ -42,22 +42,23 @@ THANKS: Final = "Thank you. The terminal says how the login went; this page can 
 PRIVATE: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 
-@click.command()
-@output_options
+@click.command(epilog=examples("lofty-async whoami", "lofty-async whoami --json"))
+@record_options
 @server_or_sandbox_options
 def whoami(*, output: OutputOptions, server: ServerOptions) -> None:
     """Show whose credential is in use."""
     from .output import show_record
-    from .run import connected, run
+    from .run import ask
 
-    async def ask() -> "User":
-        async with connected(server) as lofty:
-            return await lofty.me()
-
-    show_record(run(ask), output)
+    show_record(ask(server, lambda lofty: lofty.me()), output)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "lofty-async login --client-id ID --redirect-uri http://127.0.0.1:8400/back",
+        "lofty-async login --client-id ID --redirect-uri https://app.example/back --no-browser",
+    )
+)
 @click.option("--client-id", envvar="LOFTY_CLIENT_ID", required=True, metavar="ID", help="Default: LOFTY_CLIENT_ID.")
 @click.option("--redirect-uri", required=True, metavar="URI", help="As registered for the application.")
 @click.option(

@@ -1,24 +1,26 @@
 """Options that commands share: each group becomes one value, parsed before anything is sent."""
 
 from collections.abc import Callable
-from contextlib import suppress
-from datetime import date, datetime, time
+from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
+from click.core import ParameterSource
 
-if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
+from lofty_async import _checks
+from lofty_async._auth import hidden
+from lofty_async.errors import InvalidRequestError
+
+from .times import MAX_SHOWN, Zone, parse_end, parse_start, zone_named
 
 Command = Callable[..., None]
 
 CERTIFICATES: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
-LAST_SECOND: Final = time(23, 59, 59)
 MAX_ID: Final = 2**63 - 1
-MAX_SHOWN: Final = 40
-"""Characters of a wrong value that its error message shows."""
+STDOUT: Final = Path("-")
+STDOUT_NAMES: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 class NetworkOptions(NamedTuple):
@@ -28,6 +30,13 @@ class NetworkOptions(NamedTuple):
     ca_file: Path | None
 
 
+class StoreOptions(NamedTuple):
+    """Where the rate limit is shared with other processes; `None` for nowhere."""
+
+    address: str | None = None
+    app_id: str | None = None
+
+
 class ServerOptions(NamedTuple):
     """The server to talk to; without a base URL or a sandbox, the one that the environment names."""
 
@@ -35,13 +44,16 @@ class ServerOptions(NamedTuple):
     allow_http: bool
     sandbox: bool
     network: NetworkOptions
+    store: StoreOptions = StoreOptions()
 
 
 class OutputOptions(NamedTuple):
-    """How records are printed."""
+    """How and where records are printed; without a path, or with `STDOUT`, on standard output."""
 
-    as_json: bool
-    string_ids: bool
+    as_json: bool = False
+    string_ids: bool = False
+    as_csv: bool = False
+    path: Path | None = None
 
 
 class TimeRange(NamedTuple):
@@ -51,12 +63,20 @@ class TimeRange(NamedTuple):
     end: str | None
     time_zone: str | None
 
+    @property
+    def zone(self) -> Zone:
+        """The zone of times without an offset and of tables.
+
+        Raises: click.BadParameter if there is none of that name.
+        """
+        return zone_named(self.time_zone)
+
     def parsed(self) -> dict[str, Any]:
         """Returns the arguments `start`, `end` and `time_zone` of a list, without those that were not given.
 
-        Raises: click.BadParameter as the functions below do.
+        Raises: click.BadParameter as `parse_start` and `parse_end` do.
         """
-        zone = parse_time_zone(self.time_zone)
+        zone = self.zone
         start, end = parse_start(self.start, zone), parse_end(self.end, zone)
         return given(start=start, end=end, time_zone=self.time_zone)
 
@@ -65,7 +85,7 @@ class RecordId(click.IntRange):
     """A positive id."""
 
     def __init__(self, noun: str) -> None:
-        super().__init__(min=1)
+        super().__init__(min=1, max=MAX_ID)
         self.noun = noun
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -74,8 +94,26 @@ class RecordId(click.IntRange):
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
             name = param.opts[0] if isinstance(param, click.Option) else getattr(param, "metavar", None)
-            message = f"{name} must be a {self.noun} id, not {str(value)[:MAX_SHOWN]!r}"
+            hint = _number_of(str(value))
+            message = f"{name} must be a {self.noun} id, not {str(value)[:MAX_SHOWN]!r}{hint}"
             raise click.UsageError(message, ctx) from error
+
+
+def _number_of(text: str) -> str:
+    """Returns a hint for who passes a calendar entry's id, such as 12345-task."""
+    number, _, kind = text.partition("-")
+    return f": use {number}" if kind in {"task", "appointment"} and parse_id(number) else ""
+
+
+def entry_id(text: str) -> str:
+    """Returns the composite id of a calendar entry.
+
+    Raises: click.UsageError if the text is none.
+    """
+    try:
+        return _checks.composite_id("ID", text)
+    except InvalidRequestError as error:
+        raise click.UsageError(str(error)) from error
 
 
 class FilePath(click.Path):
@@ -100,54 +138,6 @@ def parse_id(text: str) -> int | None:
     return int(text) if 0 < int(text) <= MAX_ID else None
 
 
-def parse_time_zone(name: str | None) -> "ZoneInfo | None":
-    """Returns the time zone with that IANA name.
-
-    Raises: click.BadParameter if there is none.
-    """
-    from zoneinfo import ZoneInfo
-
-    try:
-        return None if name is None else ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:  # zoneinfo raises them for unknown, odd and folder names
-        raise click.BadParameter(
-            f"must be an IANA time zone, not {(name or '')[:MAX_SHOWN]!r}", param_hint="--time-zone"
-        ) from error
-
-
-def parse_start(text: str | None, zone: "ZoneInfo | None") -> datetime | None:
-    """Returns the time, or the beginning of the day.
-
-    Raises: click.BadParameter if the text is neither, or has no offset and there is no time zone.
-    """
-    return None if text is None else _parse_time(text, zone, time.min, "--start")
-
-
-def parse_end(text: str | None, zone: "ZoneInfo | None") -> datetime | None:
-    """Returns the time, or the last second of the day.
-
-    Raises: click.BadParameter if the text is neither, or has no offset and there is no time zone.
-    """
-    return None if text is None else _parse_time(text, zone, LAST_SECOND, "--end")
-
-
-def _parse_time(text: str, zone: "ZoneInfo | None", time_of_day: time, option: str) -> datetime:
-    parsed = _parse_iso(text, time_of_day)
-    if parsed is None:
-        raise click.BadParameter(f"must be an ISO 8601 time or date, not {text[:MAX_SHOWN]!r}", param_hint=option)
-    if parsed.tzinfo is None and zone is None:
-        raise click.BadParameter(f"{text!r} has no UTC offset: add one, or pass --time-zone", param_hint=option)
-    return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=zone)
-
-
-def _parse_iso(text: str, time_of_day: time) -> datetime | None:
-    with suppress(ValueError):
-        return datetime.combine(date.fromisoformat(text), time_of_day)
-    with suppress(ValueError):
-        return datetime.fromisoformat(text)
-    return None
-
-
 def given(**arguments: Any) -> dict[str, Any]:
     """Returns the arguments that are not `None`, so that the client's defaults apply to the others."""
     return {name: value for name, value in arguments.items() if value is not None}
@@ -156,7 +146,7 @@ def given(**arguments: Any) -> dict[str, Any]:
 def _grouped(command: Command, name: str, kind: Callable[..., Any], *parts: str) -> Command:
     @wraps(command)
     def grouping(**values: Any) -> None:
-        group = kind(*(values.pop(part) for part in parts))
+        group = kind(**{part: values.pop(part) for part in parts})
         command(**values, **{name: group})
 
     return grouping
@@ -174,45 +164,120 @@ def network_options(command: Command) -> Command:
 
 
 def server_options(command: Command) -> Command:
-    """Adds `--base-url`, `--allow-http`, `--proxy` and `--ca-file`, passed to the command as `server`."""
-    return _address_options(_grouped(command, "server", _server, "base_url", "allow_http", "network"))
+    """Adds the options of how to reach the server and whom to share its rate limit with, passed as `server`."""
+    parts = ("base_url", "allow_http", "network", "store", "app_id")
+    return _address_options(_grouped(command, "server", _server, *parts))
 
 
 def server_or_sandbox_options(command: Command) -> Command:
     """Adds `--sandbox` to the options of `server_options`."""
-    command = _grouped(command, "server", _server, "base_url", "allow_http", "network", "sandbox")
+    parts = ("base_url", "allow_http", "network", "store", "app_id", "sandbox")
+    command = _grouped(command, "server", _server, *parts)
     return _address_options(
         click.option("--sandbox", is_flag=True, help="Start a sandbox of 200 leads and use it.")(command)
     )
 
 
 def _address_options(command: Command) -> Command:
+    command = click.option(
+        "--app-id",
+        envvar="LOFTY_APP_ID",
+        metavar="ID",
+        help="The application's app_id in a Redis or folder that is shared. Default: LOFTY_APP_ID.",
+    )(command)
+    command = click.option(
+        "--store",
+        type=hidden,
+        envvar="LOFTY_STORE",
+        metavar="STORE",
+        help="Share the rate limit with other processes: redis://HOST/0, a folder or a file. Prefer LOFTY_STORE if "
+        "the address holds a password, since other users can see arguments.",
+    )(command)
     command = network_options(command)
     command = click.option(
         "--allow-http", is_flag=True, help="Allow an http:// address off this machine: others can read the credential."
     )(command)
-    return click.option("--base-url", metavar="URL", help="Use the server at this address.")(command)
+    return click.option("--base-url", metavar="URL", help="Use the server at this address. Default: LOFTY_BASE_URL.")(
+        command
+    )
 
 
-def _server(base_url: str | None, allow_http: bool, network: NetworkOptions, sandbox: bool = False) -> ServerOptions:
+def _server(
+    *,
+    base_url: str | None,
+    allow_http: bool,
+    network: NetworkOptions,
+    store: str | None,
+    app_id: str | None,
+    sandbox: bool = False,
+) -> ServerOptions:
     if sandbox and base_url is not None:
         raise click.UsageError("--base-url and --sandbox exclude each other")
-    return ServerOptions(base_url, allow_http, sandbox, network)
+    if sandbox and store is not None:
+        if click.get_current_context().get_parameter_source("store") is ParameterSource.COMMANDLINE:
+            raise click.UsageError("--store and --sandbox exclude each other: a sandbox has a rate limit of its own")
+        store = None
+    return ServerOptions(base_url, allow_http, sandbox, network, StoreOptions(store, app_id))
 
 
-def output_options(command: Command) -> Command:
+def record_options(command: Command) -> Command:
     """Adds `--json` and `--string-ids`, passed to the command as `output`."""
-    command = _grouped(command, "output", OutputOptions, "as_json", "string_ids")
-    command = click.option("--string-ids", is_flag=True, help="Ids as strings, for JavaScript.")(command)
-    return click.option("--json", "as_json", is_flag=True, help="JSON for programs.")(command)
+    return _json_options(_grouped(command, "output", OutputOptions, "as_json", "string_ids"))
+
+
+def list_options(command: Command) -> Command:
+    """Adds `--limit`, passed as such, and `--json`, `--csv`, `--string-ids` and `--output`, passed as `output`."""
+    command = _grouped(command, "output", _list_output, "as_json", "string_ids", "as_csv", "path")
+    command = click.option(
+        "--output",
+        "-o",
+        "path",
+        type=FilePath(),
+        metavar="FILE",
+        help="Write to FILE, - for standard output. A new file is readable by its owner alone.",
+    )(command)
+    command = click.option(
+        "--csv",
+        "as_csv",
+        is_flag=True,
+        help="CSV with all fields, for spreadsheets: a text that they would run as a formula gets a ' in front.",
+    )(command)
+    return limit_option(_json_options(command))
+
+
+def _json_options(command: Command) -> Command:
+    command = click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="JSON with all fields, for programs.")(command)
+
+
+def _list_output(*, as_json: bool, string_ids: bool, as_csv: bool, path: Path | None) -> OutputOptions:
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+    return OutputOptions(as_json, string_ids, as_csv, STDOUT if str(path) in STDOUT_NAMES else path)
 
 
 def time_range_options(command: Command) -> Command:
     """Adds `--start`, `--end` and `--time-zone`, passed to the command as `times`."""
     command = time_zone_option(_grouped(command, "times", TimeRange, "start", "end", "time_zone"))
     command = click.option("--end", metavar="TIME", help="Until then; a date includes its whole day.")(command)
-    return click.option("--start", metavar="TIME", help="From then on: ISO 8601 with offset, or a date.")(command)
+    return click.option("--start", metavar="TIME", help="From then on: a date, ISO 8601, or such as 'tomorrow 15:00'.")(
+        command
+    )
+
+
+def choice_of(kind: type[StrEnum]) -> click.Choice[str]:
+    """Returns the type of an option that takes a member of an enum by its value, in any case."""
+    return click.Choice([member.value for member in kind], case_sensitive=False)
+
+
+def examples(*lines: str) -> str:
+    """Returns the end of a help text: commands to copy, each on a line that is not wrapped."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 limit_option = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N of them.")
-time_zone_option = click.option("--time-zone", metavar="ZONE", help="IANA name, such as America/Los_Angeles.")
+time_zone_option = click.option(
+    "--time-zone",
+    metavar="ZONE",
+    help="Zone of times without offset and of tables, such as America/Los_Angeles. Default: this machine's.",
+)

@@ -1,91 +1,164 @@
-"""Records as tables for people and as JSON for programs.
+"""Records as tables for people, as JSON for programs and as CSV for spreadsheets.
 
-A table fits the terminal's width and never cuts an id; in a pipe it is one line per record, separated by tabs.
+A table on a terminal fits its width; elsewhere it is one line per record, its cells separated by tabs.
 """
 
 import asyncio
+import csv
+import io
 import json
 import os
+import re
 import select
+import stat
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from threading import Thread
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import click
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from attrs import fields
 
 from lofty_async._convert import unstructure
+from lofty_async.models import CalendarEntry, Lead, MeetingSlot, Task, WebhookSubscription
 
-from .options import OutputOptions
+from .options import STDOUT, OutputOptions
+from .tables import Layout, dash, print_table
+from .times import Zone, clock, local_zone, span
 
-MIN_FOLDING_WIDTH: Final = 12
-"""Characters that the folding column keeps, if its text has as many."""
-COLUMN_PADDING: Final = 3
-"""Characters of a column beside its text: a blank on each side, and a line."""
-
-Row = Mapping[str, str]
-
-
-class Layout(NamedTuple):
-    """Columns from left to right: `folding` may take several lines, `spare` are omitted if the table is too wide."""
-
-    columns: Sequence[str]
-    folding: str | None = None
-    spare: Sequence[str] = ()
-    """In the order in which they are omitted."""
-
-
-FIELDS: Final = Layout(("field", "value"), folding="value")
+FIELDS: Final = Layout(("field", "value"), folding={"value"}, plain=("field", "value"))
 MY_TASKS: Final = Layout(
-    ("id", "lead_id", "type", "content", "start_at", "end_at", "finished", "assigned_user"),
-    folding="content",
-    spare=("assigned_user", "start_at", "finished", "type", "lead_id", "end_at", "content"),
+    ("id", "lead", "type", "content", "when", "finished", "assigned_user"),
+    Task,
+    folding={"lead", "content", "when"},
+    spare=("assigned_user", "finished", "type"),
+    plain=("id", "lead_id", "type", "content", "start_at", "end_at", "finished", "assigned_user", "lead_name"),
 )
-LEAD_TASKS: Final = MY_TASKS._replace(
-    spare=("lead_id", "start_at", "assigned_user", "finished", "type", "end_at", "content")
-)
+LEAD_TASKS: Final = MY_TASKS._replace(spare=("lead", "assigned_user", "finished", "type"))
 CALENDAR_ENTRIES: Final = Layout(
-    ("id", "lead_id", "type", "content", "start_at", "end_at", "finished"),
-    folding="content",
-    spare=("finished", "end_at", "type", "lead_id", "start_at", "content"),
+    ("id", "lead", "type", "content", "when", "finished"),
+    CalendarEntry,
+    folding={"content", "when"},
+    spare=("finished", "type", "lead"),
+    plain=("id", "lead_id", "type", "content", "start_at", "end_at", "finished"),
 )
-MEETING_SLOTS: Final = Layout(("start_at", "end_at"), spare=("end_at",))
+MEETING_SLOTS: Final = Layout(("when",), MeetingSlot, folding={"when"}, plain=("start_at", "end_at"))
+LEADS: Final = Layout(
+    ("id", "name", "phones", "emails", "stage", "source", "assigned_user", "updated"),
+    Lead,
+    folding={"name", "phones", "emails"},
+    spare=("updated", "source", "assigned_user", "stage"),
+    plain=("id", "name", "stage", "phones", "emails", "assigned_user", "source", "updated_at"),
+)
 SUBSCRIPTIONS: Final = Layout(
     ("id", "event", "callback_url", "limit", "permission_mode"),
-    folding="callback_url",
+    WebhookSubscription,
+    folding={"callback_url"},
     spare=("limit", "permission_mode", "event"),
+    plain=("id", "event", "callback_url", "limit", "permission_mode"),
 )
 
+FORMULA: Final = ("=", "+", "-", "@")
+"""What a text begins with that a spreadsheet takes for a formula."""
+PHONE: Final = re.compile(r"[+-]?[\d().\s-]*")
+"""A text that calls nothing, whatever a spreadsheet takes it for."""
 
-def show_records(records: Sequence[Any], layout: Layout, output: OutputOptions) -> None:
-    """Prints a JSON array with all fields, or a table with those of the layout."""
+
+def show_records(
+    records: Sequence[Any],
+    layout: Layout,
+    output: OutputOptions,
+    zone: Zone | None = None,
+    *,
+    draw: Callable[[Sequence[Any], Zone], None] | None = None,
+) -> None:
+    """Prints a JSON array or CSV with all fields, or a table with those of the layout.
+
+    Tables on a terminal show times in the zone, this machine's by default. `draw` prints another picture in place of
+    that table.
+
+    Raises: click.ClickException if the file of the options cannot be written.
+    """
     if output.as_json:
-        print_json([_plain(record, output) for record in records])
-    elif records:
-        print_table(layout, [{name: cell(getattr(record, name)) for name in layout.columns} for record in records])
-    else:
+        write(json.dumps([_plain(record, output) for record in records], indent=2), output)
+    elif output.as_csv:
+        write(csv_text(records, layout, output), output)
+    elif not records:
+        write(None, output)
         click.echo("Nothing found.", err=True)
+    elif draw is not None and not _is_file(output):
+        draw(records, zone or local_zone())
+    else:
+        _show_table(records, layout, output, zone or local_zone())
+
+
+def _show_table(records: Sequence[Any], layout: Layout, output: OutputOptions, zone: Zone) -> None:
+    if _is_file(output) or not is_terminal():
+        lines = ("\t".join(cell(value_of(record, name)) for name in layout.plain) for record in records)
+        write("\n".join(lines), output)
+        return
+    rows = [{name: shown(record, name, zone) for name in layout.columns} for record in records]
+    print_table(layout, rows, zone)
 
 
 def show_record(record: Any, output: OutputOptions) -> None:
     """Prints a JSON object with all fields, or a table with those that are not `None`."""
-    plain = _plain(record, output)
     if output.as_json:
-        print_json(plain)
+        print_json(_plain(record, output))
+        return
+    values = {one.name: getattr(record, one.name) for one in fields(type(record))}
+    show_fields({name: cell(value) for name, value in values.items() if value is not None and value != ()})
+
+
+def show_fields(values: dict[str, str]) -> None:
+    """Prints a table of names and texts."""
+    if is_terminal():
+        print_table(FIELDS, [{"field": name, "value": value} for name, value in values.items()], local_zone())
     else:
-        present = {name: getattr(record, name) for name in plain if getattr(record, name) is not None}
-        print_table(FIELDS, [{"field": name, "value": cell(value)} for name, value in present.items()])
+        click.echo("\n".join(f"{name}\t{value}" for name, value in values.items()))
 
 
 def print_json(value: object) -> None:
     """Prints indented JSON in ASCII, which every encoding can represent."""
     click.echo(json.dumps(value, indent=2))
+
+
+def is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def value_of(record: Any, name: str) -> object:
+    """Returns a field, or one that is put together: a lead's name."""
+    if name == "name":
+        return _joined(record.first_name, record.last_name)
+    return getattr(record, name)
+
+
+def shown(record: Any, name: str, zone: Zone) -> str:
+    """Returns a cell of a table on a terminal: the lead's name, else its id; times in the zone."""
+    match name:
+        case "when":
+            return span(record.start_at, record.end_at, zone, dash())
+        case "updated":
+            return clock(record.updated_at, zone) if record.updated_at else ""
+        case "lead":
+            return cell(lead_name(record) or record.lead_id)
+        case _:
+            return cell(value_of(record, name))
+
+
+def lead_name(record: Any) -> str:
+    """Returns the name of the lead that a task or an entry is about, empty if it is not known."""
+    name: str | None = getattr(record, "lead_name", None)
+    return name or _joined(getattr(record, "lead_first_name", None), getattr(record, "lead_last_name", None))
+
+
+def _joined(*names: str | None) -> str:
+    return " ".join(name for name in names if name)
 
 
 def cell(value: object) -> str:
@@ -97,54 +170,87 @@ def cell(value: object) -> str:
             return "yes" if value else "no"
         case datetime():
             return value.isoformat(sep=" ", timespec="minutes")
+        case [*items]:
+            return ", ".join(map(cell, items))
         case _:
-            text = str(value)
-            if text.isprintable():
-                return text
-            return "".join(character if character.isprintable() else " " for character in text)
+            return one_line(str(value))
 
 
-def print_table(layout: Layout, rows: Sequence[Row]) -> None:
-    """Prints a table as wide as the terminal; in a pipe, one line per row, its cells separated by tabs."""
-    if sys.stdout is None or not sys.stdout.isatty():
-        click.echo("\n".join("\t".join(row[name] for name in layout.columns) for row in rows))
+def one_line(text: str) -> str:
+    """Returns the text with blanks in place of control characters and line breaks."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def csv_text(records: Sequence[Any], layout: Layout, output: OutputOptions) -> str:
+    """Returns a line of field names and one per record, each with all fields; nested ones as JSON."""
+    names = [one.name for one in fields(layout.model)] if layout.model else []
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for record in records:
+        plain = _plain(record, output)
+        writer.writerow([csv_cell(plain[name]) for name in names])
+    return text.getvalue().removesuffix("\n")
+
+
+def csv_cell(value: object) -> str:
+    """Returns a value of JSON for a spreadsheet: on one line, and never a formula.
+
+    Anybody may fill in a lead's name: a text that begins like a formula has an apostrophe in front, unless it has but
+    digits, as phone numbers do.
+    """
+    match value:
+        case None:
+            return ""
+        case str():
+            text = one_line(value)
+            is_formula = text.lstrip().startswith(FORMULA) and not PHONE.fullmatch(text)
+            return f"'{text}" if is_formula else text
+        case _:
+            return json.dumps(value, ensure_ascii=False)
+
+
+def _is_file(output: OutputOptions) -> bool:
+    return output.path is not None and output.path != STDOUT
+
+
+def write(text: str | bytes | None, output: OutputOptions) -> None:
+    """Writes the text, `None` for nothing at all, to the file of the options, or to standard output.
+
+    Raises: click.ClickException if the file cannot be written.
+    """
+    if output.path is None or output.path == STDOUT:
+        if text is not None:
+            click.echo(text, nl=isinstance(text, str))
         return
-    console, widths = Console(), _widths(layout.columns, rows)
-    shown = fitting(layout, widths, console.width)
-    console.width = max(console.width, _table_width({name: _min_width(layout, widths, name) for name in shown}, shown))
-    console.print(_table(layout, shown, rows), crop=False)
+    data = text if isinstance(text, bytes) else f"{text}\n".encode(errors="replace") if text is not None else b""
+    try:
+        _replace(output.path, data)
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot write {output.path}: {error.strerror or error}; choose another file"
+        ) from error
 
 
-def fitting(layout: Layout, widths: Mapping[str, int], room: int) -> list[str]:
-    """Returns the columns of a table that is `room` characters wide; columns that are not spare always stay."""
-    least = {name: _min_width(layout, widths, name) for name in layout.columns}
-    shown = list(layout.columns)
-    for name in layout.spare:
-        if _table_width(least, shown) <= room:
-            break
-        shown.remove(name)
-    return shown
-
-
-def _widths(columns: Sequence[str], rows: Sequence[Row]) -> dict[str, int]:
-    return {name: max(cell_len(text) for text in (name, *(row[name] for row in rows))) for name in columns}
-
-
-def _min_width(layout: Layout, widths: Mapping[str, int], name: str) -> int:
-    return min(widths[name], MIN_FOLDING_WIDTH) if name == layout.folding else widths[name]
-
-
-def _table_width(widths: Mapping[str, int], shown: Collection[str]) -> int:
-    return 1 + sum(widths[name] + COLUMN_PADDING for name in shown)
-
-
-def _table(layout: Layout, shown: Sequence[str], rows: Sequence[Row]) -> Table:
-    table = Table()
-    for name in shown:
-        table.add_column(name, no_wrap=name != layout.folding, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(row[name]) for name in shown))
-    return table
+def _replace(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all; a new one for its owner alone. What is no regular file is written in place."""
+    path = Path(os.path.realpath(path))
+    mode = path.stat().st_mode if path.exists() else stat.S_IFREG | 0o600
+    if not stat.S_ISREG(mode):
+        path.write_bytes(data)
+        return
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        partial = Path(file.name)
+        try:
+            file.write(data)
+            file.close()
+            partial.chmod(stat.S_IMODE(mode))
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
 
 def print_note(text: str) -> None:

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from ssl import SSLContext, SSLError, create_default_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -16,11 +16,13 @@ from lofty_async import _network
 from lofty_async._checks import UNSET, Unset, is_loopback
 from lofty_async._wire import BASE_URL
 from lofty_async.client import LoftyClient
-from lofty_async.errors import AuthenticationError, InvalidRequestError, LoftyError
+from lofty_async.errors import AmbiguousWriteError, AuthenticationError, InvalidRequestError, LoftyError
 from lofty_async.pagination import Pager
+from lofty_async.ratelimit import RateLimiter
 
 from .options import NetworkOptions, ServerOptions
 from .saved_login import credential
+from .stores import open_store
 
 if TYPE_CHECKING:
     from aiohttp.web import Application, AppRunner
@@ -40,24 +42,36 @@ class StartupError(click.ClickException):
     exit_code = 2
 
 
-def run(work: Work[T]) -> T:
+class AmbiguousError(click.ClickException):
+    """A create was sent and its response lost, so the record may exist: exit code 3."""
+
+    exit_code = 3
+
+
+def run(work: Work[T], *, look: str = "") -> T:
     """Returns the coroutine's result; SIGINT, SIGTERM and SIGHUP cancel it, so that it can save what it has.
 
-    A second signal of any of these ends the process at once.
+    A second signal of any of these ends the process at once. `look` is the command that shows whether a create whose
+    response was lost has succeeded.
 
-    Raises: StartupError for credentials and for arguments that were never sent; click.ClickException for any other
-    error; click.exceptions.Exit with 128 and the signal's number if a signal stopped it.
+    Raises: StartupError for credentials and for arguments that were never sent; AmbiguousError for such a create;
+    click.ClickException for any other error; click.exceptions.Exit with 128 and the signal's number if a signal
+    stopped it.
     """
     received: list[int] = []
     try:
         return asyncio.run(_stoppable(work, received))
+    except AmbiguousWriteError as error:
+        hint = f"; before creating it again, look with: {look}" if look else ""
+        raise AmbiguousError(f"{error}{hint}") from error
     except LoftyError as error:
-        raise (StartupError if _is_startup_error(error) else click.ClickException)(str(error)) from error
+        raise (StartupError if is_startup_error(error) else click.ClickException)(str(error)) from error
     except (asyncio.CancelledError, KeyboardInterrupt) as error:
         raise click.exceptions.Exit(128 + next(iter(received), signal.SIGINT)) from error
 
 
-def _is_startup_error(error: LoftyError) -> bool:
+def is_startup_error(error: LoftyError) -> bool:
+    """Whether it is about the credential or an argument that was never sent."""
     is_unsent = isinstance(error, InvalidRequestError) and error.status is None
     return is_unsent or isinstance(error, AuthenticationError)
 
@@ -94,13 +108,26 @@ def collect(server: ServerOptions, limit: int | None, ask: Callable[[LoftyClient
     return run(work)
 
 
-@asynccontextmanager
-async def connected(server: ServerOptions) -> AsyncGenerator[LoftyClient, None]:
-    """Yields a client for the server that was chosen.
+def ask(server: ServerOptions, call: Callable[[LoftyClient], Awaitable[T]]) -> T:
+    """Returns the result of one call.
 
-    Raises: StartupError if neither the environment nor `login` provides a usable credential.
+    Raises: as `run` and `connected` do.
     """
-    async with _sandbox_client() if server.sandbox else _user_client(server) as client:
+
+    async def work() -> T:
+        async with connected(server) as lofty:
+            return await call(lofty)
+
+    return run(work)
+
+
+@asynccontextmanager
+async def connected(server: ServerOptions, **options: Any) -> AsyncGenerator[LoftyClient, None]:
+    """Yields a client for the server that was chosen; `options` are more of the client's.
+
+    Raises: StartupError if neither the environment nor `login` provides a usable credential, or the store is none.
+    """
+    async with _sandbox_client(**options) if server.sandbox else _user_client(server, **options) as client:
         yield client
 
 
@@ -145,29 +172,32 @@ def _base_url(server: ServerOptions) -> str | None:
 
 
 @asynccontextmanager
-async def _user_client(server: ServerOptions) -> AsyncGenerator[LoftyClient, None]:
+async def _user_client(server: ServerOptions, **options: Any) -> AsyncGenerator[LoftyClient, None]:
     base_url, network = _base_url(server), network_from(server.network)
-    try:
-        client = LoftyClient(
-            await credential(),
-            base_url=BASE_URL if base_url is None else base_url,
-            proxy=network.proxy,
-            ssl=network.ssl,
-            allow_http=allows_http(server),
-        )
-    except LoftyError as error:
-        raise StartupError(str(error)) from error
-    async with client:
-        yield client
+    async with AsyncExitStack() as stack:
+        try:
+            limiter = await stack.enter_async_context(RateLimiter(store=open_store(server.store)))
+            client = LoftyClient(
+                await credential(),
+                base_url=BASE_URL if base_url is None else base_url,
+                limiter=limiter,
+                proxy=network.proxy,
+                ssl=network.ssl,
+                allow_http=allows_http(server),
+                **options,
+            )
+        except LoftyError as error:
+            raise StartupError(str(error)) from error
+        yield await stack.enter_async_context(client)
 
 
 @asynccontextmanager
-async def _sandbox_client() -> AsyncGenerator[LoftyClient, None]:
+async def _sandbox_client(**options: Any) -> AsyncGenerator[LoftyClient, None]:
     from lofty_async.sandbox import Sandbox
 
     async with (
         Sandbox(leads=SANDBOX_LEADS, allow_http=True) as sandbox,
-        LoftyClient(sandbox.auth, base_url=sandbox.url, allow_http=True) as client,
+        LoftyClient(sandbox.auth, base_url=sandbox.url, allow_http=True, **options) as client,
     ):
         yield client
 

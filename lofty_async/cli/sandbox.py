@@ -4,6 +4,8 @@ from typing import Any, Final
 
 import click
 
+from .options import examples
+
 POSITIVE: Final = click.IntRange(min=1)
 NOT_NEGATIVE: Final = click.IntRange(min=0)
 # The values of the sandbox's enums, since importing it would make `--help` slow.
@@ -13,7 +15,10 @@ ENTRY_CLASSES: Final = ("finished", "appointments", "undated", "others", "unmana
 LIST_TOTALS: Final = ("exact", "missing", "zero", "too_small", "too_large")
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(
+    context_settings={"show_default": True},
+    epilog=examples("lofty-async sandbox", "lofty-async sandbox --port 0 --leads 20 --limit 100"),
+)
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, help="Port to listen on; 0 for any free port.")
 @click.option("--leads", type=NOT_NEGATIVE, default=200, help="Number of leads.")

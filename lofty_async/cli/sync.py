@@ -9,7 +9,17 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from .options import LEAD_ID, MAX_SHOWN, FilePath, ServerOptions, parse_id, server_or_sandbox_options
+from .options import (
+    LEAD_ID,
+    STDOUT,
+    STDOUT_NAMES,
+    FilePath,
+    ServerOptions,
+    examples,
+    parse_id,
+    server_or_sandbox_options,
+)
+from .times import MAX_SHOWN
 
 if TYPE_CHECKING:
     from lofty_async.mirror import SyncReport, TaskSink, TaskSync
@@ -17,8 +27,6 @@ if TYPE_CHECKING:
 FILE: Final = FilePath()
 LINES: Final = click.File(encoding="utf-8-sig")
 DEFAULT_DB: Final = Path("tasks.sqlite")
-STDOUT: Final = Path("-")
-STDOUT_NAMES: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 class SyncOptions(NamedTuple):
@@ -33,7 +41,13 @@ class SyncOptions(NamedTuple):
     as_json: bool = False
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "lofty-async sync --db tasks.sqlite",
+        "lofty-async sync --db tasks.sqlite --resume",
+        "lofty-async sync --jsonl - | jq -r .content",
+    )
+)
 @click.option("--db", type=FILE, metavar="FILE", help="SQLite file; tasks.sqlite unless --jsonl is given.")
 @click.option("--jsonl", type=FILE, metavar="FILE", help="Text file, one JSON object a line; - for standard output.")
 @click.option("--lead", "leads", type=LEAD_ID, multiple=True, metavar="ID", help="Only this lead; repeatable.")

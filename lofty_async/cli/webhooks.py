@@ -7,15 +7,16 @@ from urllib.parse import urlsplit
 import click
 
 from .options import (
-    MAX_SHOWN,
     OutputOptions,
     RecordId,
     ServerOptions,
-    limit_option,
-    output_options,
+    examples,
+    list_options,
+    record_options,
     server_options,
     server_or_sandbox_options,
 )
+from .times import MAX_SHOWN
 
 if TYPE_CHECKING:
     from lofty_async.models import WebhookEvent, WebhookSubscription
@@ -30,15 +31,20 @@ DRAIN_TIMEOUT: Final = 5.0
 """Seconds for notices that are not printed yet when the listener is stopped."""
 
 
-@click.group()
+@click.group(
+    epilog=examples(
+        "lofty-async webhooks list",
+        "lofty-async webhooks ensure task https://app.example/lofty/a-long-secret",
+        "lofty-async webhooks listen --port 8081",
+    )
+)
 def webhooks() -> None:
     """Manage webhook subscriptions, and print webhooks as they arrive."""
 
 
-@webhooks.command("list")
+@webhooks.command("list", epilog=examples("lofty-async webhooks list", "lofty-async webhooks list --csv"))
 @click.option("--show-urls", is_flag=True, help="Show callback URLs in full; whoever knows one can post to it.")
-@limit_option
-@output_options
+@list_options
 @server_or_sandbox_options
 def list_(*, show_urls: bool, limit: int | None, output: OutputOptions, server: ServerOptions) -> None:
     """The application's subscriptions; the secret parts of callback URLs are masked."""
@@ -52,7 +58,7 @@ def list_(*, show_urls: bool, limit: int | None, output: OutputOptions, server: 
         records = [
             one if one.callback_url is None else evolve(one, callback_url=masked(one.callback_url)) for one in records
         ]
-    show_records(records if output.as_json else [_Row(one) for one in records], SUBSCRIPTIONS, output)
+    show_records(records if output.as_json or output.as_csv else [_Row(one) for one in records], SUBSCRIPTIONS, output)
 
 
 class _Row:
@@ -75,7 +81,7 @@ def masked(url: str) -> str:
     return f"{parts.scheme}://{host}{SECRET_SEGMENT.sub(MASK, parts.path)}{query}"
 
 
-@webhooks.command()
+@webhooks.command(epilog=examples("lofty-async webhooks ensure task https://app.example/lofty/a-long-secret"))
 @click.argument("event", metavar="EVENT")
 @click.argument("callback_url", metavar="URL")
 @click.option("--limit", type=click.IntRange(1, 5000), default=100, show_default=True, help="Records per webhook.")
@@ -86,7 +92,7 @@ def masked(url: str) -> str:
     show_default=True,
     help="Leads by their assignee, or by their owner.",
 )
-@output_options
+@record_options
 @server_or_sandbox_options
 def ensure(
     *, event: str, callback_url: str, limit: int, permission_mode: str, output: OutputOptions, server: ServerOptions
@@ -138,22 +144,21 @@ def event_named(text: str) -> "WebhookEvent":
     return event
 
 
-@webhooks.command()
+@webhooks.command(epilog=examples("lofty-async webhooks delete 7", "lofty-async webhooks delete --yes 7"))
 @click.argument("id", type=RecordId("webhook"), metavar="ID")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask; without a terminal nothing is asked.")
 @server_options
-def delete(*, id: int, server: ServerOptions) -> None:
-    """Delete the subscription with this id."""
-    from .run import connected, run
+def delete(*, id: int, yes: bool, server: ServerOptions) -> None:
+    """Delete the subscription with this id; on a terminal, asks before."""
+    from .writes import change_each, confirm_deletion
 
-    async def unsubscribe() -> None:
-        async with connected(server) as lofty:
-            await lofty.webhooks.delete(id)
-
-    run(unsubscribe)
-    click.echo(f"{id} deleted")
+    confirm_deletion([id], "subscription", is_confirmed=yes)
+    change_each(server, [id], lambda lofty, one: lofty.webhooks.delete(one), "deleted")
 
 
-@webhooks.command()
+@webhooks.command(
+    epilog=examples("lofty-async webhooks listen --port 8081", "lofty-async webhooks listen --port 8081 --json | jq .")
+)
 @click.option("--port", type=click.IntRange(0, 65535), required=True, help="Port to listen on; 0 for any free port.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -163,7 +168,7 @@ def delete(*, id: int, server: ServerOptions) -> None:
     help="The path's last segment, which should have 16 characters or more. Prefer LOFTY_WEBHOOK_SECRET, since "
     "other users can see arguments. Default: a generated one, which is printed.",
 )
-@output_options
+@record_options
 def listen(*, port: int, host: str, secret: str | None, output: OutputOptions) -> None:
     """Print webhooks as they arrive, one line per notice, to try them out.
 

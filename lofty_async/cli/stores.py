@@ -1,0 +1,86 @@
+"""The store that `--store` or LOFTY_STORE names: where the rate limit is shared with other processes."""
+
+from pathlib import Path
+from typing import Final, Self
+
+from lofty_async._auth import hidden
+from lofty_async.errors import InvalidRequestError
+from lofty_async.ratelimit import FileStore, RedisStore, Store
+
+from .options import StoreOptions
+
+REDIS: Final = ("redis://", "rediss://", "unix://")
+POSTGRES: Final = ("postgres://", "postgresql://")
+LEDGER: Final = b'{"written_at":'
+"""What a file begins with that holds a rate limit."""
+
+
+def open_store(options: StoreOptions) -> Store | None:
+    """Returns the store of the options, `None` if they name none.
+
+    Raises: InvalidRequestError if it is none that can be used.
+    """
+    address = hidden(options.address)
+    if address is None:
+        return None
+    scheme = address.partition("://")[0].lower() + "://"
+    if scheme in REDIS:
+        return _redis(address, _app_id(options))
+    if scheme in POSTGRES:
+        raise _refused("PostgreSQL cannot hold the rate limit yet; use redis://HOST/0, a folder or a file")
+    if "://" in address:
+        raise _refused(f"{scheme} is no store; use redis://HOST/0, a folder or a file")
+    path = Path(address)
+    return FileStore(_app_id(options), directory=path) if path.is_dir() else SingleFileStore(path)
+
+
+class SingleFileStore(FileStore):
+    """A store in exactly this file, whatever the application and the server: a ledger of one's own choosing.
+
+    Raises: InvalidRequestError if the file holds something else, which it would overwrite.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.name, directory=path.parent)
+        self.path = path
+        _check_file(path)
+
+    def for_server(self, base_url: str) -> Self:  # noqa: ARG002 - one file for all
+        return self
+
+
+def _check_file(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(LEDGER))
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise _refused(f"{path}: there is no folder {path.parent}; make it first") from None
+        return
+    except OSError as error:
+        raise _refused(f"{path}: {error.strerror or error}; name a file that you may write") from None
+    if begin not in (b"", LEDGER):
+        raise _refused(f"{path} holds something else than a rate limit; name another file")
+
+
+def _redis(address: str, app_id: str) -> Store:
+    address = hidden(address)
+    try:
+        return RedisStore.from_url(address, app_id)
+    except ModuleNotFoundError as error:
+        raise _refused(str(error)) from None
+    except InvalidRequestError as error:
+        raise _refused(str(error)) from None
+
+
+def _app_id(options: StoreOptions) -> str:
+    if not options.app_id:
+        message = (
+            "a Redis or a folder holds many applications: pass --app-id or set LOFTY_APP_ID, the app_id of the others"
+        )
+        raise _refused(message)
+    return options.app_id
+
+
+def _refused(message: str) -> InvalidRequestError:
+    return InvalidRequestError(f"--store: {message}", argument="store")
