@@ -9,9 +9,12 @@ import click
 
 from lofty_async.__about__ import __version__
 
+from .budget import budget
 from .calendar import calendar, slots
+from .doctor import doctor
 from .leads import leads
 from .login import login, whoami
+from .options import examples
 from .sandbox import sandbox
 from .sync import sync
 from .tasks import tasks
@@ -20,18 +23,47 @@ from .webhooks import webhooks
 INTERRUPTED: Final = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "lofty-async doctor",
+        "lofty-async tasks mine --sandbox",
+        "lofty-async calendar --week",
+        "lofty-async sync --db tasks.sqlite",
+        'eval "$(lofty-async completion bash)"',
+    ),
+)
 @click.version_option(__version__, prog_name="lofty-async")
 def app() -> None:
-    """Read the Lofty CRM's tasks and calendar, and keep a local copy of them.
+    """Work with the Lofty CRM's tasks and calendar, and keep a local copy of them.
 
     The credential comes from the environment, such as LOFTY_API_KEY or LOFTY_ACCESS_TOKEN, or else from the
-    command `login`; LOFTY_BASE_URL names another server. In a pipe, a table is one line per record, its cells
-    separated by tabs. Exit codes: 0 done, 1 failed, 2 usage or credentials, 130 interrupted.
+    command `login`; LOFTY_BASE_URL names another server, LOFTY_STORE where the rate limit is shared with other
+    processes. --sandbox tries a command out without an account.
+
+    In a pipe, a table is one line per record, its cells separated by tabs. Exit codes: 0 done, 1 failed, 2 usage or
+    credentials, 3 a create whose response was lost, 130 interrupted.
     """
 
 
-for command in (tasks, calendar, slots, leads, sync, webhooks, whoami, login, sandbox):
+@app.command(
+    epilog=examples(
+        'eval "$(lofty-async completion bash)"  # in ~/.bashrc',
+        'eval "$(lofty-async completion zsh)"   # in ~/.zshrc',
+        "lofty-async completion fish > ~/.config/fish/completions/lofty-async.fish",
+    )
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(*, shell: str) -> None:
+    """Print the completion script of SHELL."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is not None:
+        click.echo(kind(app, {}, "lofty-async", "_LOFTY_ASYNC_COMPLETE").source())
+
+
+for command in (tasks, calendar, slots, leads, sync, budget, doctor, webhooks, whoami, login, sandbox):
     app.add_command(command)
 
 

@@ -64,7 +64,7 @@ class ListByDefault(click.Group):
     ),
 )
 def calendar() -> None:
-    """List, create, change, finish and delete tasks and appointments.
+    """List and change tasks and appointments.
 
     Without a command, `list` is meant. The ID of an entry is as lists show it, such as 12345-task.
     """
@@ -104,7 +104,10 @@ def list_(
     output: OutputOptions,
     server: ServerOptions,
 ) -> None:
-    """List tasks and appointments in order of time: of the next seven days, unless told otherwise."""
+    """List tasks and appointments in order of time.
+
+    Those of the next seven days, unless told otherwise. Times are shown in the zone of --time-zone.
+    """
     from .output import CALENDAR_ENTRIES, show_records
     from .run import collect
     from .week import draw_week
@@ -333,9 +336,9 @@ def delete(*, ids: tuple[str, ...], yes: bool, server: ServerOptions) -> None:
 @list_options
 @server_or_sandbox_options
 def slots(*, times: TimeRange, limit: int | None, output: OutputOptions, server: ServerOptions) -> None:
-    """List free times for a meeting by day: from the next hour on and for seven days, unless told otherwise.
+    """List free times for a meeting by day.
 
-    --start must be later than now.
+    From the next hour on and for seven days, unless told otherwise. --start must be later than now.
     """
     from .output import MEETING_SLOTS, is_terminal, show_records
     from .run import collect

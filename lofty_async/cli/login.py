@@ -82,10 +82,11 @@ def login(
     authorize_page: str | None,
     token_url: str | None,
 ) -> None:
-    """Log in as a user of Lofty, and save the login for the other commands.
+    """Log in as a user of Lofty.
 
-    Prints the page where the user consents, and opens it. If the redirect URI is http://127.0.0.1:PORT/… or
-    http://localhost:PORT/…, this command receives the answer; otherwise paste the address that the browser ends at.
+    Saves the login for the other commands. Prints the page where the user consents, and opens it. If the redirect URI
+    is http://127.0.0.1:PORT/… or http://localhost:PORT/…, this command receives the answer; otherwise paste the address
+    that the browser ends at.
 
     An application with a client secret passes it as LOFTY_CLIENT_SECRET, never as an argument; without one, PKCE
     secures the login.

@@ -85,18 +85,21 @@ class RecordId(click.IntRange):
     """A positive id."""
 
     def __init__(self, noun: str) -> None:
-        super().__init__(min=1, max=MAX_ID)
+        super().__init__(min=1)
         self.noun = noun
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Raises: click.UsageError if the value is not an id."""
         try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter as error:
+            number = super().convert(value, param, ctx)
+        except click.BadParameter:
+            number = None
+        if number is None or number > MAX_ID:
             name = param.opts[0] if isinstance(param, click.Option) else getattr(param, "metavar", None)
             hint = _number_of(str(value))
-            message = f"{name} must be a {self.noun} id, not {str(value)[:MAX_SHOWN]!r}{hint}"
-            raise click.UsageError(message, ctx) from error
+            message = f"{str(name).removesuffix('...')} must be a {self.noun} id, not {str(value)[:MAX_SHOWN]!r}{hint}"
+            raise click.UsageError(message, ctx)
+        return number
 
 
 def _number_of(text: str) -> str:

@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from lofty_async.client import LoftyClient
@@ -15,6 +14,7 @@ from lofty_async.mirror import SyncReport, TaskSync
 from lofty_async.ratelimit import RateLimit
 
 from .output import mute_stderr
+from .tables import SteadyConsole
 
 WINDOW: Final = 60.0
 """Seconds of a rate-limit window."""
@@ -73,13 +73,6 @@ async def progress_bar(sync: TaskSync, client: LoftyClient) -> AsyncGenerator[No
         drawing.cancel()
         await asyncio.wait([drawing])
         bar.stop()
-
-
-class SteadyConsole(Console):
-    """Standard error with its cursor shown: a process that a second signal kills could not show it again."""
-
-    def show_cursor(self, show: bool = True) -> bool:  # noqa: ARG002 - Rich's signature
-        return False
 
 
 class Bar:

@@ -140,6 +140,15 @@ def allows_http(server: ServerOptions) -> bool:
     return is_local or server.allow_http
 
 
+def base_url_of(server: ServerOptions) -> str:
+    """Returns the address of the server as limiters name it.
+
+    Raises: InvalidRequestError if it is none.
+    """
+    address = _base_url(server)
+    return str(_network.base_url(BASE_URL if address is None else address, allow_http=allows_http(server))).rstrip("/")
+
+
 def network_from(options: NetworkOptions) -> _network.Network:
     """Returns the proxy and TLS settings of the options.
 
@@ -181,10 +190,8 @@ async def _user_client(server: ServerOptions, **options: Any) -> AsyncGenerator[
                 await credential(),
                 base_url=BASE_URL if base_url is None else base_url,
                 limiter=limiter,
-                proxy=network.proxy,
-                ssl=network.ssl,
                 allow_http=allows_http(server),
-                **options,
+                **({"proxy": network.proxy, "ssl": network.ssl} | options),
             )
         except LoftyError as error:
             raise StartupError(str(error)) from error

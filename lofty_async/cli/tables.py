@@ -42,6 +42,13 @@ class Layout(NamedTuple):
     plain: Sequence[str] = ()
 
 
+class SteadyConsole(Console):
+    """A console with its cursor shown: a process that a second signal kills could not show it again."""
+
+    def show_cursor(self, show: bool = True) -> bool:  # noqa: ARG002 - Rich's signature
+        return False
+
+
 def terminal() -> Console:
     """Returns the console of standard output."""
     return Console(safe_box=True)

@@ -32,7 +32,7 @@ TASK_ID = RecordId("task")
     )
 )
 def tasks() -> None:
-    """List, create, change, finish and delete tasks."""
+    """List and change tasks."""
 
 
 @tasks.command(

@@ -39,7 +39,7 @@ DRAIN_TIMEOUT: Final = 5.0
     )
 )
 def webhooks() -> None:
-    """Manage webhook subscriptions, and print webhooks as they arrive."""
+    """Manage subscriptions, and print webhooks."""
 
 
 @webhooks.command("list", epilog=examples("lofty-async webhooks list", "lofty-async webhooks list --csv"))

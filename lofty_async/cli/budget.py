@@ -1,0 +1,200 @@
+"""The command that shows what is left of the rate limit, and who waits for it."""
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+
+from .options import ServerOptions, examples, server_or_sandbox_options
+
+if TYPE_CHECKING:
+    from lofty_async.client import LoftyClient
+    from lofty_async.ratelimit import Store
+
+REDRAW_INTERVAL: Final = 0.5
+"""Seconds between two pictures."""
+REQUEST_INTERVAL: Final = 15.0
+"""Seconds between two requests, without a store."""
+BAR_WIDTH: Final = 20
+
+
+class Budget(NamedTuple):
+    """The rate limit at one moment; `None` for what is not known.
+
+    `resets_in` is seconds. A store alone knows the `processes`, and how many wait with `interactive` or `bulk` calls.
+    """
+
+    limit: int | None
+    remaining: int | None
+    resets_in: float | None
+    in_flight: int
+    processes: int | None = None
+    interactive: int | None = None
+    bulk: int | None = None
+
+
+Read = Callable[[], Awaitable[Budget]]
+
+
+@click.command(
+    epilog=examples(
+        "lofty-async budget",
+        "lofty-async budget --once --json",
+        "lofty-async budget --store redis://localhost/0 --app-id my-app",
+        "LOFTY_STORE=/run/lofty LOFTY_APP_ID=my-app lofty-async budget",
+    )
+)
+@click.option("--once", is_flag=True, help="Print it once, as is done without a terminal.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for programs; implies --once.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=1),
+    default=REQUEST_INTERVAL,
+    show_default=True,
+    metavar="SECONDS",
+    help="Without a store: a request that often.",
+)
+@server_or_sandbox_options
+def budget(*, once: bool, as_json: bool, interval: float, server: ServerOptions) -> None:
+    """Show what is left of the rate limit.
+
+    On a terminal it is redrawn until it is interrupted.
+
+    With --store it is the budget of all processes that share the store, and costs no request. Without one, a cheap
+    request asks the server, and other processes show only in what they have spent.
+    """
+    from .output import is_terminal, print_json, show_fields
+    from .run import run
+
+    async def work() -> Budget | None:
+        async with _reader(server, interval) as read:
+            if once or as_json or not is_terminal():
+                return await read()
+            with suppress(asyncio.CancelledError):  # a signal ends it in order
+                await _watch(read)
+        return None
+
+    found = run(work)
+    if found is not None and as_json:
+        print_json(found._asdict())
+    elif found is not None:
+        show_fields(budget_fields(found))
+
+
+@asynccontextmanager
+async def _reader(server: ServerOptions, interval: float) -> AsyncGenerator[Read, None]:
+    """Yields the function that reads the budget: from the store, or from the server.
+
+    Raises: StartupError if the store is none; as `connected` does.
+    """
+    from lofty_async.errors import LoftyError
+
+    from .run import StartupError, base_url_of, connected
+    from .stores import open_store
+
+    try:
+        store = open_store(server.store)
+        shared = store and store.for_server(base_url_of(server))
+    except LoftyError as error:
+        raise StartupError(str(error)) from error
+    if shared is None:
+        async with connected(server) as lofty:
+            yield _asking(lofty, interval)
+        return
+    try:
+        yield lambda: stored_budget(shared)
+    finally:
+        await shared.close()
+
+
+def _asking(lofty: "LoftyClient", interval: float) -> Read:
+    """Returns the function that asks the server if the last request is so many seconds ago, or of another window."""
+    asked: list[float] = []
+
+    async def read() -> Budget:
+        now = asyncio.get_running_loop().time()
+        if not asked or now - asked[-1] >= interval or lofty.rate_limit.resets_in is None:
+            asked.append(now)
+            await lofty.me()
+        limit = lofty.rate_limit
+        return Budget(limit.limit, limit.remaining, limit.resets_in, limit.in_flight)
+
+    return read
+
+
+async def stored_budget(store: "Store") -> Budget:
+    """Returns the budget that the processes of a store share.
+
+    Raises: click.ClickException if the store cannot be read.
+    """
+    from copy import copy
+
+    from lofty_async.ratelimit import Lane
+    from lofty_async.ratelimit.ledger import Ledger
+    from lofty_async.ratelimit.stores import StoreUnavailableError
+
+    def look(ledger: Ledger, now: float) -> Budget:
+        window = copy(ledger.window)
+        window.roll(now)
+        members = list(ledger.members.values())
+        return Budget(
+            limit=window.limit,
+            remaining=None if window.limit is None else window.remaining,
+            resets_in=None if window.ends_at is None else max(0.0, window.ends_at - now),
+            in_flight=sum(member.in_flight for member in members),
+            processes=len(members),
+            interactive=sum(member.is_waiting(Lane.INTERACTIVE, now) for member in members),
+            bulk=sum(
+                member.is_waiting(Lane.BULK, now) and not member.is_waiting(Lane.INTERACTIVE, now) for member in members
+            ),
+        )
+
+    try:
+        return await store.change(look)
+    except StoreUnavailableError as error:
+        raise click.ClickException(f"--store: {error}; check its address, and that it runs") from error
+
+
+async def _watch(read: Read) -> None:
+    from rich.live import Live
+    from rich.text import Text
+
+    from .tables import SteadyConsole
+
+    with Live(console=SteadyConsole(), auto_refresh=False) as live:
+        while True:
+            lines = [f"{name:<10}{text}" for name, text in budget_fields(await read(), draw=True).items()]
+            live.update(Text("\n".join(lines)), refresh=True)
+            await asyncio.sleep(REDRAW_INTERVAL)
+
+
+def budget_fields(budget: Budget, *, draw: bool = False) -> dict[str, str]:
+    """Returns names and texts for people; `draw` adds a bar."""
+    texts: dict[str, Any] = {
+        "left": _left(budget, draw=draw),
+        "resets in": "unknown" if budget.resets_in is None else f"{math.ceil(budget.resets_in)} s",
+        "in flight": str(budget.in_flight),
+    }
+    if budget.processes is None:
+        return texts | {"waiting": "unknown; --store shows the processes that share one"}
+    return texts | {
+        "processes": str(budget.processes),
+        "waiting": f"{budget.interactive} interactive, {budget.bulk} bulk",
+    }
+
+
+def _left(budget: Budget, *, draw: bool) -> str:
+    from .tables import is_ascii
+
+    if budget.limit is None or budget.remaining is None:
+        silent = budget.processes is not None
+        return (
+            "unknown; no process has used this store of late" if silent else "unknown; the server sends no rate limit"
+        )
+    full, empty = ("#", "-") if is_ascii() else ("\N{FULL BLOCK}", "\N{LIGHT SHADE}")
+    filled = round(BAR_WIDTH * min(1.0, max(0, budget.remaining) / budget.limit))
+    bar = full * filled + empty * (BAR_WIDTH - filled) + " " if draw else ""
+    return f"{bar}{budget.remaining:,} of {budget.limit:,}"
