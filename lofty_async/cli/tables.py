@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +20,8 @@ from .times import Zone
 MIN_FOLDING_WIDTH: Final = 12
 """Characters that a folding column keeps, if its text has as many."""
 MIN_TIME_WIDTH: Final = len("2026-03-02 15:00")
+MIN_BLOCK_WIDTH: Final = 32
+"""Characters of a terminal from which on names and values stand side by side."""
 COLUMN_PADDING: Final = 3
 """Characters of a column beside its text: a blank on each side, and a line."""
 TIMES: Final = {"when", "updated", "free"}
@@ -130,17 +133,25 @@ def _table(layout: Layout, shown: Sequence[str], rows: Sequence[Row], caption: s
     return table
 
 
+def _block(fields: Mapping[str, str]) -> Table:
+    block = Table.grid(padding=(0, 1))
+    block.add_column(no_wrap=True)
+    block.add_column(overflow="fold")
+    for name, text in fields.items():
+        block.add_row(f"  {name}", Text(text))
+    return block
+
+
 def _print_blocks(console: Console, layout: Layout, rows: Sequence[Row], zone: Zone) -> None:
     """Prints the first column on a line of its own, and below it the others that have a value."""
     first, *others = layout.columns
     for row in rows:
         console.print(Text(row[first], style="bold"), no_wrap=True, crop=False, overflow="ignore")
-        block = Table.grid(padding=(0, 1))
-        block.add_column(no_wrap=True)
-        block.add_column(overflow="fold")
-        for name in others:
-            if row[name]:
-                block.add_row(f"  {name}", Text(row[name]))
-        console.print(block)
+        fields = {name: row[name] for name in others if row[name]}
+        if console.width >= MIN_BLOCK_WIDTH:
+            console.print(_block(fields))
+            continue
+        for name, text in fields.items():
+            console.print(Padding(Text(f"{name}: {text}", overflow="fold"), (0, 0, 0, 2)))
     if TIMES & {*layout.columns}:
         console.print(Text(f"times: {zone.label}", style="italic"))
