@@ -198,6 +198,7 @@ class TestAnEncodingThatLacksCharacters:
         monkeypatch.setenv("PYTHONIOENCODING", "ascii")
         lines = seen_on_a_terminal(120, "tasks", "mine")
         assert "? caf? ?" in lines[3]
+        assert all(line.isascii() for line in lines)
 
     def test_is_no_end_of_listening(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PYTHONIOENCODING", "ascii")
@@ -334,7 +335,7 @@ def seen_on_a_terminal(width: int, *arguments: str) -> list[str]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     plain = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    environment = plain | {"TERM": "xterm", "NO_COLOR": "1"}
+    environment = {"LANG": "en_US.UTF-8"} | plain | {"TERM": "xterm", "NO_COLOR": "1"}
     shown = subprocess.Popen([*COMMAND, *arguments], stdout=theirs, stderr=subprocess.PIPE, env=environment)
     os.close(theirs)
     seen = b""
@@ -346,19 +347,20 @@ def seen_on_a_terminal(width: int, *arguments: str) -> list[str]:
     return re.sub(r"\x1b\[[0-9;]*m", "", seen.decode()).splitlines()
 
 
-@pytest.mark.parametrize("width", [200, 110, 80, 40, 10])
+@pytest.mark.parametrize("width", [200, 80, 40, 10])
 def test_no_terminal_is_too_narrow_for_an_id(sandbox: Sandbox, width: int) -> None:
     ids = {str(task) for task in sandbox.state.entries}
     lines = seen_on_a_terminal(width, "tasks", "mine")
-    assert {line.split()[1] for line in lines if re.match(r"│ \d", line)} == ids
-    assert max(map(len, lines)) <= max(width, 4 + 15)
+    assert {found[1] for line in lines if (found := re.match(r"(?:│ )?(\d{15})", line))} == ids
+    assert max(map(len, lines)) <= max(width, 15)
 
 
 @pytest.mark.usefixtures("sandbox")
 def test_80_columns_show_what_matters_most() -> None:
     lines = seen_on_a_terminal(80, "tasks", "mine", "--limit", "3")
-    assert lines[1].strip("┃").replace("┃", " ").split() == ["id", "lead_id", "content", "end_at"]
-    assert re.fullmatch(r"│ \d{15} │ \d{15} │ .+ │ [\d-]{10} [\d:+-]{11} │", lines[3])
+    assert lines[1].strip("┃").replace("┃", " ").split()[:3] == ["id", "lead", "content"]
+    assert "when" in lines[1]
+    assert re.fullmatch(r"│ \d{15} │ .+ │ .+ │ [\d-]{10} .*│", lines[3])
 
 
 class TestTheShortestCommand:

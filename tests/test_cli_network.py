@@ -22,6 +22,12 @@ COMMANDS = [
     ["webhooks", "list"],
     ["webhooks", "ensure", "task", "https://app.example/hook"],
     ["webhooks", "delete", "5"],
+    ["leads", "list"],
+    ["tasks", "get", "5"],
+    ["tasks", "create", "--lead", "5", "--content", "x", "--end", "tomorrow"],
+    ["tasks", "finish", "5"],
+    ["calendar", "delete", "5-task"],
+    ["budget", "--once"],
 ]
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from lofty_async.cli.options import STDOUT
 from lofty_async.cli.sync import SyncOptions, print_report, report_lines, report_object
 from lofty_async.mirror import LeadFailure, SyncReport
 

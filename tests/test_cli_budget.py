@@ -1,0 +1,196 @@
+"""What is left of the rate limit, and the store that commands share it in."""
+
+import asyncio
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from lofty_async import FileStore, LoftyClient, RateLimiter
+from lofty_async.cli.budget import Budget, budget_fields
+from lofty_async.ratelimit.ledger import AcquireRequest
+from lofty_async.sandbox import Sandbox
+from tests.commands import answer, invoke, sandboxed
+from tests.redis_server import free_port, needs_redis, running_redis
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    with sandboxed(monkeypatch, limit=50) as running:
+        yield running
+
+
+def test_without_a_store_the_server_is_asked_once(sandbox: Sandbox) -> None:
+    found = answer("budget")
+    assert (found["limit"], found["remaining"], found["processes"]) == (50, 49, None)
+    assert 0 < found["resets_in"] <= 61
+    assert [record.route for record in sandbox.requests] == ["GET /v1.0/me"]
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_without_a_terminal_it_is_one_line_for_each_figure() -> None:
+    lines = dict(line.split("\t") for line in invoke("budget").stdout.splitlines())
+    assert lines["left"] == "49 of 50"
+    assert "--store" in lines["waiting"]
+
+
+class TestAStore:
+    def test_tells_what_others_have_spent_and_costs_no_request(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        shared = ("--store", tmp_path, "--app-id", "my-app")
+        assert invoke("tasks", "mine", "--limit", 1, *shared).exit_code == 0
+        spent = len(sandbox.requests)
+        found = answer("budget", *shared)
+        assert (found["limit"], found["remaining"], found["processes"]) == (50, 50 - spent, 1)
+        assert len(sandbox.requests) == spent
+
+    def test_is_that_of_the_sdk(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        async def spend() -> None:
+            limiter = RateLimiter(store=FileStore("my-app", directory=tmp_path))
+            async with limiter, LoftyClient(sandbox.auth, base_url=sandbox.url, limiter=limiter) as lofty:
+                await lofty.me()
+                await lofty.me()
+
+        asyncio.run(spend())
+        assert answer("budget", "--store", tmp_path, "--app-id", "my-app")["remaining"] == 48
+
+    def test_may_be_named_by_the_environment(
+        self, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LOFTY_STORE", str(tmp_path))
+        monkeypatch.setenv("LOFTY_APP_ID", "my-app")
+        assert invoke("whoami").exit_code == 0
+        assert answer("budget")["remaining"] == 49
+        assert len(sandbox.requests) == 1
+
+    def test_may_be_one_file(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        file = tmp_path / "budget.json"
+        for left in (49, 48):
+            assert invoke("whoami", "--store", file).exit_code == 0
+            assert answer("budget", "--store", file)["remaining"] == left
+        assert [path.name for path in tmp_path.iterdir()] == ["budget.json"]
+        assert len(sandbox.requests) == 2
+
+    def test_tells_who_waits(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        async def wait() -> None:
+            store = FileStore("my-app", directory=tmp_path).for_server(sandbox.url)
+            for member, interactive, bulk in (("a", 0, 200), ("b", 200, 0), ("c", 200, 200)):
+                await store.take(AcquireRequest(member, 0, interactive, bulk, 0.0))
+            await store.close()
+
+        asyncio.run(wait())
+        found = answer("budget", "--store", tmp_path, "--app-id", "my-app")
+        assert (found["processes"], found["interactive"], found["bulk"]) == (3, 2, 1)
+
+    @pytest.mark.usefixtures("sandbox")
+    def test_that_nobody_uses_knows_nothing(self, tmp_path: Path) -> None:
+        lines = dict(line.split("\t") for line in invoke("budget", "--store", tmp_path / "new").stdout.splitlines())
+        assert (lines["left"][:7], lines["processes"]) == ("unknown", "0")
+
+    def test_needs_no_credential(self, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("LOFTY_API_KEY")
+        assert invoke("budget", "--store", tmp_path / "new").exit_code == 0
+        assert not sandbox.requests
+
+    @needs_redis
+    def test_may_be_a_redis(self, sandbox: Sandbox) -> None:
+        async def compare() -> None:
+            async with running_redis() as redis:
+                shared = ("--store", redis.url, "--app-id", "my-app")
+                assert (await asyncio.to_thread(invoke, "whoami", *shared)).exit_code == 0
+                found = await asyncio.to_thread(answer, "budget", *shared)
+                assert (found["remaining"], found["processes"]) == (49, 1)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("lofty_async.cli.run.STOP_SIGNALS", [])  # they are the main thread's
+            asyncio.run(compare())
+        assert len(sandbox.requests) == 1
+
+    def test_that_does_not_answer_is_told(self, sandbox: Sandbox) -> None:
+        address = f"redis://me:s3cret@127.0.0.1:{free_port()}/0"
+        result = invoke("budget", "--store", address, "--app-id", "my-app")
+        assert (result.exit_code, result.stdout, "s3cret" in result.stderr) == (1, "", False)
+        assert result.stderr.startswith("Error: --store: Redis")
+        assert not sandbox.requests
+
+    def test_is_not_that_of_a_sandbox(self, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        result = invoke("whoami", "--sandbox", "--store", tmp_path / "new")
+        assert (result.exit_code, "--store and --sandbox exclude each other" in result.stderr) == (2, True)
+        monkeypatch.setenv("LOFTY_STORE", str(tmp_path / "new"))
+        assert invoke("whoami", "--sandbox").exit_code == 0
+        assert not sandbox.requests
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("store", "message"),
+    [
+        ("postgresql://me:s3cret@db/lofty", "PostgreSQL cannot hold the rate limit yet; use redis://HOST/0"),
+        ("memcached://me:s3cret@db", "memcached:// is no store; use redis://HOST/0"),
+        ("redis://me:s3cret@db:port/0", "url must look like redis://host:6379/0"),
+        ("redis://me:s3cret@db/0", "pass --app-id or set LOFTY_APP_ID"),
+        (".", "pass --app-id or set LOFTY_APP_ID"),
+        ("tasks.sqlite", "tasks.sqlite holds something else than a rate limit; name another file"),
+        ("missing/store.json", "there is no folder missing; make it first"),
+    ],
+)
+def test_what_is_no_store_is_refused_before_anything_is_sent(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tasks.sqlite").write_bytes(b"SQLite format 3\0")
+    options = ("--app-id", "my-app") if "port" in store else ()
+    for command in ("whoami", "budget"):
+        result = invoke(command, "--store", store, *options)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert message in result.stderr
+        assert "--store" in result.stderr
+        assert "s3cret" not in result.output
+    assert Path("tasks.sqlite").read_bytes() == b"SQLite format 3\0"
+    assert not sandbox.requests
+
+
+def test_a_missing_extra_is_named(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    result = invoke("whoami", "--store", "redis://localhost/0", "--app-id", "my-app")
+    assert (result.exit_code, 'pip install "lofty-async[redis]"' in result.stderr) == (2, True)
+    assert not sandbox.requests
+
+
+@pytest.mark.parametrize(
+    ("remaining", "bar"), [(50, "#" * 20), (25, "#" * 10 + "-" * 10), (0, "-" * 20), (-1, "-" * 20), (70, "#" * 20)]
+)
+def test_the_bar_shows_what_is_left(monkeypatch: pytest.MonkeyPatch, remaining: int, bar: str) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    texts = budget_fields(Budget(50, remaining, 12.2, 3), draw=True)
+    assert texts["left"].split()[0] == bar
+    assert (texts["resets in"], texts["in flight"]) == ("13 s", "3")
+
+
+def test_a_server_that_tells_nothing_is_said_to() -> None:
+    assert "sends no rate limit" in budget_fields(Budget(None, None, None, 0))["left"]
+
+
+def test_on_a_terminal_it_is_redrawn_until_it_is_interrupted(sandbox: Sandbox, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "lofty_async", "budget", "--store", str(tmp_path), "--app-id", "my-app"]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "80"}
+    watching = subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE, env=environment)
+    os.close(theirs)
+    with closing(os.fdopen(ours, "rb", buffering=0)) as terminal:
+        seen = b""
+        while b"unknown" not in seen:
+            seen += terminal.read(4096)
+        assert invoke("whoami", "--store", tmp_path, "--app-id", "my-app").exit_code == 0
+        while b"49 of 50" not in seen:
+            seen += terminal.read(4096)
+        watching.send_signal(signal.SIGINT)
+        _, err = watching.communicate(timeout=60)
+    assert (watching.returncode, err) == (0, b"")
+    assert b"\x1b[?25l" not in seen
+    assert len(sandbox.requests) == 1
