@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 WEEK: Final = timedelta(7)
 LAST_SECOND: Final = timedelta(seconds=1)
 HOUR: Final = timedelta(hours=1)
+CALENDAR_NAME: Final = "Lofty"
 
 
 class ListByDefault(click.Group):
@@ -157,16 +158,18 @@ def _writer() -> Any:
     from .run import StartupError
 
     try:
-        return import_module("lofty_async.ical").to_ical
+        to_ical = import_module("lofty_async.ical").to_ical
+        to_ical([], name=CALENDAR_NAME)
     except ModuleNotFoundError as error:
         raise StartupError('--ics needs icalendar: pip install "lofty-async[ical]"') from error
+    return to_ical
 
 
 def _write_ics(to_ical: Any, entries: Sequence[Any], path: Path) -> None:
     from .output import print_note, write
 
     target = STDOUT if str(path) in STDOUT_NAMES else path
-    write(to_ical(entries, name="Lofty"), OutputOptions(path=target))
+    write(to_ical(entries, name=CALENDAR_NAME), OutputOptions(path=target))
     if target != STDOUT:
         print_note(f"{path}: {len(entries):,} entr{'y' if len(entries) == 1 else 'ies'}")
 

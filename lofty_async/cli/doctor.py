@@ -59,7 +59,9 @@ class Finding(NamedTuple):
 
 
 @click.command(
-    epilog=examples("lofty-async doctor", "lofty-async doctor --json", "lofty-async doctor --base-url http://127.0.0.1:8080")
+    epilog=examples(
+        "lofty-async doctor", "lofty-async doctor --json", "lofty-async doctor --base-url http://127.0.0.1:8080"
+    )
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
 @server_or_sandbox_options
