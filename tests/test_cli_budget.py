@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from lofty_async import FileStore, LoftyClient, RateLimiter
-from lofty_async.cli.budget import Budget, budget_fields
+from lofty_async.cli.budget import Budget, asking, budget_fields
 from lofty_async.ratelimit.ledger import AcquireRequest
 from lofty_async.sandbox import Sandbox
+from lofty_async.sandbox.faults import RateHeaders
 from tests.commands import answer, invoke, sandboxed
 from tests.redis_server import free_port, needs_redis, running_redis
 
@@ -174,6 +175,23 @@ def test_the_bar_shows_what_is_left(monkeypatch: pytest.MonkeyPatch, remaining: 
 
 def test_a_server_that_tells_nothing_is_said_to() -> None:
     assert "sends no rate limit" in budget_fields(Budget(None, None, None, 0))["left"]
+
+
+@pytest.mark.parametrize(
+    "headers", [None, {}, {"X-RateLimit-Limit": "50", "X-RateLimit-Remaining": "9", "X-RateLimit-Reset": "0"}]
+)
+def test_pictures_cost_no_request_each(sandbox: Sandbox, headers: dict[str, str] | None) -> None:
+    if headers is not None:
+        sandbox.faults.add("*", RateHeaders(headers), times=None)
+
+    async def look() -> None:
+        async with LoftyClient(sandbox.auth, base_url=sandbox.url) as lofty:
+            read = asking(lofty, 15.0)
+            for _ in range(5):
+                await read()
+
+    asyncio.run(look())
+    assert len(sandbox.requests) == 1
 
 
 def test_on_a_terminal_it_is_redrawn_until_it_is_interrupted(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -208,6 +208,11 @@ class TestAWeek:
         text = week(monkeypatch, 100, entry(1, NINE, NINE + HOUR, content="\x1b[31mred\x07\r\n\u202e"))
         assert all(one.isprintable() or one == "\n" for one in text)
 
+    def test_shows_an_endless_entry_on_its_own_days_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        ends = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+        grid = cells(week(monkeypatch, 120, entry(1, *ends)))
+        assert [len(words) > 0 for words in grid["all day"].values()] == [True] * 7
+
     def test_leaves_out_what_has_no_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "Entry" not in week(monkeypatch, 100, entry(1, None, None))
 

@@ -18,6 +18,8 @@ REDRAW_INTERVAL: Final = 0.5
 """Seconds between two pictures."""
 REQUEST_INTERVAL: Final = 15.0
 """Seconds between two requests, without a store."""
+MIN_INTERVAL: Final = 1.0
+"""Seconds between two requests at least, whatever the server tells of its window."""
 BAR_WIDTH: Final = 20
 
 
@@ -102,7 +104,7 @@ async def _reader(server: ServerOptions, interval: float) -> AsyncGenerator[Read
         raise StartupError(str(error)) from error
     if shared is None:
         async with connected(server) as lofty:
-            yield _asking(lofty, interval)
+            yield asking(lofty, interval)
         return
     try:
         yield lambda: stored_budget(shared)
@@ -110,15 +112,17 @@ async def _reader(server: ServerOptions, interval: float) -> AsyncGenerator[Read
         await shared.close()
 
 
-def _asking(lofty: "LoftyClient", interval: float) -> Read:
-    """Returns the function that asks the server if the last request is so many seconds ago, or of another window."""
-    asked: list[float] = []
+def asking(lofty: "LoftyClient", interval: float) -> Read:
+    """Returns the function that asks the server if the last request is so many seconds ago, or its window has ended."""
+    asked_at, window_ends_at = -math.inf, math.inf
 
     async def read() -> Budget:
+        nonlocal asked_at, window_ends_at
         now = asyncio.get_running_loop().time()
-        if not asked or now - asked[-1] >= interval or lofty.rate_limit.resets_in is None:
-            asked.append(now)
+        if now >= min(asked_at + interval, window_ends_at):
             await lofty.me()
+            asked_at, left = now, lofty.rate_limit.resets_in
+            window_ends_at = math.inf if left is None else now + max(left, MIN_INTERVAL)
         limit = lofty.rate_limit
         return Budget(limit.limit, limit.remaining, limit.resets_in, limit.in_flight)
 

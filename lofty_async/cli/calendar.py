@@ -243,7 +243,7 @@ def create(
             end_at=last,
             **values,
         ),
-        f"lofty-async calendar --lead {lead_id} --start {first.date()} --end {last.date()}",
+        f"lofty-async calendar --lead {lead_id} --start {first.date()} --end {last.date()} --time-zone {zone.name}",
     )
 
 

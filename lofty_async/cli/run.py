@@ -1,7 +1,6 @@
 """Runs a command's work: its client, its server, its signals, and the exception that becomes its exit code."""
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -15,6 +14,8 @@ from yarl import URL
 from lofty_async import _network
 from lofty_async._checks import UNSET, Unset, is_loopback
 from lofty_async._wire import BASE_URL
+from lofty_async.auth import BASE_URL as BASE_URL_VARIABLE
+from lofty_async.auth import environment_variables
 from lofty_async.client import LoftyClient
 from lofty_async.errors import AmbiguousWriteError, AuthenticationError, InvalidRequestError, LoftyError
 from lofty_async.pagination import Pager
@@ -177,7 +178,7 @@ def _tls(options: NetworkOptions) -> SSLContext | None:
 
 
 def _base_url(server: ServerOptions) -> str | None:
-    return (os.environ.get("LOFTY_BASE_URL") or None) if server.base_url is None else server.base_url
+    return environment_variables().get(BASE_URL_VARIABLE) if server.base_url is None else server.base_url
 
 
 @asynccontextmanager

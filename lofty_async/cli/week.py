@@ -1,6 +1,6 @@
 """Times drawn for people: a week of the calendar as a grid, and free slots by day."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -44,9 +44,8 @@ class Piece(NamedTuple):
 def draw_week(entries: Sequence[CalendarEntry], zone: Zone, monday: date) -> None:
     """Prints a grid of days and of the hours at which entries begin; day by day if it is too narrow for that."""
     console = terminal()
-    pieces = sorted((piece for entry in entries for piece in pieces_of(entry, zone)), key=lambda piece: piece[:3])
     week = [monday + number * DAY for number in range(len(WEEKDAYS))]
-    pieces = [piece for piece in pieces if piece.day in week]
+    pieces = sorted((piece for entry in entries for piece in pieces_of(entry, zone, week)), key=lambda piece: piece[:3])
     busy = {piece.day for piece in pieces}
     days = [day for day in week if day.weekday() < WEEKEND or day in busy]
     room = (console.width - GUTTER - 2) // len(days) - 1
@@ -58,27 +57,23 @@ def draw_week(entries: Sequence[CalendarEntry], zone: Zone, monday: date) -> Non
     console.print(Text(f"times: {zone.label}", style="italic"))
 
 
-def pieces_of(entry: CalendarEntry, zone: Zone) -> Iterator[Piece]:
-    """Yields the parts of an entry, one for each day that it touches; none if it has no time at all."""
+def pieces_of(entry: CalendarEntry, zone: Zone, week: Sequence[date]) -> Iterator[Piece]:
+    """Yields the parts of an entry, one for each day of the week that it touches; none if it has no time at all."""
     start, end = entry.start_at or entry.end_at, entry.end_at or entry.start_at
     if start is None or end is None:
         return
     text, is_finished = cell(entry.content or entry.title)[:MAX_TEXT], bool(entry.finished)
     if is_all_day(start, end):
-        for day in _days(start.date(), end.date() - DAY):
+        for day in (day for day in week if start.date() <= day < end.date()):
             yield Piece(day, ALL_DAY, "", text, ALL_DAY, is_finished)
         return
     first, last = zone.shown(start), zone.shown(end)
     is_deadline = entry.start_at is None
-    for day in _days(first.date(), max(first.date(), last.date())):
+    for day in (day for day in week if first.date() <= day <= max(first.date(), last.date())):
         begins, ends = day == first.date(), day == last.date()
         times = _times(first if begins else None, last if ends else None, is_deadline=is_deadline)
         row, until = (first.hour if begins else ALL_DAY), (_last_hour(last) if ends else 23)
         yield Piece(day, row, times, text, until, is_finished)
-
-
-def _days(first: date, last: date) -> Iterable[date]:
-    return (first + number * DAY for number in range((last - first).days + 1))
 
 
 def _last_hour(end: datetime) -> int:
