@@ -34,6 +34,14 @@ def test_without_a_store_the_server_is_asked_once(sandbox: Sandbox) -> None:
     assert [record.route for record in sandbox.requests] == ["GET /v1.0/me"]
 
 
+def test_a_budget_that_is_spent_is_shown_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    with sandboxed(monkeypatch, limit=1) as sandbox:
+        assert invoke("whoami").exit_code == 0
+        found = answer("budget")
+        assert (found["limit"], found["remaining"]) == (1, 0)
+        assert [record.status for record in sandbox.requests] == [200, 429]
+
+
 @pytest.mark.usefixtures("sandbox")
 def test_without_a_terminal_it_is_one_line_for_each_figure() -> None:
     lines = dict(line.split("\t") for line in invoke("budget").stdout.splitlines())

@@ -113,6 +113,13 @@ def test_commands_fit_a_terminal(monkeypatch: pytest.MonkeyPatch, command: tuple
     assert "times: Etc/UTC" in text or "times: UTC" in text or (width == 80 and command[0] == "leads")
 
 
+def test_one_record_shows_its_times_in_the_zone(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = next(entry for entry in sandbox.state.entries.values() if entry.end_at)
+    assert one.end_at is not None
+    text = on_terminal(monkeypatch, 100, "tasks", "get", one.id, "--time-zone", "Asia/Kolkata")
+    assert f"{one.end_at.astimezone(timezone(timedelta(hours=5.5))):%Y-%m-%d %H:%M}+05:30" in text
+
+
 def entry(number: int, start: datetime | None, end: datetime | None, **fields: object) -> CalendarEntry:
     values: dict[str, object] = {"type": EntryType.TASK, "content": f"Entry {number}"} | fields
     return CalendarEntry(id=f"{number}-task", start_at=start, end_at=end, **values)  # type: ignore[arg-type]
@@ -133,7 +140,7 @@ def cells(text: str) -> dict[str, dict[str, list[str]]]:
     row = ""
     for line in lines[1:]:
         label, *parts = line[1:].rstrip("|\n").split("|")
-        row = label.strip() or row
+        row = {"all": "all day", "day": "all day"}.get(label.strip(), label.strip()) or row
         for day, part in zip(days, parts, strict=True):
             found.setdefault(row, {}).setdefault(day, []).extend(part.split())
     return found
@@ -176,6 +183,20 @@ class TestAWeek:
 
     def test_shows_a_deadline_as_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert cells(week(monkeypatch, 100, entry(1, None, NINE)))["09:00"]["4"][:2] == ["by", "09:00"]
+
+    def test_breaks_times_that_are_wider_than_a_day(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        text = week(
+            monkeypatch, 77, entry(1, NINE, NINE + HOUR), entry(2, LATE, LATE), entry(3, LATE + 24 * HOUR, None)
+        )
+        assert cells(text)["09:00"]["4"] == ["09:00\u2013", "10:00", "Entry", "1"]
+
+    def test_marks_today(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        today = OSLO.now().date()
+        with monkeypatch.context() as patch:
+            terminal = plain_terminal(patch, 120)
+            draw_week([], OSLO, today - timedelta(today.weekday()))
+        assert f"{today:%a} {today.day}" in terminal.shown
+        assert "today" in terminal.shown
 
     def test_marks_what_is_finished(self, monkeypatch: pytest.MonkeyPatch) -> None:
         done = entry(1, NINE, NINE + HOUR, finished=True)

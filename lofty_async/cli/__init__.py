@@ -1,7 +1,7 @@
 """`lofty-async …`: the command line; needs the extra `cli`.
 
-Each module of commands, and `app` and `options`, imports click alone, so that `--help` is fast; a command imports its
-work (`run`, `output`, `progress`, `saved_login`) when it runs.
+One module per group of commands. These, `app`, `options` and `times` import click and the package alone, so that
+`--help` is fast; a command imports its work (`run`, `writes`, `output`, `week`, `progress` and others) when it runs.
 """
 
 import os
@@ -16,7 +16,7 @@ HINT: Final = 'lofty-async: the command line needs its extra: pip install "lofty
 def main(command: str | None = None, name: str = "lofty-async") -> None:
     """Runs the command line, or one command of it, under this name.
 
-    Exit codes: 0 done, 1 failed, 2 usage or credentials, 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 usage or credentials, 3 a create whose response was lost, 130 interrupted.
     """
     try:
         open_closed_streams()

@@ -114,13 +114,17 @@ async def _reader(server: ServerOptions, interval: float) -> AsyncGenerator[Read
 
 def asking(lofty: "LoftyClient", interval: float) -> Read:
     """Returns the function that asks the server if the last request is so many seconds ago, or its window has ended."""
+    from lofty_async.errors import RateLimitWaitError
+
+    at_once = lofty.with_options(max_wait=0)
     asked_at, window_ends_at = -math.inf, math.inf
 
     async def read() -> Budget:
         nonlocal asked_at, window_ends_at
         now = asyncio.get_running_loop().time()
         if now >= min(asked_at + interval, window_ends_at):
-            await lofty.me()
+            with suppress(RateLimitWaitError):  # nothing is left, which is an answer too
+                await at_once.me()
             asked_at, left = now, lofty.rate_limit.resets_in
             window_ends_at = math.inf if left is None else now + max(left, MIN_INTERVAL)
         limit = lofty.rate_limit

@@ -3,7 +3,7 @@
 import platform
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -90,7 +90,8 @@ def _show(findings: list[Finding]) -> None:
     columns = ("check", "status", "finding", "remedy")
     rows = [{name: cell(getattr(finding, name)) for name in columns} for finding in findings]
     if is_terminal():
-        print_table(Layout(columns, folding={"finding", "remedy"}), rows, local_zone())
+        used = [name for name in columns if any(row[name] for row in rows)]
+        print_table(Layout(used, folding={"finding", "remedy"}), rows, local_zone())
     else:
         click.echo("\n".join("\t".join(row.values()) for row in rows))
 
@@ -317,7 +318,7 @@ def _server_time(recorder: Recorder) -> datetime:
     return datetime.now(UTC) if told is None else datetime.fromtimestamp(told, UTC)
 
 
-async def _scopes(lofty: "LoftyClient", now: datetime) -> Any:
+async def _scopes(lofty: "LoftyClient", now: datetime) -> AsyncIterator[Finding]:
     """Yields a finding for each kind of record, by reading one."""
     hour = timedelta(hours=1)
     leads: list[Lead] = []

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from threading import Thread
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import click
 from attrs import fields
@@ -105,12 +105,19 @@ def _show_table(records: Sequence[Any], layout: Layout, output: OutputOptions, z
     print_table(layout, rows, zone)
 
 
-def show_record(record: Any, output: OutputOptions) -> None:
-    """Prints a JSON object with all fields, or a table with those that are not `None`."""
+def show_record(record: Any, output: OutputOptions, zone: Zone | None = None) -> None:
+    """Prints a JSON object with all fields, or a table with those that are not `None`.
+
+    A table on a terminal shows times in the zone, this machine's by default.
+    """
     if output.as_json:
         print_json(_plain(record, output))
         return
-    values = {one.name: getattr(record, one.name) for one in fields(type(record))}
+    kind: type[Any] = type(record)
+    values: dict[str, Any] = {one.name: getattr(record, one.name) for one in fields(kind)}
+    if is_terminal():
+        shown_in = (zone or local_zone()).shown
+        values = {name: shown_in(value) if isinstance(value, datetime) else value for name, value in values.items()}
     show_fields({name: cell(value) for name, value in values.items() if value is not None and value != ()})
 
 
@@ -170,8 +177,8 @@ def cell(value: object) -> str:
             return "yes" if value else "no"
         case datetime():
             return value.isoformat(sep=" ", timespec="minutes")
-        case [*items]:
-            return ", ".join(map(cell, items))
+        case tuple():
+            return ", ".join(map(cell, cast("tuple[object, ...]", value)))
         case _:
             return one_line(str(value))
 

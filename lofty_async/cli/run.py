@@ -5,7 +5,7 @@ import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from ssl import SSLContext, SSLError, create_default_context
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 import click
@@ -16,7 +16,7 @@ from lofty_async._checks import UNSET, Unset, is_loopback
 from lofty_async._wire import BASE_URL
 from lofty_async.auth import BASE_URL as BASE_URL_VARIABLE
 from lofty_async.auth import environment_variables
-from lofty_async.client import LoftyClient
+from lofty_async.client import ClientOptions, LoftyClient
 from lofty_async.errors import AmbiguousWriteError, AuthenticationError, InvalidRequestError, LoftyError
 from lofty_async.pagination import Pager
 from lofty_async.ratelimit import RateLimiter
@@ -123,7 +123,7 @@ def ask(server: ServerOptions, call: Callable[[LoftyClient], Awaitable[T]]) -> T
 
 
 @asynccontextmanager
-async def connected(server: ServerOptions, **options: Any) -> AsyncGenerator[LoftyClient, None]:
+async def connected(server: ServerOptions, **options: Unpack[ClientOptions]) -> AsyncGenerator[LoftyClient, None]:
     """Yields a client for the server that was chosen; `options` are more of the client's.
 
     Raises: StartupError if neither the environment nor `login` provides a usable credential, or the store is none.
@@ -182,32 +182,33 @@ def _base_url(server: ServerOptions) -> str | None:
 
 
 @asynccontextmanager
-async def _user_client(server: ServerOptions, **options: Any) -> AsyncGenerator[LoftyClient, None]:
+async def _user_client(server: ServerOptions, **options: Unpack[ClientOptions]) -> AsyncGenerator[LoftyClient, None]:
     base_url, network = _base_url(server), network_from(server.network)
     async with AsyncExitStack() as stack:
         try:
             limiter = await stack.enter_async_context(RateLimiter(store=open_store(server.store)))
-            client = LoftyClient(
-                await credential(),
-                base_url=BASE_URL if base_url is None else base_url,
-                limiter=limiter,
-                allow_http=allows_http(server),
-                **({"proxy": network.proxy, "ssl": network.ssl} | options),
-            )
+            more: ClientOptions = {
+                "base_url": BASE_URL if base_url is None else base_url,
+                "limiter": limiter,
+                "proxy": network.proxy,
+                "ssl": network.ssl,
+                "allow_http": allows_http(server),
+                **options,
+            }
+            client = LoftyClient(await credential(), **more)
         except LoftyError as error:
             raise StartupError(str(error)) from error
         yield await stack.enter_async_context(client)
 
 
 @asynccontextmanager
-async def _sandbox_client(**options: Any) -> AsyncGenerator[LoftyClient, None]:
+async def _sandbox_client(**options: Unpack[ClientOptions]) -> AsyncGenerator[LoftyClient, None]:
     from lofty_async.sandbox import Sandbox
 
-    async with (
-        Sandbox(leads=SANDBOX_LEADS, allow_http=True) as sandbox,
-        LoftyClient(sandbox.auth, base_url=sandbox.url, allow_http=True, **options) as client,
-    ):
-        yield client
+    async with Sandbox(leads=SANDBOX_LEADS, allow_http=True) as sandbox:
+        more: ClientOptions = {**options, "base_url": sandbox.url, "allow_http": True}
+        async with LoftyClient(sandbox.auth, **more) as client:
+            yield client
 
 
 @contextmanager

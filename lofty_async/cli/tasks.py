@@ -79,14 +79,16 @@ def list_(
 
 @tasks.command(epilog=examples("lofty-async tasks get 731000000000001", "lofty-async tasks get 731000000000001 --json"))
 @click.argument("id", type=TASK_ID, metavar="ID")
+@time_zone_option
 @record_options
 @server_or_sandbox_options
-def get(*, id: int, output: OutputOptions, server: ServerOptions) -> None:
+def get(*, id: int, time_zone: str | None, output: OutputOptions, server: ServerOptions) -> None:
     """Show all fields of a task or appointment."""
     from .output import show_record
     from .run import ask
 
-    show_record(ask(server, lambda lofty: lofty.tasks.get(id)), output)
+    zone = zone_named(time_zone)
+    show_record(ask(server, lambda lofty: lofty.tasks.get(id)), output, zone)
 
 
 @tasks.command(

@@ -120,7 +120,7 @@ def ensure(
             one = await lofty.webhooks.ensure(wanted, callback_url, limit=limit, permission_mode=mode)
             return one, one.id in before
 
-    subscription, existed = run(subscribe)
+    subscription, existed = run(subscribe, look="lofty-async webhooks list")
     if existed and (subscription.limit, subscription.permission_mode) != (limit, mode):
         click.echo("It exists with another limit or permission mode; delete it first to change them.", err=True)
     if output.as_json:

@@ -19,9 +19,10 @@ WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 WEEKEND: Final = 5
 ALL_DAY: Final = -1
 """The row of what has no hour of its day."""
-GUTTER: Final = len("all day")
+GUTTER: Final = len("00:00")
 MIN_DAY_WIDTH: Final = 9
 """Characters of a day's column below which days are listed one below another."""
+TIMES_WIDTH: Final = len("09:00-10:00")
 MAX_TEXT: Final = 80
 DAY: Final = timedelta(1)
 SLOTS: Final = Layout(("day", "free"), folding={"free"})
@@ -47,13 +48,14 @@ def draw_week(entries: Sequence[CalendarEntry], zone: Zone, monday: date) -> Non
     week = [monday + number * DAY for number in range(len(WEEKDAYS))]
     pieces = sorted((piece for entry in entries for piece in pieces_of(entry, zone, week)), key=lambda piece: piece[:3])
     busy = {piece.day for piece in pieces}
-    days = [day for day in week if day.weekday() < WEEKEND or day in busy]
+    today = zone.now().date()
+    days = [day for day in week if day.weekday() < WEEKEND or day in busy or day == today]
     room = (console.width - GUTTER - 2) // len(days) - 1
     title = f"Week of {monday}"
     if room < MIN_DAY_WIDTH:
         _print_days(console, pieces, title)
     else:
-        console.print(_grid(pieces, days, title, zone.now().date(), padding=int(room > MIN_DAY_WIDTH + 4)))
+        console.print(_grid(pieces, days, title, today, room))
     console.print(Text(f"times: {zone.label}", style="italic"))
 
 
@@ -90,26 +92,27 @@ def _times(first: datetime | None, last: datetime | None, *, is_deadline: bool) 
     return f"{begin}{dash()}{end}" if begin or end else ""
 
 
-def _grid(pieces: Sequence[Piece], days: Sequence[date], title: str, today: date, *, padding: int) -> Table:
-    table = new_table(title)
+def _grid(pieces: Sequence[Piece], days: Sequence[date], title: str, today: date, room: int) -> Table:
+    """Returns the table of a week, each day `room` characters wide."""
+    table, padding = new_table(title), int(room >= TIMES_WIDTH + 2)
+    width = room - 2 * padding
     table.show_lines, table.padding, table.pad_edge = True, (0, padding), False
-    table.add_column(width=GUTTER, no_wrap=True)
+    table.add_column(width=GUTTER)
     for day in days:
         mark = "\ntoday" if day == today else ""
         table.add_column(
             f"{WEEKDAYS[day.weekday()]} {day.day}{mark}",
             overflow="fold",
-            ratio=1,
+            width=width,
             header_style="reverse" if mark else "",
         )
-    table.expand = True
     for row in sorted({piece.row for piece in pieces}):
         label = "all day" if row == ALL_DAY else f"{row:02}:00"
-        table.add_row(label, *(_cell(pieces, day, row) for day in days))
+        table.add_row(label, *(_cell(pieces, day, row, width) for day in days))
     return table
 
 
-def _cell(pieces: Sequence[Piece], day: date, row: int) -> Text:
+def _cell(pieces: Sequence[Piece], day: date, row: int, width: int) -> Text:
     """Returns what begins in this hour of this day, below a sign of what goes on from before."""
     text = Text()
     for piece in pieces:
@@ -117,7 +120,8 @@ def _cell(pieces: Sequence[Piece], day: date, row: int) -> Text:
             continue
         if piece.row == row:
             text.append("\n" if text else "")
-            text.append(f"{piece.times}\n" if piece.times else "", style="bold")
+            times = piece.times if len(piece.times) <= width else piece.times.replace(dash(), f"{dash()}\n")
+            text.append(f"{times}\n" if times else "", style="bold")
             text.append(f"{_mark(piece)}{piece.text}", style="dim" if piece.is_finished else "")
         elif piece.row != ALL_DAY and piece.row < row <= piece.until:
             text.append("\n" if text else "")
