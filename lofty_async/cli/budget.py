@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -12,7 +12,7 @@ from .options import ServerOptions, examples, server_or_sandbox_options
 
 if TYPE_CHECKING:
     from lofty_async.client import LoftyClient
-    from lofty_async.ratelimit import Store
+    from lofty_async.ratelimit import RateLimit, Store
 
 REDRAW_INTERVAL: Final = 0.5
 """Seconds between two pictures."""
@@ -23,22 +23,7 @@ MIN_INTERVAL: Final = 1.0
 BAR_WIDTH: Final = 20
 
 
-class Budget(NamedTuple):
-    """The rate limit at one moment; `None` for what is not known.
-
-    `resets_in` is seconds. A store alone knows the `processes`, and how many wait with `interactive` or `bulk` calls.
-    """
-
-    limit: int | None
-    remaining: int | None
-    resets_in: float | None
-    in_flight: int
-    processes: int | None = None
-    interactive: int | None = None
-    bulk: int | None = None
-
-
-Read = Callable[[], Awaitable[Budget]]
+Read = Callable[[], Awaitable["RateLimit"]]
 
 
 @click.command(
@@ -63,27 +48,30 @@ Read = Callable[[], Awaitable[Budget]]
 def budget(*, once: bool, as_json: bool, interval: float, server: ServerOptions) -> None:
     """Show what is left of the rate limit.
 
-    On a terminal it is redrawn until it is interrupted.
+    On a terminal it is redrawn until it is interrupted, on one that cannot do that (TERM=dumb) printed once.
 
     With --store it is the budget of all processes that share the store, and costs no request. Without one, a cheap
     request asks the server, and other processes show only in what they have spent.
     """
     from .output import is_terminal, print_json, show_fields
     from .run import run
+    from .tables import terminal
 
-    async def work() -> Budget | None:
+    is_shared = server.store.address is not None
+
+    async def work() -> "RateLimit | None":
         async with _reader(server, interval) as read:
-            if once or as_json or not is_terminal():
+            if once or as_json or not is_terminal() or terminal().is_dumb_terminal:
                 return await read()
             with suppress(asyncio.CancelledError):  # a signal ends it in order
-                await _watch(read)
+                await _watch(read, is_shared=is_shared)
         return None
 
     found = run(work)
     if found is not None and as_json:
-        print_json(found._asdict())
+        print_json(budget_object(found, is_shared=is_shared))
     elif found is not None:
-        show_fields(budget_fields(found))
+        show_fields(budget_fields(found, is_shared=is_shared))
 
 
 @asynccontextmanager
@@ -119,7 +107,7 @@ def asking(lofty: "LoftyClient", interval: float) -> Read:
     at_once = lofty.with_options(max_wait=0)
     asked_at, window_ends_at = -math.inf, math.inf
 
-    async def read() -> Budget:
+    async def read() -> "RateLimit":
         nonlocal asked_at, window_ends_at
         now = asyncio.get_running_loop().time()
         if now >= min(asked_at + interval, window_ends_at):
@@ -127,37 +115,32 @@ def asking(lofty: "LoftyClient", interval: float) -> Read:
                 await at_once.me()
             asked_at, left = now, lofty.rate_limit.resets_in
             window_ends_at = math.inf if left is None else now + max(left, MIN_INTERVAL)
-        limit = lofty.rate_limit
-        return Budget(limit.limit, limit.remaining, limit.resets_in, limit.in_flight)
+        return lofty.rate_limit
 
     return read
 
 
-async def stored_budget(store: "Store") -> Budget:
-    """Returns the budget that the processes of a store share.
+async def stored_budget(store: "Store") -> "RateLimit":
+    """Returns the budget that the processes of a store share; of those that wait, it counts the processes.
 
     Raises: click.ClickException if the store cannot be read.
     """
     from copy import copy
 
-    from lofty_async.ratelimit import Lane
+    from lofty_async.ratelimit import Lane, RateLimit
     from lofty_async.ratelimit.ledger import Ledger
     from lofty_async.ratelimit.stores import StoreUnavailableError
 
-    def look(ledger: Ledger, now: float) -> Budget:
+    def look(ledger: Ledger, now: float) -> RateLimit:
         window = copy(ledger.window)
         window.roll(now)
         members = list(ledger.members.values())
-        return Budget(
+        return RateLimit(
             limit=window.limit,
             remaining=None if window.limit is None else window.remaining,
             resets_in=None if window.ends_at is None else max(0.0, window.ends_at - now),
-            in_flight=sum(member.in_flight for member in members),
-            processes=len(members),
-            interactive=sum(member.is_waiting(Lane.INTERACTIVE, now) for member in members),
-            bulk=sum(
-                member.is_waiting(Lane.BULK, now) and not member.is_waiting(Lane.INTERACTIVE, now) for member in members
-            ),
+            queued={lane: sum(one.is_waiting(lane, now) for one in members) for lane in Lane},
+            in_flight=sum(one.in_flight for one in members),
         )
 
     try:
@@ -166,7 +149,7 @@ async def stored_budget(store: "Store") -> Budget:
         raise click.ClickException(f"--store: {error}; check its address, and that it runs") from error
 
 
-async def _watch(read: Read) -> None:
+async def _watch(read: Read, *, is_shared: bool) -> None:
     from rich.live import Live
     from rich.text import Text
 
@@ -174,34 +157,37 @@ async def _watch(read: Read) -> None:
 
     with Live(console=SteadyConsole(), auto_refresh=False) as live:
         while True:
-            lines = [f"{name:<10}{text}" for name, text in budget_fields(await read(), draw=True).items()]
+            lines = [
+                f"{name:<10}{text}"
+                for name, text in budget_fields(await read(), is_shared=is_shared, draw=True).items()
+            ]
             live.update(Text("\n".join(lines)), refresh=True)
             await asyncio.sleep(REDRAW_INTERVAL)
 
 
-def budget_fields(budget: Budget, *, draw: bool = False) -> dict[str, str]:
+def budget_object(budget: "RateLimit", *, is_shared: bool) -> dict[str, Any]:
+    """Returns the budget for programs; how many wait is known to a store alone."""
+    queued = {str(lane): number for lane, number in budget.queued.items()} if is_shared else None
+    figures = {"limit": budget.limit, "remaining": budget.remaining, "resets_in": budget.resets_in}
+    return figures | {"in_flight": budget.in_flight, "waiting": queued}
+
+
+def budget_fields(budget: "RateLimit", *, is_shared: bool, draw: bool = False) -> dict[str, str]:
     """Returns names and texts for people; `draw` adds a bar."""
-    texts: dict[str, Any] = {
-        "left": _left(budget, draw=draw),
+    waiting = ", ".join(f"{number} {lane}" for lane, number in budget.queued.items())
+    return {
+        "left": _left(budget, is_shared=is_shared, draw=draw),
         "resets in": "unknown" if budget.resets_in is None else f"{math.ceil(budget.resets_in)} s",
         "in flight": str(budget.in_flight),
-    }
-    if budget.processes is None:
-        return texts | {"waiting": "unknown; --store shows the processes that share one"}
-    return texts | {
-        "processes": str(budget.processes),
-        "waiting": f"{budget.interactive} interactive, {budget.bulk} bulk",
+        "waiting": waiting if is_shared else "unknown; --store shows the processes that share one",
     }
 
 
-def _left(budget: Budget, *, draw: bool) -> str:
+def _left(budget: "RateLimit", *, is_shared: bool, draw: bool) -> str:
     from .tables import is_ascii
 
     if budget.limit is None or budget.remaining is None:
-        silent = budget.processes is not None
-        return (
-            "unknown; no process has used this store of late" if silent else "unknown; the server sends no rate limit"
-        )
+        return f"unknown; {'no process has used this store of late' if is_shared else 'the server sends no rate limit'}"
     full, empty = ("#", "-") if is_ascii() else ("\N{FULL BLOCK}", "\N{LIGHT SHADE}")
     filled = round(BAR_WIDTH * min(1.0, max(0, budget.remaining) / budget.limit))
     bar = full * filled + empty * (BAR_WIDTH - filled) + " " if draw else ""

@@ -195,12 +195,12 @@ async def _store(server: ServerOptions) -> list[Finding]:
             return []
         shared = store.for_server(base_url_of(server))
         try:
-            processes = (await stored_budget(shared)).processes
+            left = (await stored_budget(shared)).remaining
         finally:
             await shared.close()
     except (LoftyError, click.ClickException) as error:
         return [Finding("store", "failed", str(error), "correct --store or LOFTY_STORE, and look whether it runs")]
-    return [Finding("store", "ok", f"{type(store).__name__}; processes that used it of late: {processes}")]
+    return [Finding("store", "ok", f"{type(store).__name__}; left of the limit: {'unknown' if left is None else left}")]
 
 
 async def _ask(server: ServerOptions, url: URL, recorder: Recorder, options: dict[str, Any]) -> list[Finding]:

@@ -110,11 +110,11 @@ def show_record(record: Any, output: OutputOptions, zone: Zone | None = None) ->
 
     A table on a terminal shows times in the zone, this machine's by default.
     """
+    plain = _plain(record, output)
     if output.as_json:
-        print_json(_plain(record, output))
+        print_json(plain)
         return
-    kind: type[Any] = type(record)
-    values: dict[str, Any] = {one.name: getattr(record, one.name) for one in fields(kind)}
+    values: dict[str, Any] = {name: getattr(record, name) for name in plain}
     if is_terminal():
         shown_in = (zone or local_zone()).shown
         values = {name: shown_in(value) if isinstance(value, datetime) else value for name, value in values.items()}
