@@ -12,7 +12,7 @@ import pytest
 from lofty_async._wire import RateState
 from lofty_async.cli.doctor import reset_meaning
 from lofty_async.sandbox import ResetStyle, Sandbox
-from lofty_async.sandbox.faults import RateHeaders, Reply
+from lofty_async.sandbox.faults import RateHeaders, Reply, TooManyRequests
 from tests.commands import invoke, on_terminal, sandboxed
 from tests.raw_server import ME, answer, certificate, needs_openssl, raw_server_in_thread, server_tls
 from tests.redis_server import free_port
@@ -132,6 +132,48 @@ def test_a_proxy_is_named_without_its_password(sandbox: Sandbox, monkeypatch: py
     assert "of HTTPS_PROXY" in found["proxy"]["finding"]
     assert "s3cret" not in json.dumps(found)
     assert not sandbox.requests
+
+
+def test_a_proxy_of_the_environment_that_is_none(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://me:s3cret@proxy:1080")
+    result = invoke("doctor", "--json", "--base-url", "https://lofty.test")
+    found = {finding["check"]: finding for finding in reversed(json.loads(result.stdout))}["proxy"]
+    assert (result.exit_code, found["status"], "s3cret" in result.output) == (1, "failed", False)
+    assert "HTTPS_PROXY" in found["finding"]
+    assert not sandbox.requests
+
+
+def test_a_proxy_that_refuses(sandbox: Sandbox) -> None:
+    with raw_server_in_thread(reply=lambda _: answer(b"", status=403)) as proxy:
+        result = invoke("doctor", "--json", "--base-url", "https://lofty.test", "--proxy", proxy.url)
+    found = json.loads(result.stdout)[-1]
+    assert (result.exit_code, found["check"], found["status"]) == (1, "proxy", "failed")
+    assert "--proxy" in found["remedy"]
+    assert not sandbox.requests
+
+
+@pytest.mark.parametrize(
+    ("reply", "check"),
+    [
+        (Reply(403, {"code": 200100, "message": "no scope"}), "profile"),
+        (TooManyRequests({"Retry-After": "30"}), "rate limit"),
+        (Reply(200, "<html>"), "connection"),
+    ],
+)
+def test_what_the_first_call_fails_at(sandbox: Sandbox, reply: Any, check: str) -> None:
+    sandbox.faults.add("GET /v1.0/me", reply, times=None)
+    result = invoke("doctor", "--json")
+    found = json.loads(result.stdout)
+    assert (result.exit_code, [one["check"] for one in found if one["status"] == "failed"]) == (1, [check])
+    assert len(sandbox.requests) == 1
+
+
+def test_a_limit_that_is_soon_spent_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with sandboxed(monkeypatch, limit=3) as sandbox:
+        found = examined()
+        assert len(sandbox.requests) == 3
+    assert found["webhooks"]["status"] == "skipped"
+    assert "minute" in found["webhooks"]["remedy"]
 
 
 @pytest.mark.usefixtures("sandbox")

@@ -1,34 +1,19 @@
-import json
 from collections.abc import Iterator
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from click.testing import CliRunner, Result
 
-from lofty_async.cli.app import app
 from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.faults import Reply
+from tests.commands import answer, invoke, sandboxed
+
+WEEK = timedelta(7)
 
 
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    with Sandbox.in_thread(leads=4, tasks_per_lead=5) as running:
-        monkeypatch.setenv("LOFTY_API_KEY", running.api_key)
-        monkeypatch.setenv("LOFTY_BASE_URL", running.url)
-        monkeypatch.delenv("LOFTY_ACCESS_TOKEN", raising=False)
+    with sandboxed(monkeypatch) as running:
         yield running
-
-
-def invoke(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, [*map(str, arguments)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
-
-
-def answer(*arguments: object) -> Any:
-    result = invoke(*arguments, "--json")
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
 
 
 def test_my_tasks(sandbox: Sandbox) -> None:
@@ -60,6 +45,39 @@ def test_the_calendar(sandbox: Sandbox) -> None:
     of_lead = answer("calendar", *week, "--lead", lead_id)
     assert len(everything) > len(open_ones) > len(of_lead) > 0
     assert {entry["lead_id"] for entry in of_lead} == {lead_id}
+
+
+def test_without_a_range_the_calendar_is_that_of_seven_days(sandbox: Sandbox) -> None:
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    wide = answer("calendar", "--start", "2000-01-01", "--end", "2100-01-01")
+    near = [
+        one["id"] for one in wide if today <= datetime.fromisoformat(one["start_at"] or one["end_at"]) < today + WEEK
+    ]
+    assert [one["id"] for one in answer("calendar", "--time-zone", "UTC")] == near
+    assert [one["id"] for one in answer("calendar", "list", "--time-zone", "UTC")] == near
+    assert near
+    assert sandbox.requests
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_without_a_range_slots_are_those_of_seven_days() -> None:
+    now = datetime.now(UTC)
+    starts = [datetime.fromisoformat(slot["start_at"]) for slot in answer("slots")]
+    assert starts
+    assert now < min(starts) <= max(starts) < now + WEEK + timedelta(hours=1)
+
+
+def test_leads_pass_filters(sandbox: Sandbox) -> None:
+    lead = next(iter(sandbox.state.leads.values()))
+    assert {one["id"] for one in answer("leads", "list")} == set(sandbox.state.leads)
+    assert [one["id"] for one in answer("leads", "list", "--search", lead.email)] == [lead.id]
+    of_stage = answer("leads", "list", "--stage", lead.stage)
+    assert lead.id in {one["id"] for one in of_stage}
+    assert {one["stage"] for one in of_stage} == {lead.stage}
+    options = ("--filter", "contacted=true", "--filter", f"assigned-user-id={lead.assigned_user_id}")
+    contacted = {one.id for one in sandbox.state.leads.values() if one.last_touch}
+    assert {one["id"] for one in answer("leads", "list", *options)} <= contacted
+    assert answer("leads", "list", "--sort", "CreateTime", "--desc", "--limit", 1)[0]["id"] in sandbox.state.leads
 
 
 @pytest.mark.usefixtures("sandbox")

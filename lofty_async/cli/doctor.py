@@ -20,6 +20,7 @@ from lofty_async.errors import (
     LoftyError,
     PermissionDeniedError,
     RateLimitedError,
+    RateLimitWaitError,
     TransportError,
 )
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 TIMEOUT: Final = 15.0
 """Seconds for each request."""
+MAX_WAIT: Final = 5.0
+"""Seconds for the turn of each request."""
 CLOCK_TOLERANCE: Final = 5.0
 """Seconds; the server tells its time in whole ones, and its answer travels."""
 CERTIFICATE_DAYS: Final = 14
@@ -208,7 +211,7 @@ async def _ask(server: ServerOptions, url: URL, recorder: Recorder, options: dic
 
     try:
         async with connected(server, **options) as client:
-            lofty = client.with_options(timeout=TIMEOUT, retries=0)
+            lofty = client.with_options(timeout=TIMEOUT, retries=0, max_wait=MAX_WAIT)
             user = await lofty.me()
             scopes = [Finding("profile", "ok", f"you are user {user.id} of team {user.team_id}")]
             scopes += [one async for one in _scopes(lofty, _server_time(recorder))]
@@ -228,7 +231,7 @@ def _failure(error: LoftyError) -> Finding:
             check, remedy = "credential", WRONG_CREDENTIAL
         case PermissionDeniedError():
             check, remedy = "profile", LACKS_SCOPE
-        case RateLimitedError():
+        case RateLimitedError() | RateLimitWaitError():
             check, remedy = "rate limit", "wait a minute; share the limit between processes: --store"
         case TransportError() if "certificate" in text:
             check, remedy = "certificate", "trust its authority: --ca-file FILE or SSL_CERT_FILE"
@@ -357,6 +360,8 @@ async def _scope(name: str, read: Callable[[], Awaitable[None]]) -> Finding:
         await read()
     except PermissionDeniedError as error:
         return Finding(name, "failed", str(error), LACKS_SCOPE)
+    except RateLimitWaitError as error:
+        return Finding(name, "skipped", str(error), "try again in a minute")
     except CallError as error:
         return Finding(name, "failed", str(error), "try again later; if it stays so, ask Lofty's support")
     return Finding(name, "ok", "can be read")

@@ -6,6 +6,7 @@ Where a table is too narrow for the columns that matter, each record becomes a b
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from shutil import get_terminal_size
 from typing import Final, NamedTuple
 
 from rich import box
@@ -53,8 +54,9 @@ class SteadyConsole(Console):
 
 
 def terminal() -> Console:
-    """Returns the console of standard output."""
-    return Console(safe_box=True)
+    """Returns the console of standard output, as wide as it is; Rich takes one with TERM=dumb for 80 columns."""
+    width, height = get_terminal_size()
+    return Console(width=width, height=height)
 
 
 def is_ascii() -> bool:

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import click
 
-from lofty_async._checks import UNSET
 from lofty_async.client import LoftyClient
 from lofty_async.errors import APIError
 
@@ -78,8 +77,3 @@ def created(
         print_json({"id": str(id) if output.string_ids else id})
     else:
         click.echo(f"{id} created")
-
-
-def unset(value: Any) -> Any:
-    """Returns the value, `UNSET` in place of an option that was not given."""
-    return UNSET if value is None else value
