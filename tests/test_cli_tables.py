@@ -234,6 +234,11 @@ class TestAWeek:
         grid = cells(week(monkeypatch, 120, entry(1, *ends)))
         assert [len(words) > 0 for words in grid["all day"].values()] == [True] * 7
 
+    def test_says_that_a_long_text_goes_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        words = cells(week(monkeypatch, 200, entry(1, NINE, NINE + HOUR, content="word " * 40)))["09:00"]["4"]
+        assert words[-1].endswith("...")
+        assert len(words) < 40
+
     def test_leaves_out_what_has_no_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "Entry" not in week(monkeypatch, 100, entry(1, None, None))
 

@@ -165,6 +165,12 @@ class TestCalendar:
         assert number not in sandbox.state.entries
 
 
+def test_an_id_of_the_server_moves_no_cursor(sandbox: Sandbox, lead_id: int) -> None:
+    sandbox.faults.add("POST /v2.0/calendar", Reply(200, {"data": {"id": "5-task\x1b[2J\r\n"}}))
+    result = invoke("calendar", "create", "--lead", lead_id, "--content", "x", "--all-day", "tomorrow")
+    assert all(one.isprintable() or one == "\n" for one in result.stdout)
+
+
 class TestACreateWhoseResponseIsLost:
     def test_has_an_exit_code_of_its_own_and_says_how_to_look(self, sandbox: Sandbox, lead_id: int) -> None:
         sandbox.faults.add("POST /v2.0/tasks", DropBefore())

@@ -62,8 +62,8 @@ SUBSCRIPTIONS: Final = Layout(
     plain=("id", "event", "callback_url", "limit", "permission_mode"),
 )
 
-FORMULA: Final = ("=", "+", "-", "@")
-"""What a text begins with that a spreadsheet takes for a formula."""
+FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Beginnings of a text that a spreadsheet takes for a formula; the last four are full-width."""
 PHONE: Final = re.compile(r"[+-]?[\d().\s-]*")
 """A text that calls nothing, whatever a spreadsheet takes it for."""
 

@@ -64,7 +64,7 @@ def pieces_of(entry: CalendarEntry, zone: Zone, week: Sequence[date]) -> Iterato
     start, end = entry.start_at or entry.end_at, entry.end_at or entry.start_at
     if start is None or end is None:
         return
-    text, is_finished = cell(entry.content or entry.title)[:MAX_TEXT], bool(entry.finished)
+    text, is_finished = _shortened(cell(entry.content or entry.title)), bool(entry.finished)
     if is_all_day(start, end):
         for day in (day for day in week if start.date() <= day < end.date()):
             yield Piece(day, ALL_DAY, "", text, ALL_DAY, is_finished)
@@ -76,6 +76,10 @@ def pieces_of(entry: CalendarEntry, zone: Zone, week: Sequence[date]) -> Iterato
         times = _times(first if begins else None, last if ends else None, is_deadline=is_deadline)
         row, until = (first.hour if begins else ALL_DAY), (_last_hour(last) if ends else 23)
         yield Piece(day, row, times, text, until, is_finished)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."
 
 
 def _last_hour(end: datetime) -> int:

@@ -10,7 +10,7 @@ from lofty_async.client import LoftyClient
 from lofty_async.errors import APIError
 
 from .options import OutputOptions, ServerOptions
-from .output import print_json, print_note
+from .output import cell, print_json, print_note
 from .run import connected, is_startup_error, run
 
 Change = Callable[[LoftyClient, Any], Awaitable[None]]
@@ -76,4 +76,4 @@ def created(
     if output.as_json:
         print_json({"id": str(id) if output.string_ids else id})
     else:
-        click.echo(f"{id} created")
+        click.echo(f"{cell(id)} created")
