@@ -155,6 +155,7 @@ class TestAStore:
         ("memcached://me:s3cret@db", "memcached:// is no store; use redis://HOST/0"),
         ("redis://me:s3cret@db:port/0", "url must look like redis://host:6379/0"),
         ("redis://me:s3cret@db/0", "pass --app-id or set LOFTY_APP_ID"),
+        ("", "must not be empty"),
         (".", "pass --app-id or set LOFTY_APP_ID"),
         ("tasks.sqlite", "tasks.sqlite holds something else than a rate limit; name another file"),
         ("missing/store.json", "there is no folder missing; make it first"),

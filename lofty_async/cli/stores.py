@@ -23,6 +23,8 @@ def open_store(options: StoreOptions) -> Store | None:
     address = hidden(options.address)
     if address is None:
         return None
+    if not address:
+        raise _refused("must not be empty; use redis://HOST/0, a folder or a file")
     scheme = address.partition("://")[0].lower() + "://"
     if scheme in REDIS:
         return _redis(address, _app_id(options))
