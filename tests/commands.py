@@ -55,10 +55,10 @@ class Terminal(io.TextIOWrapper):
 
 
 def plain_terminal(monkeypatch: pytest.MonkeyPatch, width: int, *, language: str = "en_US.UTF-8") -> Terminal:
-    """A terminal of this width and without colours as standard output, in that language."""
-    for name in ("LC_ALL", "LC_CTYPE", "FORCE_COLOR", "TZ"):
+    """A terminal of this width and without colours as standard output, in that language, on a machine in UTC."""
+    for name in ("LC_ALL", "LC_CTYPE", "FORCE_COLOR", "LINES"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in {"LANG": language, "COLUMNS": str(width), "TERM": "dumb", "NO_COLOR": "1"}.items():
+    for name, value in {"LANG": language, "COLUMNS": str(width), "TERM": "dumb", "NO_COLOR": "1", "TZ": "UTC"}.items():
         monkeypatch.setenv(name, value)
     terminal = Terminal()
     monkeypatch.setattr("sys.stdout", terminal)
