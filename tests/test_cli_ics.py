@@ -1,6 +1,5 @@
 """The calendar as an iCalendar file."""
 
-import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +11,6 @@ from tests.commands import answer, invoke, sandboxed
 
 RANGE = ("--start", "2000-01-01", "--end", "2100-01-01")
 
-needs_ical = pytest.mark.skipif(
-    importlib.util.find_spec("lofty_async.ical") is None, reason="this version has no lofty_async.ical"
-)
-
 
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
@@ -23,7 +18,6 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
         yield running
 
 
-@needs_ical
 @pytest.mark.usefixtures("sandbox")
 def test_a_file_holds_every_entry(tmp_path: Path) -> None:
     file = tmp_path / "lofty.ics"
@@ -36,7 +30,6 @@ def test_a_file_holds_every_entry(tmp_path: Path) -> None:
     assert text.count("BEGIN:VEVENT\r\n") + text.count("BEGIN:VTODO\r\n") == len(entries)
 
 
-@needs_ical
 @pytest.mark.usefixtures("sandbox")
 def test_a_dash_is_standard_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

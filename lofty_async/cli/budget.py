@@ -121,30 +121,14 @@ def asking(lofty: "LoftyClient", interval: float) -> Read:
 
 
 async def stored_budget(store: "Store") -> "RateLimit":
-    """Returns the budget that the processes of a store share; of those that wait, it counts the processes.
+    """Returns the budget that the processes of a store share.
 
     Raises: click.ClickException if the store cannot be read.
     """
-    from copy import copy
-
-    from lofty_async.ratelimit import Lane, RateLimit
-    from lofty_async.ratelimit.ledger import Ledger
-    from lofty_async.ratelimit.stores import StoreUnavailableError
-
-    def look(ledger: Ledger, now: float) -> RateLimit:
-        window = copy(ledger.window)
-        window.roll(now)
-        members = list(ledger.members.values())
-        return RateLimit(
-            limit=window.limit,
-            remaining=None if window.limit is None else window.remaining,
-            resets_in=None if window.ends_at is None else max(0.0, window.ends_at - now),
-            queued={lane: sum(one.is_waiting(lane, now) for one in members) for lane in Lane},
-            in_flight=sum(one.in_flight for one in members),
-        )
+    from lofty_async.errors import StoreUnavailableError
 
     try:
-        return await store.change(look)
+        return await store.snapshot()
     except StoreUnavailableError as error:
         raise click.ClickException(f"--store: {error}; check its address, and that it runs") from error
 

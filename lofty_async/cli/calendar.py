@@ -117,11 +117,12 @@ def list_(
     monday = None if week is None else _monday(week, times)
     if ics is not None and (output.as_json or output.as_csv or output.path):
         raise click.UsageError("--ics excludes --json, --csv and --output")
-    to_ical = None if ics is None else _writer()
+    if ics is not None:
+        _check_extra()
     filters = _range(times, monday) | given(lead_id=lead_id, include_finished=include_finished)
     entries = collect(server, limit, lambda lofty: lofty.calendar.list(**filters))
     if ics is not None:
-        _write_ics(to_ical, entries, ics)
+        _write_ics(entries, ics)
         return
 
     def draw(entries: Sequence[Any], zone: Zone) -> None:
@@ -148,24 +149,24 @@ def _range(times: TimeRange, monday: date | None) -> dict[str, Any]:
     return filters | {"start": midnight(first, zone), "end": end}
 
 
-def _writer() -> Any:
-    """Returns the function that makes an iCalendar file, before anything is sent.
+def _check_extra() -> None:
+    """Looks for the extra of iCalendar files, before anything is sent.
 
-    Raises: StartupError if its extra is missing.
+    Raises: StartupError if it is missing.
     """
-    from importlib import import_module
+    from lofty_async.ical import to_ical
 
     from .run import StartupError
 
     try:
-        to_ical = import_module("lofty_async.ical").to_ical
-        to_ical([], name=CALENDAR_NAME)
+        to_ical([])
     except ModuleNotFoundError as error:
         raise StartupError('--ics needs icalendar: pip install "lofty-async[ical]"') from error
-    return to_ical
 
 
-def _write_ics(to_ical: Any, entries: Sequence[Any], path: Path) -> None:
+def _write_ics(entries: Sequence[Any], path: Path) -> None:
+    from lofty_async.ical import to_ical
+
     from .output import print_note, write
 
     target = STDOUT if str(path) in STDOUT_NAMES else path
