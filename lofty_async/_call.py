@@ -33,7 +33,7 @@ SETTLE_TIMEOUT: Final = 35.0  # seconds that closing waits for a renewal: its an
 TEMPORARY: Final = (errors.ServerError, errors.RateLimitedError, errors.TransportError, errors.DecodeError)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, repr=False)
 class CallOptions:
     """Bounds of a call: seconds of an attempt, seconds of waiting for the rate limit, retries; and its lane."""
 
@@ -59,7 +59,7 @@ class EndReason(Enum):
     CLOSED = "closed"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class DeadlineTimer:
     """The calls under way, each in its task, and the one timer for their deadlines in the event loop that owns it.
 
@@ -200,7 +200,7 @@ class CallManager:
             await self.session.close()
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Call:
     """The state of one call, and the steps of its loop.
 

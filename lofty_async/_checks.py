@@ -99,6 +99,8 @@ def number_id(argument: str, value: object) -> int:
 
 
 def _integer(argument: str, value: object) -> int:
+    if type(value) is int:  # as nearly always
+        return value
     if not isinstance(value, bool):
         with suppress(TypeError):
             return index(cast("SupportsIndex", value))
@@ -251,10 +253,12 @@ def _is_address(url: str, schemes: Container[str]) -> bool:
 
 def query(**fields: Any) -> dict[str, Any]:
     """The fields that are not `None` as the parameters of a URL, under the names that the API has for them."""
-    return {name: _query_value(value) for name, value in wire_names(fields).items() if value is not None}
+    return {wire_name(name): _query_value(value) for name, value in fields.items() if value is not None}
 
 
 def _query_value(value: Any) -> str | tuple[str, ...]:
+    if type(value) is int:
+        return str(value)
     if isinstance(value, datetime):
         return format_time(value)
     if isinstance(value, bool):

@@ -48,7 +48,7 @@ class BoundedConnector(aiohttp.TCPConnector):
         return False
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class LoopConnectors:
     """The two connectors of one event loop, for as long as clients use them."""
 
@@ -73,7 +73,7 @@ class LoopConnectors:
             await connector.close()
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Connectors:
     """The connections of all clients that share a limiter: at most `limit` in each event loop."""
 
@@ -107,7 +107,7 @@ class Connectors:
 _CONNECTORS: Final[WeakKeyDictionary[Any, Connectors]] = WeakKeyDictionary()
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ConnectionSlots:
     """The slots in the pool of somebody else's connector: who holds one, and who waits for one.
 
@@ -172,7 +172,7 @@ class ConnectionSlots:
 _SLOTS: Final[WeakKeyDictionary[aiohttp.BaseConnector, ConnectionSlots]] = WeakKeyDictionary()
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class PooledPermit:
     """A permit with a connection slot; both end together, once."""
 
@@ -196,7 +196,7 @@ class PooledPermit:
             self._slots.release(self._host)
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class PooledLimiter:
     """A limiter whose permits come with a connection slot.
 

@@ -115,6 +115,7 @@ def structure_list(kind: type[T], records: Any, *, path: str, request: str) -> t
     return items, tuple(bad)
 
 
+@cache
 def wire_name(name: str) -> str:
     """The wire's usual name for a field."""
     first, *others = name.split("_")

@@ -45,7 +45,7 @@ def _read_base_url(value: str, *, allow_http: bool) -> URL | str:
     return url.with_path(quote(path, safe=PATH_CHARACTERS).rstrip("/"), encoded=True)
 
 
-@frozen
+@frozen(repr=False)
 class Hop:
     """Request options of aiohttp for one server, and the headers that its requests carry."""
 
@@ -55,7 +55,7 @@ class Hop:
     headers: dict[str, str] = Factory(dict[str, str])
 
 
-@frozen
+@frozen(repr=False)
 class Network:
     """How connections are made.
 

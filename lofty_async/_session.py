@@ -36,7 +36,7 @@ MAX_TOKEN_BODY: Final = 65_536  # bytes of a decompressed answer of a token endp
 CLOSE_NOTICE_TURNS: Final = 2  # turns of the loop, after which it has noticed connections that servers closed before
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class SendState:
     """Whether the body of a request has started to be sent; until then a retry is safe."""
 
@@ -47,7 +47,7 @@ class SendState:
         yield body
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class SessionOptions:
     """A client's options for its session.
 
@@ -60,7 +60,7 @@ class SessionOptions:
     trace_configs: Sequence[aiohttp.TraceConfig] = ()
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class OpenSession:
     """A client's own aiohttp session, `None` once it is closed, whoever closed it.
 

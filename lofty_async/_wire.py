@@ -35,7 +35,7 @@ class RecordKind(Enum):
     LEAD = "lead"
 
 
-@frozen
+@frozen(repr=False)
 class Route:
     """One call of the API: its method and path.
 
@@ -56,7 +56,7 @@ class Route:
         object.__setattr__(self, "reads", self.method == "GET")
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Request:
     """One request, ready to be sent as often as needed; `target` is the path with the ids filled in."""
 
@@ -70,7 +70,7 @@ class Request:
         return self.route.label if self.target == self.route.template else f"{self.route.method} {self.target}"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Reply:
     """One answer as it arrived."""
 
@@ -266,7 +266,7 @@ _WRONG_SCHEME_HINT: Final = (
 _HINT_ROOM: Final = errors.BODY_CHARACTERS - len(_WRONG_SCHEME_HINT) - len("; ")
 
 
-@frozen
+@frozen(repr=False)
 class ErrorBody:
     """The code, name and message of an error's body, whatever its shape."""
 

@@ -113,7 +113,7 @@ def _ceiling(policy: RetryPolicy, attempt: int) -> float:
     return float(next(islice(waits, min(attempt, MAX_DOUBLINGS), None)))
 
 
-@define
+@define(repr=False)
 class RetryBudget:
     """The retries left to a client: in an outage they run out, and calls fail at their first attempt."""
 

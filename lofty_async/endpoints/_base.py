@@ -20,7 +20,7 @@ from lofty_async.ratelimit import Lane
 T = TypeVar("T")
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Caller:
     """Makes the calls of endpoint modules with one set of options."""
 

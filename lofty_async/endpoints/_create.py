@@ -127,7 +127,7 @@ async def create_or_find(create: Callable[[], Awaitable[T]], find: Callable[[], 
         raise
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class KeyedLock:
     """Lets one of several creates run that could be mistaken for each other, and holds the ids that they `created`.
 
@@ -146,7 +146,7 @@ class KeyedLock:
         self._lock.release()
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class SingleFlight(Generic[T]):
     """One run of a coroutine for all who want its result; it is cancelled with the last of them."""
 

@@ -54,7 +54,7 @@ POLL_INTERVAL: Final = 0.05  # seconds, while a loop of another thread renews
 MAX_RUNS: Final = 2  # that one caller waits for: the first may be cancelled from outside, such as by an ending loop
 
 
-@frozen
+@frozen(repr=False)
 class Schedule:
     """When a token is renewed and until when it may be used, in seconds of the credential's clock."""
 
@@ -84,7 +84,7 @@ class Schedule:
         return evolve(self, renew_at=min(self.good_until, until))
 
 
-@frozen
+@frozen(repr=False)
 class Backoff:
     """How long the token endpoint is left alone after `failures` failures in a row, in seconds."""
 
@@ -103,7 +103,7 @@ class Backoff:
         return type(self)(now, seconds, self.failures + 1)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class SingleFlight(Generic[T]):
     """Runs a coroutine once for all who ask while it runs.
 
