@@ -22,7 +22,10 @@ from .bulk import (
     LeadTasks as LeadTasks,
 )
 from .client import LoftyClient as LoftyClient
-from .endpoints import LeadFilters as LeadFilters
+from .endpoints import (
+    LeadFilters as LeadFilters,
+    Response as Response,
+)
 from .errors import (
     AmbiguousWriteError as AmbiguousWriteError,
     APIError as APIError,

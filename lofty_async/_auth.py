@@ -65,6 +65,13 @@ def hidden_url(value: T) -> T:
     return hidden(value) if isinstance(value, str) and "@" in value else value
 
 
+def hidden_headers(value: T) -> T:
+    """The headers, their values hidden in frames: one that must not be set may be a secret."""
+    if not isinstance(value, Mapping):
+        return value
+    return cast("T", {name: hidden(one) for name, one in cast("Mapping[Any, Any]", value).items()})
+
+
 @frozen
 class _NoText:
     """Takes the place of a secret of the wrong type: validators refuse it, and bytes would show in their frames."""

@@ -6,11 +6,11 @@ they share. Its one `DeadlineTimer` serves all calls: a timer or a task for each
 
 import asyncio
 import time
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from enum import Enum
 from math import inf
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from attrs import define, evolve, field, frozen
 
@@ -18,7 +18,7 @@ from . import _json, errors
 from ._connectors import PooledLimiter, PooledPermit
 from ._loops import LoopOwner
 from ._session import SendState, SessionManager
-from ._wire import Reply, Request, is_gone, is_rate_limited, read_rate, read_reply
+from ._wire import Reply, Request, check_reply, is_gone, is_rate_limited, read_rate, read_reply
 from .auth import Auth
 from .ratelimit import Lane, Permit, RateLimiter
 from .retry import MAX_SERVER_WAIT, RETRY_BUDGET, Failure, RetryBudget, RetryPolicy, decide
@@ -35,12 +35,13 @@ TEMPORARY: Final = (errors.ServerError, errors.RateLimitedError, errors.Transpor
 
 @frozen(kw_only=True, repr=False)
 class CallOptions:
-    """Bounds of a call: seconds of an attempt, seconds of waiting for the rate limit, retries; and its lane."""
+    """Bounds of a call: seconds of an attempt, seconds of waiting for the rate limit, retries; its lane and headers."""
 
     timeout: float | None = 30.0
     max_wait: float | None = None
     retry: RetryPolicy = field(factory=RetryPolicy)
     lane: Lane = Lane.INTERACTIVE
+    headers: Mapping[str, str] = field(factory=dict[str, str])
 
 
 @frozen
@@ -158,7 +159,7 @@ class CallManager:
                 self._waited += time.monotonic() - self._waiting_since
 
     async def call(self, request: Request, options: CallOptions) -> Any:
-        """The decoded body of the answer, `None` for an empty one.
+        """The decoded body of the answer, `None` for an empty one; of a raw call the answer as it arrived.
 
         Raises: every `CallError`, with request, attempts and waiting time filled in; WrongEventLoopError.
         """
@@ -243,7 +244,8 @@ class Call:
         return task.uncancel() <= self._cancelling
 
     def closed_error(self) -> errors.ClientClosedError:
-        doubt = "; the record may exist" if self._attempts and not self.request.route.repeatable else ""
+        route = self.request.route
+        doubt = f"; {route.doubt}" if self._attempts and not route.repeatable else ""
         return self._with_context(errors.ClientClosedError(f"the client was closed during the call{doubt}"))
 
     async def attempt(self) -> Any:
@@ -263,10 +265,12 @@ class Call:
         if isinstance(authorization, errors.CallError):
             permit.release()
             return await self._decide_without_token(authorization)
-        reply = result = await self._send(permit, authorization)
+        reply = await self._send(permit, authorization)
+        result: Any = reply
         if isinstance(reply, Reply):
             permit.settle(read_rate(reply.headers), refused=reply.status >= 400 and is_rate_limited(reply))
-            result = read_reply(reply, needs_body=self.request.route.reads)
+            route = self.request.route
+            result = check_reply(reply) if route.raw else read_reply(reply, needs_body=route.reads)
         if not isinstance(result, errors.CallError):
             return result
         self._spent += asyncio.get_running_loop().time() - self._sent_at
@@ -322,7 +326,7 @@ class Call:
             self.deadline = self._sent_at + seconds
             manager.timer.arm(loop, self.deadline)
         try:
-            return await manager.session.send(self.request, authorization, seconds, state)
+            return await manager.session.send(self.request, authorization, seconds, state, self.options.headers)
         except BaseException as failure:
             error = self._unanswered(permit, failure, state)
             if error is None:
@@ -431,10 +435,13 @@ class Call:
         final = self._with_context(error)
         if not ambiguous:
             return final
-        body = self.request.body
-        sent: dict[str, Any] = _json.loads(body) if body else {}
-        text = "the response to a create was lost: the record may exist; the create is not sent again"
-        unsure = self._with_context(errors.AmbiguousWriteError(text, lead_id=sent.get("leadId"), sent=sent))
+        body, kind = self.request.body, "request" if self.request.route.raw else "create"
+        value: Any = _json.loads(body) if body else {}
+        sent = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+        text = f"the response to a {kind} was lost: {self.request.route.doubt}; the {kind} is not sent again"
+        unsure = self._with_context(
+            errors.AmbiguousWriteError(text, lead_id=sent.get("leadId"), sent=sent, request_id=final.request_id)
+        )
         unsure.__cause__ = final
         return unsure
 

@@ -41,6 +41,15 @@ OnBadRecord = Literal["raise", "skip"] | Callable[[DecodeError], object]
 
 LARGEST_ID: Final = 2**63 - 1
 LONGEST: Final = 1e9  # seconds; thirty years are as good as no bound
+OWN_HEADERS: Final = frozenset(
+    {
+        *("authorization", "proxy-authorization", "cookie", "user-agent", "host"),
+        *("content-type", "content-length", "content-encoding", "transfer-encoding", "accept-encoding", "expect"),
+        *("connection", "proxy-connection", "keep-alive", "te", "trailer", "upgrade"),
+    }
+)
+"""What callers cannot set: the credential, what says where a request goes, and what says how bodies are sent."""
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _COMPOSITE: Final = re.compile(r"([1-9]\d{0,18})-(task|appointment)", re.IGNORECASE | re.ASCII)
 _HALF_CHARACTER: Final = re.compile(r"[\ud800-\udfff]")
 
@@ -323,6 +332,24 @@ def header(argument: str, value: object) -> str:
     if not line.isascii() or not line.isprintable():
         raise refuse(argument, "contains characters that a header cannot carry")
     return line
+
+
+def headers(argument: str, value: object) -> dict[str, str]:
+    """Headers to send besides the client's own.
+
+    Raises: InvalidRequestError naming the header, never its value.
+    """
+    if not isinstance(value, Mapping):
+        raise refuse(argument, f"must be a mapping of names to values, not {type(value).__name__}")
+    checked: dict[str, str] = {}
+    for name, line in cast("Mapping[object, object]", value).items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise refuse(argument, f"has a name that no header can have: {shown(name)}")
+        if name.lower() in OWN_HEADERS:
+            remedy = ": use user_agent" if name.lower() == "user-agent" else ", which the client sets itself"
+            raise refuse(argument, f"must not set {name}{remedy}")
+        checked[name] = header(f"{argument}[{name!r}]", line)
+    return checked
 
 
 def bad_record_policy(value: object) -> OnBadRecord:

@@ -138,11 +138,12 @@ class SessionManager:
         authorization: str,
         timeout: float | None,  # noqa: ASYNC109 - handed on to aiohttp
         state: SendState | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Send one request once; `timeout` in seconds bounds connecting alone; `state` is kept up to date.
 
-        A request with a `state` gets a connection that no request has used before; in a session handed in, one that
-        is open as far as is known.
+        `headers` are sent besides the client's own. A request with a `state` gets a connection that no request has used
+        before; in a session handed in, one that is open as far as is known.
 
         Raises: ConnectionFailedError or RequestTimeoutError, each saying whether the request may have reached the
         server; ResponseTooLargeError; ClientClosedError if the session is closed meanwhile.
@@ -150,14 +151,14 @@ class SessionManager:
         session = self._ready() or await self._session()
         if state is not None:
             session = await self._for_create(session)
-        hop = self._hop
+        hop, streamed = self._hop, None if state is None else request.body or b""
         try:
             # No `async with`: a body that is read, or that breaks, lets go of its connection by itself.
             response = await session.request(
                 request.route.method,
                 self._url(request),
-                data=request.body if state is None else state.stream(request.body or b""),
-                headers=self._added_headers(session, authorization, request.body if state else None),
+                data=request.body if state is None else state.stream(streamed or b""),
+                headers=self._added_headers(session, authorization, streamed, headers),
                 timeout=self._timeouts.get(timeout) or self._timeout(timeout),
                 allow_redirects=False,
                 proxy=hop.proxy,
@@ -293,10 +294,16 @@ class SessionManager:
         }
 
     def _added_headers(
-        self, session: aiohttp.ClientSession, authorization: str, streamed: bytes | None
+        self,
+        session: aiohttp.ClientSession,
+        authorization: str,
+        streamed: bytes | None,
+        given: Mapping[str, str] | None,
     ) -> dict[str, str]:
-        """The headers of a request besides those of its session."""
+        """The headers of a request besides those of its session: the caller's among them."""
         added: dict[str, str] = {} if streamed is None else {"Content-Length": str(len(streamed))}
+        if given:
+            added |= given
         if self._hop.proxy is not None:
             return {**self._constant_headers, **self._hop.headers, "Authorization": authorization, **added}
         if session is not self._own.session:

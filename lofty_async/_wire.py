@@ -40,20 +40,26 @@ class Route:
     """One call of the API: its method and path.
 
     `repeatable` says that sending it twice does no more than sending it once. `deletes` is the kind of record that it
-    deletes: a repeat that is answered with "no such record" means that an earlier attempt succeeded. A call that
-    `reads` has a body in its answer.
+    deletes: a repeat that is answered with "no such record" means that an earlier attempt succeeded. The result of a
+    `raw` call is the answer as it arrived. A call that `reads` has a body in its answer.
     """
 
     method: str
     template: str
     repeatable: bool = True
     deletes: RecordKind | None = None
+    raw: bool = False
     label: str = field(init=False)
     reads: bool = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "label", f"{self.method} {self.template}")
         object.__setattr__(self, "reads", self.method == "GET")
+
+    @property
+    def doubt(self) -> str:
+        """The state of affairs if the answer to a request that must not be repeated is lost."""
+        return "the request may have been carried out" if self.raw else "the record may exist"
 
 
 @define(eq=False, repr=False)
@@ -99,6 +105,14 @@ _LIMIT: Final = istr("X-RateLimit-Limit")
 _REMAINING: Final = istr("X-RateLimit-Remaining")
 _RESET: Final = istr("X-RateLimit-Reset")
 _RETRY_AFTER: Final = istr("Retry-After")
+
+_REQUEST_IDS: Final = (istr("X-Request-Id"), istr("Request-Id"), istr("X-Trace-Id"))
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """The server's id of a request: the first of `X-Request-Id`, `Request-Id` and `X-Trace-Id` that it sends."""
+    return next((errors.cut(found) for name in _REQUEST_IDS if (found := headers.get(name))), None)
+
 
 # Beyond these a header makes no sense: windows are a minute, and milliseconds since 1970 have thirteen digits. A
 # longer `Retry-After` counts as a day.
@@ -339,10 +353,29 @@ def read_reply(reply: Reply, *, needs_body: bool = False) -> Any:
             return _not_json(reply, error)
         result = None
     if result is None:
-        return errors.DecodeError("the answer is empty", body=_start(reply.body)) if needs_body else None
+        return _empty(reply) if needs_body else None
     if result.__class__ is dict and not _ERROR_KEYS.isdisjoint(result) and _is_error_body(result):
         return read_error(reply)
     return result
+
+
+def check_reply(reply: Reply) -> Reply | errors.APIError:
+    """The answer as it arrived, whatever its body; or, returned, the error that it means."""
+    result = _decoded(reply.body) if 200 <= reply.status < 300 else None
+    is_good = 200 <= reply.status < 300 and not (isinstance(result, dict) and _is_error_body(result))
+    return reply if is_good else read_error(reply)
+
+
+def decode(reply: Reply) -> Any:
+    """The value of a JSON body.
+
+    Raises: DecodeError if it is empty or not JSON.
+    """
+    try:
+        return _json.loads(reply.body)
+    except ValueError as error:
+        failure = _empty(reply) if _json.is_blank(reply.body) else _not_json(reply, error)
+    raise failure
 
 
 def read_error(reply: Reply) -> errors.APIError:
@@ -354,6 +387,7 @@ def read_error(reply: Reply) -> errors.APIError:
         "code": body.code,
         "name": body.name,
         "body": _start(reply.body),
+        "request_id": request_id(reply.headers),
     }
     if reply.status == 429 or (reply.status == 400 and body.is_rate_limited):
         return errors.RateLimitedError(**known, retry_after=read_rate(reply.headers).retry_after)
@@ -410,8 +444,12 @@ def _kind_of_status(status: int) -> type[errors.APIError]:
     return _BY_STATUS.get(status, usual)
 
 
+def _empty(reply: Reply) -> errors.DecodeError:
+    return errors.DecodeError("the answer is empty", body=_start(reply.body), request_id=request_id(reply.headers))
+
+
 def _not_json(reply: Reply, cause: ValueError) -> errors.DecodeError:
-    error = errors.DecodeError("the answer is not JSON", body=_start(reply.body))
+    error = errors.DecodeError("the answer is not JSON", body=_start(reply.body), request_id=request_id(reply.headers))
     # The decoder's traceback says nothing, and would hold the call's frames for as long as the error is kept.
     error.__cause__ = cause.with_traceback(None)
     return error

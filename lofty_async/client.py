@@ -13,7 +13,7 @@ from yarl import URL
 
 from . import _call, _checks, _connectors, _network, _session, endpoints, oauth, ratelimit
 from .__about__ import __version__
-from ._auth import hidden, hidden_url
+from ._auth import hidden, hidden_headers, hidden_url
 from ._checks import UNSET, OnBadRecord, Unset
 from ._wire import BASE_URL, Route
 from .auth import BASE_URL as BASE_URL_VARIABLE
@@ -84,6 +84,7 @@ class ClientOptions(TypedDict, total=False):
     proxy: str | URL | Unset | None
     ssl: SSLContext | None
     trace_configs: Sequence[aiohttp.TraceConfig]
+    headers: Mapping[str, str] | None
     allow_http: bool
 
 
@@ -110,7 +111,8 @@ class LoftyClient:
     https:// URL of a proxy; without it, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` of the process's environment say
     which one to use. `None` is none, and loopback is never reached through one. `ssl` holds the TLS settings for
     the API and the token endpoints; without it, the system's certificates or those of `SSL_CERT_FILE` are trusted.
-    `trace_configs` are aiohttp's, for the client's own requests.
+    `trace_configs` are aiohttp's, for the client's own requests. `headers` are sent with each request of a call, such
+    as a correlation id; those that say who asks, where and how (Authorization, Content-Type, Host, …) are refused.
 
     Raises: InvalidRequestError where an argument is out of its range.
     """
@@ -138,17 +140,20 @@ class LoftyClient:
         proxy: str | URL | Unset | None = UNSET,
         ssl: SSLContext | None = None,
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
+        headers: Mapping[str, str] | None = None,
         allow_http: bool = False,
     ) -> None:
         auth = hidden(auth)  # a key that was not wrapped would show in this frame, as would a password in an address
         base_url = hidden_url(str(base_url))
         proxy = hidden_url(str(proxy)) if isinstance(proxy, str | URL) else proxy
+        headers = hidden_headers(headers)
         credential = _checks.credential("auth", auth)
         options = _call.CallOptions(
             timeout=_checks.seconds("timeout", timeout, above=True),
             max_wait=_checks.seconds("max_wait", max_wait),
             retry=_checks.optional_instance("retry", retry, RetryPolicy) or RetryPolicy(),
             lane=_checks.lane("lane", lane),
+            headers=_checks.headers("headers", headers or {}),
         )
         limiter = _checks.optional_instance("limiter", limiter, ratelimit.RateLimiter) or ratelimit.RateLimiter()
         opened = _session.SessionManager(
@@ -202,9 +207,15 @@ class LoftyClient:
         max_wait: float | Unset | None = UNSET,
         lane: Lane | str | Unset = UNSET,
         on_bad_record: OnBadRecord | Unset = UNSET,
+        headers: Mapping[str, str] | None = None,
     ) -> Self:
-        """A copy with other options that shares session, limiter and credential; closing either closes both."""
-        changes: dict[str, Any] = {}
+        """A copy with other options that shares session, limiter and credential; closing either closes both.
+
+        `headers` are sent besides this client's; one of the same name is replaced.
+        """
+        headers = hidden_headers(headers)
+        merged = self._caller.with_headers(_checks.headers("headers", headers or {})).options.headers
+        changes: dict[str, Any] = {"headers": merged}
         if not isinstance(timeout, Unset):
             changes["timeout"] = _checks.seconds("timeout", timeout, above=True)
         if not isinstance(max_wait, Unset):
@@ -226,6 +237,34 @@ class LoftyClient:
     async def me(self) -> User:
         """The team member whose credential this is."""
         return await self._caller.read(User, (), ME)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: object = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool | None = None,
+    ) -> endpoints.Response:
+        """Call any path of the API, with the client's credential, rate limit, retries and errors.
+
+        `path` begins with `/` and follows `base_url`; what a URL cannot hold is percent-encoded. `params` are the
+        query: strings, numbers, bools, aware datetimes, or lists of these; `None` is left out. `json` is the body,
+        `None` for none. `headers` are sent besides the client's. `repeatable` says whether a request that may have
+        arrived can be sent again: GET, HEAD, OPTIONS, PUT and DELETE are, POST and PATCH are not.
+
+        A repeated DELETE may raise NotFoundError where its first answer was lost.
+
+        Raises: InvalidRequestError if an argument is wrong; AmbiguousWriteError if the response to a request that is
+            not repeatable is lost; every other CallError.
+        """
+        headers = hidden_headers(headers)
+        caller = self._caller.with_headers(_checks.headers("headers", headers or {}))
+        request = endpoints.raw_request(caller, method, path, params=params, json=json, repeatable=repeatable)
+        del params, json, headers  # the frames of errors show what they hold
+        return await endpoints.send_raw(caller, request)
 
     @property
     def rate_limit(self) -> ratelimit.RateLimit:

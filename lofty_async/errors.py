@@ -124,12 +124,14 @@ class LoftyError(Exception):
 class CallError(LoftyError):
     """A call that went wrong, with what is known of it.
 
-    `request` is method and path; `attempts` how often it was sent; `waited` the seconds spent waiting for a turn.
+    `request` is method and path; `attempts` how often it was sent; `waited` the seconds spent waiting for a turn;
+    `request_id` the server's id of the request, if it sent one (`X-Request-Id`, `Request-Id` or `X-Trace-Id`).
     """
 
     request: str | None = field(default=None, kw_only=True, converter=optional(_message))
     attempts: int = field(default=0, kw_only=True)
     waited: float = field(default=0.0, kw_only=True)
+    request_id: str | None = field(default=None, kw_only=True, converter=optional(cut))
 
     def __str__(self) -> str:
         tries = f" (after {self.attempts} attempts)" if self.attempts > 1 else ""

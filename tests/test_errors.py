@@ -31,7 +31,13 @@ from lofty_async.errors import (
     WrongEventLoopError,
 )
 
-CALL: dict[str, Any] = {"request": "GET /v2.0/tasks/7", "attempts": 3, "waited": 1.5, "cursor": "7"}
+CALL: dict[str, Any] = {
+    "request": "GET /v2.0/tasks/7",
+    "attempts": 3,
+    "waited": 1.5,
+    "request_id": "r-1",
+    "cursor": "7",
+}
 ANSWER = CALL | {"status": 404, "code": 20006, "name": "LEAD_NOT_EXIST", "body": "{}"}
 UNSENT: dict[str, Any] = {"sent": False, "temporary": False}
 

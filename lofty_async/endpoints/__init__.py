@@ -1,6 +1,7 @@
 """One module per resource: each call a declaration of its path, its parameters and its model."""
 
 from ._base import Caller
+from ._raw import Response, raw_request, send_raw
 from .calendar import Calendar
 from .leads import LeadFilters, Leads
 from .tasks import Tasks
@@ -13,7 +14,10 @@ __all__ = [
     "Caller",
     "LeadFilters",
     "Leads",
+    "Response",
     "Tasks",
     "TasksV1",
     "Webhooks",
+    "raw_request",
+    "send_raw",
 ]

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from lofty_async import _checks, _json
 from lofty_async._call import CallManager, CallOptions
@@ -28,6 +28,7 @@ class Caller:
     options: CallOptions
     on_bad_record: OnBadRecord = "raise"
     allow_http: bool = False
+    raw_templates: set[str] = field(factory=set[str])  # of paths without a method that were called
 
     @property
     def server(self) -> str:
@@ -44,6 +45,14 @@ class Caller:
     def in_bulk(self, max_wait: float | None) -> "Caller":
         """The same in the bulk lane; a call waits for the rate limit at most `max_wait` seconds, if that is given."""
         return evolve(self, options=evolve(self.options, lane=Lane.BULK, max_wait=max_wait))
+
+    def with_headers(self, headers: Mapping[str, str]) -> "Caller":
+        """The same with more headers; one of the same name, in any case, is replaced."""
+        if not headers:
+            return self
+        names = {name.lower() for name in headers}
+        kept = {name: value for name, value in self.options.headers.items() if name.lower() not in names}
+        return evolve(self, options=evolve(self.options, headers={**kept, **headers}))
 
     async def send(self, route: Route, *names: int | str, body: Mapping[str, Any] | None = None) -> Any:
         """The decoded body of the answer; `names` replace the placeholders of the route's path."""
