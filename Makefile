@@ -53,9 +53,9 @@ $(VENV)/.cli: $(BIN)/python pyproject.toml
 	touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[cli,ical,orjson,redis]' --group test
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[cli,ical,orjson,otel,redis]' --group test
 	touch $@ $(VENV)/.cli
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[cli,ical,orjson,redis]' --group dev
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[cli,ical,orjson,otel,redis]' --group dev
 	touch $@ $(VENV)/.cli $(VENV)/.test

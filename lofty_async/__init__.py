@@ -11,6 +11,7 @@ from ._checks import (
 )
 from ._call import Stats as Stats
 from ._convert import converter as converter
+from . import _logging
 from .auth import (
     AccessToken as AccessToken,
     ApiKey as ApiKey,
@@ -46,6 +47,14 @@ from .errors import (
     StoreUnavailableError as StoreUnavailableError,
     TransportError as TransportError,
     WrongEventLoopError as WrongEventLoopError,
+)
+from .events import (
+    CallFinished as CallFinished,
+    CallStarted as CallStarted,
+    RequestFailed as RequestFailed,
+    RequestSent as RequestSent,
+    ResponseReceived as ResponseReceived,
+    RetryScheduled as RetryScheduled,
 )
 from .models import (
     AppointmentV1 as AppointmentV1,
@@ -95,6 +104,8 @@ from .webhooks import (
     follow_tasks as follow_tasks,
     parse_webhook as parse_webhook,
 )
+
+_logging.log_as_environment_says()
 
 if TYPE_CHECKING:
     from .sandbox import Sandbox as Sandbox

@@ -6,7 +6,7 @@ they share. Its one `DeadlineTimer` serves all calls: a timer or a task for each
 
 import asyncio
 import time
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Awaitable, Coroutine, Generator, Mapping
 from contextlib import contextmanager, suppress
 from enum import Enum
 from math import inf
@@ -17,9 +17,11 @@ from attrs import define, evolve, field, frozen
 from . import _json, errors
 from ._connectors import PooledLimiter, PooledPermit
 from ._loops import LoopOwner
+from ._observe import CallRecord, Observer
 from ._session import SendState, SessionManager
 from ._wire import Reply, Request, check_reply, is_gone, is_rate_limited, read_rate, read_reply
 from .auth import Auth
+from .events import OnEvent
 from .ratelimit import Lane, Permit, RateLimiter
 from .retry import MAX_SERVER_WAIT, RETRY_BUDGET, Failure, RetryBudget, RetryPolicy, decide
 
@@ -123,9 +125,16 @@ class CallManager:
     """Runs the calls of one client, with one credential through one session and one limiter."""
 
     def __init__(
-        self, auth: Auth, session: SessionManager, limiter: RateLimiter, *, settle_timeout: float = SETTLE_TIMEOUT
+        self,
+        auth: Auth,
+        session: SessionManager,
+        limiter: RateLimiter,
+        *,
+        on_event: OnEvent | None = None,
+        settle_timeout: float = SETTLE_TIMEOUT,
     ) -> None:
         self.auth, self.session, self.limiter = auth, session, limiter
+        self.observer = Observer(on_event, limiter, session.base_url)
         self.permits: RateLimiter | PooledLimiter = session.pooled(limiter)
         self.timer = DeadlineTimer()
         self.retry_budget = RetryBudget()
@@ -158,16 +167,30 @@ class CallManager:
             if not self._waiting:
                 self._waited += time.monotonic() - self._waiting_since
 
-    async def call(self, request: Request, options: CallOptions) -> Any:
+    def call(self, request: Request, options: CallOptions) -> Coroutine[Any, Any, Any]:
         """The decoded body of the answer, `None` for an empty one; of a raw call the answer as it arrived.
 
         Raises: every `CallError`, with request, attempts and waiting time filled in; WrongEventLoopError.
         """
+        return self._watched(request, options) if self.observer.is_active else self._run(request, options)
+
+    async def _watched(self, request: Request, options: CallOptions) -> Any:
+        """The same for a call that somebody watches."""
+        record = self.observer.begin(request, options.lane)
+        try:
+            result = await self._run(request, options, record)
+        except BaseException as error:
+            record.finished(error)
+            raise
+        record.finished(None)
+        return result
+
+    async def _run(self, request: Request, options: CallOptions, record: CallRecord | None = None) -> Any:
         if asyncio.get_running_loop() is not self._owner.loop:
             self._owner.claim()
         task = asyncio.current_task()
         assert task is not None, "a coroutine that awaits a socket runs in a task"  # noqa: S101 - asyncio's own rule
-        call = Call(self, request, options, task.cancelling())
+        call = Call(self, request, options, task.cancelling(), record)
         self.timer.add(call, task)
         try:
             while (result := await call.attempt()) is RETRY:
@@ -205,13 +228,15 @@ class CallManager:
 class Call:
     """The state of one call, and the steps of its loop.
 
-    `cancelling` is the number of cancellations of its task that were requested before it began.
+    `cancelling` is the number of cancellations of its task that were requested before it began, `record` tells of it to
+    those who watch.
     """
 
     _manager: CallManager
     request: Request
     options: CallOptions
     _cancelling: int = 0
+    _record: CallRecord | None = None
     deadline: float = field(default=inf, init=False)  # of the attempt under way, by the event loop's clock
     ended_by: EndReason | None = field(default=None, init=False)
     _sent_at: float = field(default=0.0, init=False)
@@ -271,6 +296,8 @@ class Call:
             permit.settle(read_rate(reply.headers), refused=reply.status >= 400 and is_rate_limited(reply))
             route = self.request.route
             result = check_reply(reply) if route.raw else read_reply(reply, needs_body=route.reads)
+        if self._record:
+            self._record.ended(reply)
         if not isinstance(result, errors.CallError):
             return result
         self._spent += asyncio.get_running_loop().time() - self._sent_at
@@ -326,6 +353,8 @@ class Call:
             self.deadline = self._sent_at + seconds
             manager.timer.arm(loop, self.deadline)
         try:
+            if self._record:
+                self._record.sent(self._attempts, self._waited)
             return await manager.session.send(self.request, authorization, seconds, state, self.options.headers)
         except BaseException as failure:
             error = self._unanswered(permit, failure, state)
@@ -369,7 +398,7 @@ class Call:
             if isinstance(renewed, errors.CallError):
                 return await self._decide_without_token(renewed)
             if renewed is not None:
-                return RETRY
+                return self._again(error, 0.0)
         if self._may_have_arrived and route.deletes and is_gone(error, route.deletes):
             return None
         return await self._decide(error, failure)
@@ -397,7 +426,7 @@ class Call:
             too_long = errors.RateLimitWaitError(text, predicted=seconds, max_wait=most)
             raise self._with_context(too_long) from self._last_error
         self._not_before = asyncio.get_running_loop().time() + seconds
-        return RETRY
+        return self._again(error, seconds)
 
     async def _decide_without_token(self, error: errors.CallError) -> Any:
         """Nothing was sent: if the token endpoint may do better after its pause, the call is retried."""
@@ -428,7 +457,13 @@ class Call:
         self._last_error = self._with_context(error)
         self._spent += wait
         self._server_waits += failure.retry_after
+        retry = self._again(error, wait)
         await asyncio.sleep(wait)
+        return retry
+
+    def _again(self, error: errors.CallError, delay: float) -> Any:
+        if self._record:
+            self._record.retrying(error, delay)
         return RETRY
 
     def _final_error(self, error: errors.CallError, *, ambiguous: bool) -> errors.CallError:

@@ -11,7 +11,7 @@ import aiohttp
 from attrs import evolve
 from yarl import URL
 
-from . import _call, _checks, _connectors, _network, _session, endpoints, oauth, ratelimit
+from . import _call, _checks, _connectors, _network, _observe, _session, endpoints, oauth, ratelimit
 from .__about__ import __version__
 from ._auth import hidden, hidden_headers, hidden_url
 from ._checks import UNSET, OnBadRecord, Unset
@@ -19,6 +19,7 @@ from ._wire import BASE_URL, Route
 from .auth import BASE_URL as BASE_URL_VARIABLE
 from .auth import Auth, environment_variables, from_environment
 from .errors import ClientClosedError
+from .events import OnEvent
 from .models import User
 from .ratelimit import Lane
 from .retry import RetryPolicy
@@ -85,6 +86,7 @@ class ClientOptions(TypedDict, total=False):
     ssl: SSLContext | None
     trace_configs: Sequence[aiohttp.TraceConfig]
     headers: Mapping[str, str] | None
+    on_event: OnEvent | None
     allow_http: bool
 
 
@@ -114,6 +116,10 @@ class LoftyClient:
     `trace_configs` are aiohttp's, for the client's own requests. `headers` are sent with each request of a call, such
     as a correlation id; those that say who asks, where and how (Authorization, Content-Type, Host, …) are refused.
 
+    `on_event` is called with each event of a call (see `lofty_async.events`), at once and within the call: it must not
+    block. If it fails, that is logged, and costs the call nothing. The loggers `lofty_async.http` (DEBUG),
+    `lofty_async.retry` and `lofty_async.ratelimit` (INFO) tell the same.
+
     Raises: InvalidRequestError where an argument is out of its range.
     """
 
@@ -141,6 +147,7 @@ class LoftyClient:
         ssl: SSLContext | None = None,
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
         headers: Mapping[str, str] | None = None,
+        on_event: OnEvent | None = None,
         allow_http: bool = False,
     ) -> None:
         auth = hidden(auth)  # a key that was not wrapped would show in this frame, as would a password in an address
@@ -169,7 +176,8 @@ class LoftyClient:
             _connectors.Connectors.of(limiter, limiter.max_in_flight),
         )
         limiter = limiter.for_server(opened.base_url.rstrip("/"))
-        manager = _call.CallManager(credential, opened, limiter)
+        listener = _observe.plain_listener("on_event", on_event)
+        manager = _call.CallManager(credential, opened, limiter, on_event=listener)
         self._caller = endpoints.Caller(manager, options, _checks.bad_record_policy(on_bad_record), allow_http)
         self._guard = _Guard(opened, *_place_outside(currentframe()))
 

@@ -70,6 +70,16 @@ class Spy:
         return response
 
 
+def in_turn(*kinds: faults.Fault) -> faults.Fault:
+    """A fault that is each of these once."""
+    left = iter(kinds)
+
+    async def fault(request: web.Request, answer: faults.Answer) -> web.StreamResponse:
+        return await next(left)(request, answer)
+
+    return fault
+
+
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
     """Three leads with thirteen tasks each, so that every awkward value occurs."""

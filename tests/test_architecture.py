@@ -11,11 +11,12 @@ import pytest
 import lofty_async
 
 ROOT = Path(lofty_async.__file__).parent
-BATTERIES = {"webhooks", "mirror", "sandbox", "cli", "ical"}
+BATTERIES = {"webhooks", "mirror", "otel", "sandbox", "cli", "ical"}
 THIRD_PARTY = {
     "backoff": {"retry"},
     "cattrs": {"_convert"},
     "icalendar": {"ical"},
+    "opentelemetry": {"otel"},
     "orjson": set[str](),
     "pydantic": {"_pydantic"},
     "pydantic_core": {"_enums", "_pydantic"},

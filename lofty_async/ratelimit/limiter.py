@@ -199,6 +199,11 @@ class RateLimiter:
         queued = {lane: self._lanes.of(lane).size for lane in Lane}
         return RateLimit.of(self._limits.window, queued, self._clock())
 
+    @property
+    def wait_threshold(self) -> float:
+        """Seconds; `on_wait` is called with longer waits."""
+        return self._wait_threshold
+
     def predict(self, lane: Lane = INTERACTIVE, route: str | None = None) -> float:
         """Return the seconds that a call coming now would wait at least, by what is known."""
         return self._predict(lane, route, self._clock())
