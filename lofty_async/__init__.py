@@ -9,9 +9,11 @@ from ._checks import (
     UNSET as UNSET,
     Unset as Unset,
 )
-from ._call import Stats as Stats
 from ._convert import converter as converter
 from . import _logging
+from ._observe import Stats as Stats
+from . import _logging
+from ._observe import Stats as Stats
 from .auth import (
     AccessToken as AccessToken,
     ApiKey as ApiKey,

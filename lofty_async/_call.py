@@ -5,21 +5,24 @@ they share. Its one `DeadlineTimer` serves all calls: a timer or a task for each
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Coroutine, Generator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Coroutine, Mapping
+from contextlib import suppress
 from enum import Enum
+from functools import partial
 from math import inf
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from attrs import define, evolve, field, frozen
 
-from . import _json, errors
+from . import errors
 from ._connectors import PooledLimiter, PooledPermit
+from ._logging import http_log, retry_log
 from ._loops import LoopOwner
-from ._observe import CallRecord, Observer
+from ._observe import LISTENERS, CallRecord, Counters, Observer
 from ._session import SendState, SessionManager
-from ._wire import Reply, Request, check_reply, is_gone, is_rate_limited, read_rate, read_reply
+from ._wire import Reply, Request, ambiguous_write, check_reply, is_gone, is_rate_limited, read_rate, read_reply
 from .auth import Auth
 from .events import OnEvent
 from .ratelimit import Lane, Permit, RateLimiter
@@ -44,15 +47,6 @@ class CallOptions:
     retry: RetryPolicy = field(factory=RetryPolicy)
     lane: Lane = Lane.INTERACTIVE
     headers: Mapping[str, str] = field(factory=dict[str, str])
-
-
-@frozen
-class Stats:
-    """Counts of a client: requests sent, answers of HTTP 429, and seconds in which calls waited for the rate limit."""
-
-    requests: int = 0
-    rate_limited: int = 0
-    waited: float = 0.0
 
 
 class EndReason(Enum):
@@ -140,50 +134,23 @@ class CallManager:
         self.retry_budget = RetryBudget()
         self._settle_timeout = settle_timeout
         self._owner = LoopOwner("client")
-        self._requests = self._rate_limited = self._waiting = 0
-        self._waited = self._waiting_since = 0.0
-
-    @property
-    def stats(self) -> Stats:
-        now = time.monotonic() - self._waiting_since if self._waiting else 0.0
-        return Stats(self._requests, self._rate_limited, self._waited + now)
-
-    def count_request(self) -> None:
-        self._requests += 1
-
-    def count_rate_limited(self) -> None:
-        self._rate_limited += 1
-
-    @contextmanager
-    def waiting(self) -> Generator[None, None, None]:
-        """Count the time as waiting for the rate limit, once for all calls that wait."""
-        if not self._waiting:
-            self._waiting_since = time.monotonic()
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-            if not self._waiting:
-                self._waited += time.monotonic() - self._waiting_since
+        self.counters = Counters()
 
     def call(self, request: Request, options: CallOptions) -> Coroutine[Any, Any, Any]:
         """The decoded body of the answer, `None` for an empty one; of a raw call the answer as it arrived.
 
         Raises: every `CallError`, with request, attempts and waiting time filled in; WrongEventLoopError.
         """
-        return self._watched(request, options) if self.observer.is_active else self._run(request, options)
-
-    async def _watched(self, request: Request, options: CallOptions) -> Any:
-        """The same for a call that somebody watches."""
-        record = self.observer.begin(request, options.lane)
-        try:
-            result = await self._run(request, options, record)
-        except BaseException as error:
-            record.finished(error)
-            raise
-        record.finished(None)
-        return result
+        # The one look that a call costs which nobody watches.
+        is_watched = (
+            self.observer.has_listener
+            or LISTENERS
+            or http_log.isEnabledFor(logging.DEBUG)
+            or retry_log.isEnabledFor(logging.INFO)
+        )
+        if is_watched:
+            return self.observer.watch(request, options.lane, partial(self._run, request, options))
+        return self._run(request, options)
 
     async def _run(self, request: Request, options: CallOptions, record: CallRecord | None = None) -> Any:
         if asyncio.get_running_loop() is not self._owner.loop:
@@ -305,7 +272,7 @@ class Call:
 
     async def _admit(self) -> Permit | PooledPermit:
         """Wait for a permit, and at least as long as the last answer of HTTP 429 asked for."""
-        with self._manager.waiting():
+        with self._manager.counters.waiting():
             permit = await self._acquire()
             while (left := self._not_before - asyncio.get_running_loop().time()) > CLOCK_TOLERANCE:
                 permit.release()
@@ -346,7 +313,7 @@ class Call:
         manager, seconds = self._manager, self.options.timeout
         state = None if self.request.route.repeatable else SendState()
         loop = asyncio.get_running_loop()
-        manager.count_request()
+        manager.counters.requests += 1
         self._attempts += 1
         self._sent_at = loop.time()
         if seconds is not None:
@@ -414,7 +381,7 @@ class Call:
 
     def _queue_again(self, permit: Permit | PooledPermit, error: errors.RateLimitedError) -> Any:
         """Back to the front of the lane after HTTP 429, which uses no retry."""
-        self._manager.count_rate_limited()
+        self._manager.counters.rate_limited += 1
         self._refusals += 1
         seconds = error.retry_after or 0.0
         if self._refusals > self.options.retry.refusals or seconds > MAX_SERVER_WAIT:
@@ -468,17 +435,7 @@ class Call:
 
     def _final_error(self, error: errors.CallError, *, ambiguous: bool) -> errors.CallError:
         final = self._with_context(error)
-        if not ambiguous:
-            return final
-        body, kind = self.request.body, "request" if self.request.route.raw else "create"
-        value: Any = _json.loads(body) if body else {}
-        sent = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-        text = f"the response to a {kind} was lost: {self.request.route.doubt}; the {kind} is not sent again"
-        unsure = self._with_context(
-            errors.AmbiguousWriteError(text, lead_id=sent.get("leadId"), sent=sent, request_id=final.request_id)
-        )
-        unsure.__cause__ = final
-        return unsure
+        return self._with_context(ambiguous_write(self.request, final)) if ambiguous else final
 
     def _wait_left(self) -> float:
         """Seconds that the call may still wait for the rate limit and because the server asks for it."""

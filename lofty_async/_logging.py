@@ -1,7 +1,7 @@
 """Log lines of calls, by the standard `logging`, and `LOFTY_LOG`, which shows them without any code.
 
-`lofty_async.http` has a line per attempt at DEBUG, `lofty_async.retry` one per retry at INFO, `lofty_async.ratelimit`
-what the limiter learns and each wait above its threshold at INFO. No line holds a body, a query or a secret.
+`lofty_async.http` has a line per attempt at DEBUG, `lofty_async.retry` one per retry at INFO; `lofty_async.ratelimit`
+is the limiter's. No line holds a body, a query or a secret.
 """
 
 import logging
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from .errors import shown
-from .events import Event, RequestFailed, ResponseReceived, RetryScheduled, WaitEvent
+from .events import Event, RequestFailed, ResponseReceived, RetryScheduled
 
 VARIABLE: Final = "LOFTY_LOG"
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -19,16 +19,6 @@ FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 package_log = logging.getLogger("lofty_async")
 http_log = logging.getLogger("lofty_async.http")
 retry_log = logging.getLogger("lofty_async.retry")
-wait_log = logging.getLogger("lofty_async.ratelimit")
-
-
-def is_wanted() -> bool:
-    """Whether any line of a call would be logged."""
-    return (
-        http_log.isEnabledFor(logging.DEBUG)
-        or retry_log.isEnabledFor(logging.INFO)
-        or wait_log.isEnabledFor(logging.INFO)
-    )
 
 
 def log_event(event: Event) -> None:
@@ -40,8 +30,6 @@ def log_event(event: Event) -> None:
         case RetryScheduled():
             text = "%s: attempt %d failed (%s), retrying in %.1f s at the earliest"
             retry_log.info(text, event.route, event.attempt, event.reason, event.delay)
-        case WaitEvent():
-            wait_log.info("%s: waited %.1f s for the rate limit (%s lane)", event.route, event.seconds, event.lane)
         case _:
             pass
 

@@ -1,20 +1,23 @@
-"""Tells listeners and loggers of calls. Nothing is built for calls that nobody watches."""
+"""Counts the calls of a client, and tells listeners and loggers of them. Nothing is built where nobody watches."""
 
 import inspect
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from itertools import count
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from . import errors, events
 from ._checks import refuse
-from ._logging import is_wanted, log_event
+from ._logging import log_event
 from ._wire import Reply, Request, request_id
 from .events import Event, OnEvent
 from .ratelimit import Lane, RateLimiter, WaitEvent
+
+T = TypeVar("T")
 
 log = logging.getLogger("lofty_async.events")
 
@@ -22,6 +25,44 @@ LISTENERS: Final[list[Callable[[Event], object]]] = []
 """Listeners to the calls of all clients, such as a tracer's."""
 
 _numbers = count(1)
+
+
+@frozen
+class Stats:
+    """Counts of a client: requests sent, answers of HTTP 429, and seconds in which calls waited for the rate limit."""
+
+    requests: int = 0
+    rate_limited: int = 0
+    waited: float = 0.0
+
+
+@define(eq=False, repr=False)
+class Counters:
+    """What `Stats` are made of."""
+
+    requests: int = 0
+    rate_limited: int = 0
+    _waited: float = 0.0
+    _waiting: int = 0  # calls
+    _waiting_since: float = 0.0
+
+    @property
+    def stats(self) -> Stats:
+        now = time.monotonic() - self._waiting_since if self._waiting else 0.0
+        return Stats(self.requests, self.rate_limited, self._waited + now)
+
+    @contextmanager
+    def waiting(self) -> Generator[None, None, None]:
+        """Count the time as waiting for the rate limit, once for all calls that wait."""
+        if not self._waiting:
+            self._waiting_since = time.monotonic()
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._waited += time.monotonic() - self._waiting_since
 
 
 class Observer:
@@ -32,11 +73,7 @@ class Observer:
 
     def __init__(self, on_event: OnEvent | None, limiter: RateLimiter, server: str) -> None:
         self._on_event, self._limiter, self._server = on_event, limiter, server
-
-    @property
-    def is_active(self) -> bool:
-        """Whether anybody watches."""
-        return self._on_event is not None or bool(LISTENERS) or is_wanted()
+        self.has_listener = on_event is not None
 
     @property
     def remaining(self) -> int | None:
@@ -46,10 +83,17 @@ class Observer:
     def wait_threshold(self) -> float:
         return self._limiter.wait_threshold
 
-    def begin(self, request: Request, lane: Lane) -> "CallRecord":
+    async def watch(self, request: Request, lane: Lane, run: Callable[["CallRecord"], Awaitable[T]]) -> T:
+        """The result of a call, which is told from its start to its end."""
         record = CallRecord(self, request.route.label, lane)
         self.tell(events.CallStarted(record.number, record.route, lane, self._server))
-        return record
+        try:
+            result = await run(record)
+        except BaseException as error:
+            record.finished(error)
+            raise
+        record.finished(None)
+        return result
 
     def tell(self, event: Event) -> None:
         own = () if self._on_event is None else (self._on_event,)

@@ -280,9 +280,9 @@ class LoftyClient:
         return self._caller.manager.limiter.snapshot
 
     @property
-    def stats(self) -> _call.Stats:
+    def stats(self) -> _observe.Stats:
         """What this client and its copies have done so far."""
-        return self._caller.manager.stats
+        return self._caller.manager.counters.stats
 
     async def close(self) -> None:
         """End the calls under way, then close the session unless it was handed in.

@@ -51,9 +51,9 @@ class Noting(RateLimiter):
         super().__init__()
         self.routes = set[str]()
 
-    def settle(self, permit: Permit, state: Any, *, refused: bool) -> None:
-        self.routes.add(permit.route)
-        super().settle(permit, state, refused=refused)
+    def acquire_now(self, route: str = "", **options: Any) -> Permit | None:
+        self.routes.add(route)
+        return super().acquire_now(route, **options)
 
 
 def sent_query(server: RawServer) -> list[tuple[str, str]]:
