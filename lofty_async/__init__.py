@@ -12,8 +12,6 @@ from ._checks import (
 from ._convert import converter as converter
 from . import _logging
 from ._observe import Stats as Stats
-from . import _logging
-from ._observe import Stats as Stats
 from .auth import (
     AccessToken as AccessToken,
     ApiKey as ApiKey,

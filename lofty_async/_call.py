@@ -5,12 +5,12 @@ they share. Its one `DeadlineTimer` serves all calls: a timer or a task for each
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Coroutine, Mapping
 from contextlib import suppress
 from enum import Enum
 from functools import partial
+from logging import DEBUG
 from math import inf
 from typing import Any, Final, TypeVar
 
@@ -18,7 +18,7 @@ from attrs import define, evolve, field, frozen
 
 from . import errors
 from ._connectors import PooledLimiter, PooledPermit
-from ._logging import http_log, retry_log
+from ._logging import http_log
 from ._loops import LoopOwner
 from ._observe import LISTENERS, CallRecord, Counters, Observer
 from ._session import SendState, SessionManager
@@ -142,13 +142,7 @@ class CallManager:
         Raises: every `CallError`, with request, attempts and waiting time filled in; WrongEventLoopError.
         """
         # The one look that a call costs which nobody watches.
-        is_watched = (
-            self.observer.has_listener
-            or LISTENERS
-            or http_log.isEnabledFor(logging.DEBUG)
-            or retry_log.isEnabledFor(logging.INFO)
-        )
-        if is_watched:
+        if self.observer.has_listener or LISTENERS or http_log.isEnabledFor(DEBUG):
             return self.observer.watch(request, options.lane, partial(self._run, request, options))
         return self._run(request, options)
 
@@ -429,8 +423,9 @@ class Call:
         return retry
 
     def _again(self, error: errors.CallError, delay: float) -> Any:
-        if self._record:
-            self._record.retrying(error, delay)
+        # Retries are rare: their logger need not be asked at the start of every call.
+        record = self._record or CallRecord(self._manager.observer, self.request.route.label, self.options.lane)
+        record.retrying(error, self._attempts, delay)
         return RETRY
 
     def _final_error(self, error: errors.CallError, *, ambiguous: bool) -> errors.CallError:

@@ -154,10 +154,10 @@ class CallRecord:
             self._status = None
             self._observer.tell(events.RequestFailed(error=type(outcome).__name__, **known))
 
-    def retrying(self, error: errors.CallError, delay: float) -> None:
+    def retrying(self, error: errors.CallError, attempt: int, delay: float) -> None:
         status = error.status if isinstance(error, errors.APIError) else None
         reason = f"HTTP {status}, {type(error).__name__}" if status else type(error).__name__
-        self._observer.tell(events.RetryScheduled(self.number, self.route, self._attempt, delay, reason))
+        self._observer.tell(events.RetryScheduled(self.number, self.route, attempt, delay, reason))
 
     def finished(self, error: BaseException | None) -> None:
         if self._sent_at is not None and error is not None:

@@ -202,7 +202,8 @@ class LoftyClient:
         environ, token_url = environment_variables(environ), hidden_url(token_url)
         if BASE_URL_VARIABLE in environ:
             options.setdefault("base_url", environ[BASE_URL_VARIABLE])
-        options = cast("ClientOptions", {name: hidden_url(value) for name, value in options.items()})
+        hidden_options = {name: hidden_headers(hidden_url(value)) for name, value in options.items()}
+        options = cast("ClientOptions", hidden_options)
         allow_http = dict(options).get("allow_http") is True
         auth = from_environment(environ, on_token=on_token, store=store, token_url=token_url, allow_http=allow_http)
         return cls(auth, **options)

@@ -267,6 +267,7 @@ class TestChecks:
             lambda: raw.request("GET", "/v1.0/me", headers={"Authorization": "token sesame"}),
             lambda: raw.with_options(headers={"authorization": "token sesame"}).me(),
             lambda: LoftyClient(KEY, headers={"AUTHORIZATION": "token sesame"}).me(),
+            lambda: LoftyClient.from_env({"LOFTY_API_KEY": "k"}, headers={"Authorization": "token sesame"}).me(),
         ):
             with pytest.raises(InvalidRequestError, match=r"must not set (?i:authorization)") as caught:
                 await refusing()

@@ -38,7 +38,7 @@ CHANGEABLE: Final = (
 )
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Calendar:
     """The calls on the calendar. Ids are composite (`12345-task`) and go back as they came."""
 

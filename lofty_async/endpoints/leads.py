@@ -59,7 +59,7 @@ def _names_filters(method: Callable[P, T]) -> Callable[P, T]:
     return method
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Leads:
     """The calls on leads."""
 

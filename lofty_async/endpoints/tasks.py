@@ -28,7 +28,7 @@ UNFINISH: Final = Route("POST", "/v2.0/tasks/{taskId}/unfinish")
 TASKS_OF_LEAD: Final = SinglePage(model=Task, request=LIST.label, at=("tasks",))
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Tasks:
     """The calls on tasks. All but `create` can be repeated safely."""
 

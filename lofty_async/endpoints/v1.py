@@ -27,7 +27,7 @@ TASKS_OF_LEAD: Final = SinglePage(model=TaskV1, request=LIST.label, at=("taskLis
 APPOINTMENTS_OF_LEAD: Final = SinglePage(model=AppointmentV1, request=APPOINTMENTS.label, at=())
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class TasksV1:
     """Tasks as the legacy API has them: no appointments, no start. Prefer `client.tasks`."""
 
@@ -111,7 +111,7 @@ class TasksV1:
         await self._caller.send(DELETE, _checks.number_id("id", id))
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class AppointmentsV1:
     """Appointments as the legacy API has them. Prefer `client.calendar`."""
 

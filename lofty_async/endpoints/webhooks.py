@@ -24,7 +24,7 @@ DELETE: Final = Route("DELETE", "/v1.0/webhook/{subscribeId}", deletes=RecordKin
 SUBSCRIPTIONS: Final = SinglePage(model=WebhookSubscription, request=LIST.label, at=())
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Webhooks:
     """The calls on webhook subscriptions."""
 
