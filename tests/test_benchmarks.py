@@ -27,7 +27,10 @@ QUESTIONS = {
         ["--few", "10", "--tasks", "150", "--entries", "600", "--leads", "20"],
         ["10 tasks streamed", "150 tasks streamed", "600 entries streamed", "10 leads in bulk", "20 leads in bulk"],
     ),
-    "startup": (["--rounds", "1"], ["import aiohttp, attrs, cattrs", "import lofty_async", "lofty-async --help"]),
+    "startup": (
+        ["--rounds", "1"],
+        ["import aiohttp, attrs, backoff, cattrs", "import lofty_async", "lofty-async --help"],
+    ),
 }
 
 
