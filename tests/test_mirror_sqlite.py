@@ -357,7 +357,9 @@ TASK_RECORDS = st.builds(
     end_at=st.none() | TIMES,
     finished=st.none() | st.booleans(),
     query_id=st.none() | st.integers(),
-    reminder_type=st.none() | st.integers(-(2**63), 2**64) | st.sampled_from(["POPUP", "007", "-", "1.5", "9" * 30]),
+    reminder_type=st.none()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.sampled_from(["POPUP", "007", "-", "1.5", "9" * 30]),
 )
 
 
