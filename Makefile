@@ -9,7 +9,7 @@ PIP_ARGS ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help sync test coverage check format bench clean
+.PHONY: help sync test coverage check format bench docs package clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,7 @@ check: $(VENV)/.dev ## Lint and type-check
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/ty check --python $(VENV) examples
 
 format: $(VENV)/.dev ## Format and mend what can be mended
 	$(BIN)/ruff check --fix .
@@ -40,8 +41,16 @@ format: $(VENV)/.dev ## Format and mend what can be mended
 bench: $(VENV)/.dev ## Measure against the baselines
 	$(BIN)/python -m benchmarks
 
+docs: $(VENV)/.docs ## Build the documentation into docs/_build, warnings being errors, and run its doctests
+	$(BIN)/python -m sphinx -W --keep-going -q -b doctest docs docs/_build/doctest
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+package: $(VENV)/.test ## Build wheel and sdist into dist
+	$(BIN)/python -m build
+
 clean: ## Remove what was made
-	rm -rf .venv* .coverage* .*_cache .hypothesis build dist *.egg-info *.sqlite
+	rm -rf .venv* .coverage* .*_cache .hypothesis build dist docs/_build *.egg-info *.sqlite
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
@@ -56,6 +65,10 @@ $(VENV)/.test: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[cli,ical,orjson,otel,redis]' --group test
 	touch $@ $(VENV)/.cli
 
+$(VENV)/.docs: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[cli]' --group docs
+	touch $@
+
 $(VENV)/.dev: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[cli,ical,orjson,otel,redis]' --group dev
-	touch $@ $(VENV)/.cli $(VENV)/.test
+	touch $@ $(VENV)/.cli $(VENV)/.test $(VENV)/.docs
