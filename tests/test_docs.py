@@ -76,7 +76,8 @@ async def test_the_programs_of_the_tutorial_run(monkeypatch: pytest.MonkeyPatch)
 async def test_the_test_of_the_guide_passes(tmp_path: Path) -> None:
     (test,) = snippets("guides/testing.md", PYTEST)
     (tmp_path / "test_copied.py").write_text(test, encoding="utf-8")
-    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n", encoding="utf-8")
+    settings = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    (tmp_path / "pytest.ini").write_text(settings, encoding="utf-8")
     output = await run(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", str(tmp_path), "-c", str(tmp_path / "pytest.ini")
     )
