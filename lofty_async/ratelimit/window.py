@@ -112,7 +112,7 @@ class Window:
         if self.limit is None:
             return 0
         end = now + self.period if self.ends_at is None else self.ends_at
-        left = min(max(0.0, end - now - _last(reserve)), self.period)
+        left = min(max(0.0, end - now - _last(reserve, self.period)), self.period)
         per_second, margin = self._expected(reserve, left)
         mean = per_second * left
         return min(floor + int(mean + margin * sqrt(mean)), self.limit - 1)
@@ -133,7 +133,7 @@ class Window:
         if spare <= 0 or not per_second:
             return inf
         mean = ((sqrt(margin * margin + 4 * spare) - margin) / 2) ** 2
-        return self.ends_at - _last(reserve) - mean / per_second + TICK
+        return self.ends_at - _last(reserve, self.period) - mean / per_second + TICK
 
     def _expected(self, reserve: Reserve, left: float) -> tuple[float, float]:
         """Return the interactive calls to expect in each second, and the margin in standard deviations."""
@@ -341,5 +341,6 @@ class Window:
             self.late -= 1
 
 
-def _last(reserve: Reserve) -> float:
-    return LAST if reserve == "auto" else 0.0
+def _last(reserve: Reserve, period: float) -> float:
+    """Return the seconds at the end of a window without a reserve: `LAST` of 60 s, less of a shorter window."""
+    return LAST * min(1.0, period / WINDOW) if reserve == "auto" else 0.0
