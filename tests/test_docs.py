@@ -120,7 +120,8 @@ async def test_each_method_of_the_table_sends_the_request_beside_it() -> None:
         task, other, third = [sandbox.state.add_task(lead_id).id for _ in range(3)]
         start = datetime.now(UTC) + timedelta(days=1)
         end = start + timedelta(hours=1)
-        entry, fresh = f"{other}-task", {"lead_id": lead_id, "content": "Ring", "end_at": end}
+        entry = f"{other}-task"
+        fresh: dict[str, Any] = {"lead_id": lead_id, "content": "Ring", "end_at": end}
         hook = await lofty.webhooks.create("TASK", "https://example.com/hook")
         sent = {
             "Tasks.list": lofty.tasks.list(lead_id).collect(),

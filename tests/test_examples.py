@@ -186,6 +186,21 @@ async def test_the_mcp_server_serves_an_assistant() -> None:
             assert "HTTP 404" in await call("finish_task", task_id="99")
 
 
+async def test_the_calendar_feed_is_behind_its_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    icalendar = pytest.importorskip("icalendar")
+    async with Sandbox(leads=3, tasks_per_lead=2) as sandbox:
+        monkeypatch.setenv("LOFTY_API_KEY", sandbox.auth.key)
+        monkeypatch.setenv("LOFTY_BASE_URL", sandbox.url)
+        program = load("calendar_feed")
+        async with TestClient(TestServer(program.make_app("a-secret-of-tests"))) as reader:
+            answers = [await reader.get("/calendar/a-secret-of-tests.ics") for _ in range(2)]
+            calendar = icalendar.Calendar.from_ical(await answers[0].text())
+            assert (await reader.get("/calendar/another.ics")).status == 404
+    assert answers[0].content_type == "text/calendar"
+    assert [part.name for part in calendar.walk()].count("VEVENT") > 3
+    assert len([request for request in sandbox.requests if request.route == "GET /v2.0/calendar"]) == 1
+
+
 @asynccontextmanager
 async def worker(*command: str, env: dict[str, str]) -> AsyncIterator[subprocess.Process]:
     """A process of workers with a group of its own, so that it can be killed whole."""
