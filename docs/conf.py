@@ -32,7 +32,6 @@ myst_heading_anchors = 3
 
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
 maximum_signature_line_length = 80
