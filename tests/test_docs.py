@@ -81,7 +81,7 @@ async def test_the_test_of_the_guide_passes(tmp_path: Path) -> None:
     output = await run(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", str(tmp_path), "-c", str(tmp_path / "pytest.ini")
     )
-    assert "1 passed" in output
+    assert "2 passed" in output
 
 
 async def test_the_snippets_type_check(tmp_path: Path) -> None:

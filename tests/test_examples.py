@@ -17,13 +17,12 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from lofty_async import LoftyClient, Task
+from lofty_async import LoftyClient
 from lofty_async.sandbox import Sandbox, faults
 from tests.redis_server import needs_redis, running_redis
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
-needs_json = pytest.mark.skipif(not hasattr(Task, "to_dict"), reason="needs models that go to JSON")
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 
 
@@ -113,7 +112,6 @@ async def test_the_webhook_application_subscribes_once(monkeypatch: pytest.Monke
             assert len(await lofty.webhooks.list().collect()) == 2
 
 
-@needs_json
 def test_the_fastapi_application(
     lofty_sandbox_factory: Callable[..., Sandbox], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,7 +139,6 @@ def test_the_fastapi_application(
         assert (progress["leads"], progress["complete"]) == (3, True)
 
 
-@needs_json
 def test_the_fastapi_application_says_when_to_come_again(
     lofty_sandbox_factory: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,7 +154,6 @@ def test_the_fastapi_application_says_when_to_come_again(
     assert 2 < int(answers[-1].headers["Retry-After"]) <= 61
 
 
-@needs_json
 async def test_the_mcp_server_serves_an_assistant() -> None:
     pytest.importorskip("mcp")
     from mcp import Client, StdioServerParameters  # noqa: PLC0415 - of the group `examples`
