@@ -1,7 +1,9 @@
 """All tasks as a pandas table and a Parquet file: ids exact, times in UTC, what is absent as `<NA>`.
 
-pip install lofty-async pandas pyarrow
-LOFTY_API_KEY=… python export_parquet.py tasks.parquet
+    pip install lofty-async pandas pyarrow
+    LOFTY_API_KEY=… python export_parquet.py tasks.parquet
+
+Editors that know `# %%` run it cell by cell, as a notebook.
 """
 
 # %% Read every lead's tasks

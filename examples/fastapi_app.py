@@ -1,7 +1,9 @@
 """A FastAPI application: a lead's tasks, a new task, and a bulk job beside them.
 
-pip install lofty-async fastapi uvicorn
-LOFTY_API_KEY=… uvicorn fastapi_app:app
+    pip install lofty-async fastapi uvicorn
+    LOFTY_API_KEY=… uvicorn fastapi_app:app
+
+http://127.0.0.1:8000/docs then shows what it answers.
 """
 
 import asyncio

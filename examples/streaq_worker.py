@@ -1,9 +1,11 @@
 """streaq workers: one client per process, one budget for all, and jobs that outlive a killed worker.
 
-pip install "lofty-async[redis]" streaq
-export LOFTY_API_KEY=… REDIS_URL=redis://localhost:6379
-streaq run streaq_worker:worker
-python streaq_worker.py        # queues a job for each lead
+    pip install "lofty-async[redis]" streaq
+    export LOFTY_API_KEY=… REDIS_URL=redis://localhost:6379
+    streaq run streaq_worker:worker
+    python streaq_worker.py        # queues a job for each lead
+
+Any number of workers on any number of machines will do.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
     pip install "lofty-async[redis]" taskiq taskiq-redis
     export LOFTY_API_KEY=… REDIS_URL=redis://localhost:6379
-    taskiq worker taskiq_worker:broker
+    taskiq worker --max-async-tasks 20 taskiq_worker:broker
     python taskiq_worker.py        # queues a job for each lead
 
 Of the brokers of taskiq-redis, only the stream broker keeps a job until it is done. Its defaults do not suit jobs that
