@@ -174,19 +174,18 @@ class CommandHelp(Generated):
     """What `--help` prints, for each command and group of commands."""
 
     def lines(self) -> Iterable[str]:
-        for words, command in commands(command_line, ("lofty-async",)):
-            name = " ".join(words)
-            yield from (f".. rubric:: {name}", "", ".. code-block:: text", "")
-            context = click.Context(command, info_name=name, terminal_width=78, max_content_width=78)
-            yield from (f"   {line}".rstrip() for line in command.get_help(context).splitlines())
+        sizes = {"terminal_width": 78, "max_content_width": 78} | command_line.context_settings
+        for context in contexts(click.Context(command_line, info_name="lofty-async", **sizes)):
+            yield from (f".. rubric:: {context.command_path}", "", ".. code-block:: text", "")
+            yield from (f"   {line}".rstrip() for line in context.get_help().splitlines())
             yield ""
 
 
-def commands(command: click.Command, words: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], click.Command]]:
-    yield words, command
-    if isinstance(command, click.Group):
-        for name, inner in command.commands.items():
-            yield from commands(inner, (*words, name))
+def contexts(context: click.Context) -> Iterable[click.Context]:
+    yield context
+    if isinstance(context.command, click.Group):
+        for name, command in context.command.commands.items():
+            yield from contexts(click.Context(command, context, name))
 
 
 class Diagram(SphinxDirective):
