@@ -4,16 +4,19 @@ import ast
 import asyncio
 import inspect
 import re
+import shlex
 import sys
 from asyncio import create_subprocess_exec, subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 import lofty_async
 from lofty_async import LoftyClient, RetryPolicy
+from lofty_async.cli.app import app as command_line
 from lofty_async.sandbox import Sandbox
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -59,6 +62,21 @@ async def test_the_snippets_of_a_page_run_in_order(page: str, tmp_path: Path) ->
                 result: Any = eval(code, given)  # noqa: S307 - our own pages
                 if inspect.isawaitable(result):
                     await result
+
+
+COMMAND = re.compile(r"^\$ (?:[A-Z_]+=\S+ )*lofty-async (.*)$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", [*PAGES, "../README.md"])
+def test_the_commands_of_a_page_exist(page: str) -> None:
+    """They are parsed, and not run: some ask Lofty."""
+    for line in snippets(page, COMMAND):
+        context = command_line.make_context("lofty-async", shlex.split(line))
+        while isinstance(context.command, click.Group):
+            words = [*context._protected_args, *context.args]
+            name, command, rest = context.command.resolve_command(context, words)
+            assert command
+            context = command.make_context(name, rest, parent=context)
 
 
 async def test_the_programs_of_the_tutorial_run(monkeypatch: pytest.MonkeyPatch) -> None:
