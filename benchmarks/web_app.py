@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -94,6 +95,13 @@ async def server(*command: str, port: int, env: dict[str, str] | None = None) ->
         await process.wait()
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 async def _listens(port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -132,7 +140,7 @@ async def visitors(session: aiohttp.ClientSession, leads: list[int], per_second:
 
 
 async def measure(share: float, options: Options, folder: str) -> Row:
-    sandbox_port, app_port = 18_431, 18_432
+    sandbox_port, app_port = free_port(), free_port()
     url = f"http://127.0.0.1:{sandbox_port}"
     sizes = {"leads": options.leads, "limit": options.limit, "window": options.window, "latency": LATENCY}
     flags = [text for name, value in sizes.items() for text in (f"--{name}", str(value))]

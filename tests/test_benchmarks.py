@@ -46,6 +46,15 @@ def test_a_question_prints_a_row_for_each_candidate(name: str) -> None:
     assert [row for row in rows if not any(line.startswith(row) for line in printed)] == []
 
 
+def test_pages_are_measured_beside_a_sync(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    sizes = ["--shares", "0.2", "--leads", "20", "--limit", "50", "--window", "1", "--idle", "1"]
+    assert "20% of the limit: " in run("benchmarks.web_app", *sizes, "--json", f"{tmp_path}/rows.json")
+    (row,) = json.loads((tmp_path / "rows.json").read_text())
+    assert row["pages"] > 0
+    assert row["sync_seconds"] > 0
+
+
 def test_the_answers_are_written_and_drawn(tmp_path: Path) -> None:
     sizes = ["--rounds", "2", "--pages", "2", "--latency", "0"]
     run("benchmarks", "--only", "paging", "--json", f"{tmp_path}/all.json", "--pictures", f"{tmp_path}/drawn", *sizes)
