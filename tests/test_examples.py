@@ -115,6 +115,7 @@ async def test_the_webhook_application_subscribes_once(monkeypatch: pytest.Monke
 def test_the_fastapi_application(
     lofty_sandbox_factory: Callable[..., Sandbox], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("httpx2", reason="the test client of FastAPI needs it")
     testclient = pytest.importorskip("fastapi.testclient")
     sandbox = lofty_sandbox_factory(leads=3, tasks_per_lead=4)
     for name, value in environment(sandbox, TASKS_DB=tmp_path / "tasks.sqlite").items():
@@ -142,6 +143,7 @@ def test_the_fastapi_application(
 def test_the_fastapi_application_says_when_to_come_again(
     lofty_sandbox_factory: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("httpx2", reason="the test client of FastAPI needs it")
     testclient = pytest.importorskip("fastapi.testclient")
     sandbox = lofty_sandbox_factory(leads=1, limit=3)
     for name, value in environment(sandbox).items():
