@@ -13,7 +13,7 @@ import asyncio
 import os
 from contextlib import suppress
 
-from taskiq import Context, TaskiqDepends, TaskiqEvents, TaskiqState
+from taskiq import Context, SimpleRetryMiddleware, TaskiqDepends, TaskiqEvents, TaskiqState
 from taskiq_redis import RedisStreamBroker
 
 from lofty_async import Lane, LoftyClient, RateLimiter, RedisStore
@@ -35,6 +35,8 @@ broker = RedisStreamBroker(
     # A worker that is killed while it looks for abandoned jobs must not keep others from looking.
     unacknowledged_lock_timeout=30,
 )
+# A job that fails, or that takes too long, is acknowledged too: without this it would be lost.
+broker.add_middlewares(SimpleRetryMiddleware(default_retry_count=5, default_retry_label=True))
 
 
 @broker.task

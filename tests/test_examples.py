@@ -224,7 +224,7 @@ QUEUES = {
 async def test_the_jobs_of_a_killed_worker_are_done_by_another(name: str) -> None:
     pytest.importorskip(name.removesuffix("_worker"))
     async with running_redis() as redis, Sandbox(leads=30, tasks_per_lead=4) as sandbox:
-        env = environment(sandbox, REDIS_URL=redis.url, JOB_SECONDS=2, IDLE_SECONDS=2)
+        env = environment(sandbox, REDIS_URL=redis.url, JOB_SECONDS=3, IDLE_SECONDS=3)
         await run(f"{name}.py", env=env)
         sent = len(sandbox.requests)
         hold = sandbox.faults.add("GET /v2.0/tasks", faults.Latency(600), times=None)
