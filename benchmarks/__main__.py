@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.harness import ROOT
 
-DRAWN = ("requests", "throughput", "paging", "memory", "startup", "ratelimit")
+DRAWN = ("requests", "throughput", "paging", "memory", "startup", "ratelimit", "mirror")
 QUESTIONS = ("conversion", *DRAWN)
 
 

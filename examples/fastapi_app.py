@@ -31,7 +31,7 @@ from lofty_async import (
     Task,
     TaskType,
 )
-from lofty_async.mirror import SyncReport, TaskStore, TaskSync
+from lofty_async.mirror import Mirror, SqliteDatabase, SyncReport
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +62,8 @@ class BulkJob:
 
     async def _run(self) -> None:
         try:
-            async with TaskStore(self._path) as store:
-                self.report = await TaskSync(self._lofty, store, resume=True, on_progress=self._note).run()
+            async with SqliteDatabase(self._path) as database:
+                self.report = await Mirror(self._lofty, database).sync(on_progress=self._note)
         except LoftyError:
             log.exception("the bulk job failed; the next one goes on from there")
 

@@ -27,6 +27,10 @@ QUESTIONS = {
         ["--few", "10", "--tasks", "150", "--entries", "600", "--leads", "20"],
         ["10 tasks streamed", "150 tasks streamed", "600 entries streamed", "10 leads in bulk", "20 leads in bulk"],
     ),
+    "mirror": (
+        ["--few", "12", "--leads", "30"],
+        ["12 leads, leads, first", "30 leads, lists, 1 % changed", "growth of requests: leads, first: 0"],
+    ),
     "startup": (
         ["--rounds", "1"],
         ["import aiohttp, attrs, backoff, cattrs", "import lofty_async", "lofty-async --help"],

@@ -2,7 +2,7 @@ import pytest
 from attrs import evolve
 
 from lofty_async.cli.progress import progress_text, seconds_left
-from lofty_async.mirror import LeadFailure, SyncReport
+from lofty_async.mirror import LeadFailure, Phase, SyncReport
 from lofty_async.ratelimit import RateLimit
 
 UNKNOWN = RateLimit(limit=None, remaining=None, resets_in=None, queued={}, in_flight=0)
@@ -58,5 +58,21 @@ def test_leads_that_were_skipped_say_nothing_of_the_pace() -> None:
         ),
     ],
 )
-def test_progress_progress_text(report: SyncReport, words: str) -> None:
+def test_the_progress_of_leads_in_words(report: SyncReport, words: str) -> None:
+    assert progress_text(report, UNKNOWN) == words
+
+
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        (SyncReport(phase=Phase.LISTING), "listing the leads"),
+        (SyncReport(phase=Phase.SWEEPING, usable=3012), "sweeping the lists · 3,012 tasks"),
+        (
+            evolve(HALFWAY, strategy="lists", usable=10_012),
+            "usable: 10,012 tasks · proving 100/250 leads · 600/min · 0:15 left",
+        ),
+        (evolve(HALFWAY, strategy="leads", usable=10_012), "100/250 leads · 600/min · 0:15 left"),
+    ],
+)
+def test_the_progress_of_both_phases_in_words(report: SyncReport, words: str) -> None:
     assert progress_text(report, UNKNOWN) == words

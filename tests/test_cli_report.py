@@ -1,11 +1,21 @@
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from lofty_async.cli.options import STDOUT
-from lofty_async.cli.sync import SyncOptions, print_report, report_lines, report_object
-from lofty_async.mirror import LeadFailure, SyncReport
+from lofty_async.cli.sync_report import (
+    SyncOptions,
+    plan_lines,
+    plan_object,
+    print_report,
+    report_lines,
+    report_object,
+)
+from lofty_async.mirror import LeadFailure, Strategy, SyncPlan, SyncReport
+from lofty_async.mirror.decide import Size, plan_of
 
 REPORT = SyncReport(
     leads=1200,
@@ -32,6 +42,39 @@ def test_a_run_in_words() -> None:
     ]
 
 
+def test_a_run_says_what_is_proven_and_what_the_lists_do_not_show() -> None:
+    report = evolve(
+        REPORT,
+        proven=4000,
+        unproven=1000,
+        oldest_proof=datetime(2026, 3, 1, 23, tzinfo=UTC),
+        hidden=("open undated tasks: 3 of 3, 2 leads, read every run",),
+    )
+    assert report_lines(report, DB)[2:4] == [
+        "4,000 of 5,000 tasks proven by reading their lead, the oldest proof from 2026-03-01 23:00 UTC",
+        "not in the lists: open undated tasks: 3 of 3, 2 leads, read every run",
+    ]
+    assert report_object(report, string_ids=False)["oldest_proof"] == "2026-03-01T23:00:00+00:00"
+
+
+def test_a_plan_in_words() -> None:
+    size = Size(leads=5000, tasks=10_000, users=20)
+    plans = tuple(plan_of(strategy, size, 100) for strategy in (Strategy.LISTS, Strategy.LEADS))
+    plan = SyncPlan(leads=5000, tasks=10_000, users=20, limit=100, chosen=Strategy.LISTS, plans=plans)
+    assert plan_lines(plan) == [
+        "5,000 leads, 10,000 tasks (a guess), 20 users; 100 requests a minute",
+        "lists: usable after 192 requests or 1 min, proven after 5,192 requests or 51 min (chosen)",
+        "leads: usable after 5,051 requests or 50 min, proven after 5,051 requests or 50 min",
+    ]
+    unknown = evolve(plan, limit=None, plans=(plan_of(Strategy.LEADS, size, None),), is_first=False, hidden=("x",))
+    assert plan_lines(unknown) == [
+        "5,000 leads, 10,000 tasks, 20 users; rate limit unknown",
+        "leads: usable after 5,051 requests, proven after 5,051 requests",
+        "not in the lists: x",
+    ]
+    assert json.loads(json.dumps(plan_object(plan)))["chosen"] == "lists"
+
+
 def test_a_text_file_in_words() -> None:
     assert report_lines(REPORT, JSONL)[1] == "tasks.jsonl: 5,000 lines written"
 
@@ -39,7 +82,7 @@ def test_a_text_file_in_words() -> None:
 def test_a_run_that_was_cut_short_says_how_to_go_on() -> None:
     first, second, third = report_lines(FAILED, DB)
     assert first == "Cut short: 2 leads, 1 task, 1 failed, 5 skipped as done before"
-    assert second == "tasks.sqlite: 0 added, 0 changed, 0 removed; go on with --resume"
+    assert second == "tasks.sqlite: 0 added, 0 changed, 0 removed; the next sync goes on from here"
     assert third == "0 requests, 0 rate limited, 1.0 s"
 
 
@@ -50,7 +93,7 @@ def test_where_nothing_was_done_there_is_nothing_to_go_on_from(report: SyncRepor
 
 @pytest.mark.parametrize("report", [SyncReport(skipped=1), SyncReport(leads=3, failed=LOST)])
 def test_what_was_done_can_be_gone_on_from(report: SyncReport) -> None:
-    assert report_lines(report, DB)[1].endswith("; go on with --resume")
+    assert report_lines(report, DB)[1].endswith("; the next sync goes on from here")
 
 
 @pytest.mark.parametrize(

@@ -99,19 +99,8 @@ def test_leads_that_fail_are_named_and_keep_what_is_held(sandbox: Sandbox, db: P
     assert result.exit_code == 1
     assert result.stderr.startswith(f"lead {lead_id}: ")
     run = json.loads(result.stdout)
-    assert (run["leads"], run["failed"], run["failures"][0]["lead_id"]) == (12, 1, lead_id)
+    assert (run["failed"], run["failures"][0]["lead_id"]) == (1, lead_id)
     assert held(db) == before
-
-
-def test_resume_reads_what_failed_and_nothing_else(sandbox: Sandbox, db: Path) -> None:
-    lead_id = next(iter(sandbox.state.leads))
-    sandbox.state.forbidden_leads.add(lead_id)
-    invoke()
-    sandbox.state.forbidden_leads.clear()
-    resumed = report("--resume")
-    assert (resumed["leads"], resumed["skipped"]) == (1, 11)
-    assert held(db) == truth(sandbox)
-    assert report("--resume")["skipped"] == 0
 
 
 def test_a_listing_that_fails_removes_nothing(sandbox: Sandbox, db: Path) -> None:
@@ -191,29 +180,15 @@ def test_tasks_can_go_to_standard_output(sandbox: Sandbox, db: Path, name: str, 
     assert list(db.parent.iterdir()) == [db]
 
 
-def test_resuming_every_day_keeps_all_but_the_lead_that_always_fails(sandbox: Sandbox, db: Path) -> None:
-    third = list(sandbox.state.leads)[2]
-    sandbox.state.forbidden_leads.add(third)
-    invoke()
-    for _ in range(4):
-        with closing(sqlite3.connect(db)) as connection, connection:
-            connection.execute("UPDATE sync SET synced_at = datetime(synced_at, '-1 day')")
-        for lead_id in sandbox.state.leads:
-            sandbox.state.remove(sandbox.state.entries.of(lead_id)[0].id)
-            sandbox.state.add_task(lead_id)
-        assert (report("--resume")["leads"], report("--resume")["skipped"]) == (12, 11)
-        assert held(db) == {id: lead_id for id, lead_id in truth(sandbox).items() if lead_id != third}
-
-
 def test_a_database_of_another_form_is_refused_with_what_to_do(sandbox: Sandbox, db: Path) -> None:
-    invoke()
     with closing(sqlite3.connect(db)) as connection, connection:
-        connection.execute("UPDATE tasks SET end_at = '2026-03-01T15:00:00-08:00'")
-    requests, before = len(sandbox.requests), db.read_bytes()
+        connection.execute("CREATE TABLE tasks (id INTEGER PRIMARY KEY, lead_id INTEGER, end_at TEXT)")
+        connection.execute("CREATE TABLE sync (lead_id INTEGER PRIMARY KEY, synced_at TEXT)")
+    before = db.read_bytes()
     result = invoke()
     assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
     assert "delete the file and sync again" in result.stderr
-    assert (len(sandbox.requests), db.read_bytes()) == (requests, before)
+    assert (len(sandbox.requests), db.read_bytes()) == (0, before)
 
 
 def test_an_outage_leaves_the_text_file_of_the_day_before(sandbox: Sandbox, db: Path) -> None:
@@ -315,12 +290,17 @@ def test_the_base_url_can_be_given(sandbox: Sandbox, monkeypatch: pytest.MonkeyP
         (("--concurrency", "0"), "0"),
         (("--lead", "1", "--leads-file", "-"), "exclude each other"),
         (("--sandbox", "--base-url", "http://127.0.0.1:9"), "exclude each other"),
-        (("--resume", "--jsonl", "x"), "--resume"),
+        (("--fresh", "--jsonl", "x"), "--fresh"),
+        (("--plan", "--jsonl", "x"), "--plan"),
+        (("--watch", "60", "--jsonl", "x"), "--watch"),
+        (("--watch", "0"), "--watch"),
+        (("--strategy", "lists", "--jsonl", "x"), "--strategy"),
+        (("--strategy", "lists", "--lead", "7"), "--strategy"),
+        (("--strategy", "luck"), "--strategy"),
         (("--leads-file", "missing.txt"), "missing.txt"),
         (("--leads-file", "-"), "lists no lead id"),
         (("--db", "-"), "--jsonl -"),
         (("--db", "/dev/stdout", "--jsonl", "x"), "--jsonl -"),
-        (("--resume", "--jsonl", "-"), "--resume"),
     ],
 )
 def test_wrong_usage_is_refused(arguments: tuple[str, ...], message: str) -> None:
@@ -349,7 +329,7 @@ def test_a_refused_credential_ends_the_run_and_is_never_shown(
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
     assert "secret-of-mine" not in result.output
-    assert "--resume" not in result.output
+    assert "goes on from here" not in result.output
 
 
 @pytest.mark.parametrize("option", ["--db", "--jsonl"])

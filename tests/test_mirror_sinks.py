@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lofty_async import LoftyClient, Task
-from lofty_async.mirror import Changes, Doubt, JsonLines, Merged, SyncReport, TaskStore, Tee, diff, sync_tasks
+from lofty_async.mirror import Changes, Doubt, JsonLines, Merged, Mirror, SqliteDatabase, SyncReport, Tee, export_tasks
+from lofty_async.mirror.sinks import diff
 from lofty_async.sandbox import Sandbox
 from tests.test_mirror_jsonl import ids_of
 
@@ -25,8 +26,7 @@ class SlowSink:
     begun: asyncio.Event = field(factory=asyncio.Event)
     go: asyncio.Event = field(factory=asyncio.Event)
 
-    async def start(self, *, resume: bool = False, resume_within: float = 0) -> frozenset[int]:  # noqa: ARG002 - as a sink
-        return frozenset()
+    async def start(self) -> None: ...
 
     async def leads(self) -> frozenset[int]:
         return frozenset()
@@ -75,7 +75,7 @@ async def test_leads_that_arrive_during_a_write_are_the_next_batch(sandbox: Sand
         if report.leads == len(leads):
             read.set()
 
-    running = asyncio.create_task(sync_tasks(lofty, sink, leads, concurrency=1, on_progress=look))
+    running = asyncio.create_task(export_tasks(lofty, sink, leads, concurrency=1, on_progress=look))
     await sink.begun.wait()
     await read.wait()
     sink.go.set()
@@ -85,7 +85,7 @@ async def test_leads_that_arrive_during_a_write_are_the_next_batch(sandbox: Sand
 
 async def test_reading_waits_while_500_leads_are_unwritten(sandbox: Sandbox, lofty: LoftyClient) -> None:
     sink, begun = SlowSink(), list[int]()
-    running = asyncio.create_task(sync_tasks(lofty, sink, pulled(sandbox.state.leads.ids(), begun), concurrency=8))
+    running = asyncio.create_task(export_tasks(lofty, sink, pulled(sandbox.state.leads.ids(), begun), concurrency=8))
     await sink.begun.wait()
     async with asyncio.timeout(30):
         while len(begun) < 500:
@@ -104,7 +104,7 @@ async def test_a_run_cancelled_while_it_waits_for_a_write_writes_all_that_was_re
     sandbox: Sandbox, lofty: LoftyClient
 ) -> None:
     sink, begun = SlowSink(), list[int]()
-    running = asyncio.create_task(sync_tasks(lofty, sink, pulled(sandbox.state.leads.ids(), begun), concurrency=1))
+    running = asyncio.create_task(export_tasks(lofty, sink, pulled(sandbox.state.leads.ids(), begun), concurrency=1))
     async with asyncio.timeout(30):
         while len(begun) < 501:
             await asyncio.sleep(0.01)
@@ -122,57 +122,52 @@ async def test_a_failed_write_ends_the_run(sandbox: Sandbox, lofty: LoftyClient)
 
     leads = list(sandbox.state.leads)
     with pytest.raises(OSError, match=f"disk full at lead {leads[0]}"):
-        await sync_tasks(lofty, FullSink(), leads, concurrency=1)
+        await export_tasks(lofty, FullSink(), leads, concurrency=1)
     assert len(sandbox.requests) < 10
 
 
-@pytest.mark.parametrize("sink", [TaskStore, JsonLines])
-async def test_a_sink_that_is_not_open_says_how_to_open_it(
-    sandbox: Sandbox, lofty: LoftyClient, tmp_path: Path, sink: type[TaskStore] | type[JsonLines]
+async def test_a_file_that_is_not_open_says_how_to_open_it(
+    sandbox: Sandbox, lofty: LoftyClient, tmp_path: Path
 ) -> None:
-    closed = sink(tmp_path / "tasks")
-    with pytest.raises(RuntimeError, match=f"async with {sink.__name__}"):
-        await sync_tasks(lofty, closed, list(sandbox.state.leads)[:1])
-    await closed.close()
+    lines, database = JsonLines(tmp_path / "tasks"), SqliteDatabase(tmp_path / "tasks")
+    with pytest.raises(RuntimeError, match="async with JsonLines"):
+        await export_tasks(lofty, lines, list(sandbox.state.leads)[:1])
+    with pytest.raises(RuntimeError, match="async with SqliteDatabase"):
+        await Mirror(lofty, database).sync(list(sandbox.state.leads)[:1])
+    await lines.close()
+    await database.close()
     assert not list(tmp_path.iterdir())
 
 
-async def test_a_tee_writes_to_all_and_resumes_what_all_have(tmp_path: Path) -> None:
-    path = tmp_path / "tasks.jsonl"
-    async with TaskStore(path.with_suffix(".sqlite")) as store, JsonLines(path) as text:
-        tee = Tee((store, text))
-        merged = await tee.merge({1: [Task(id=2, lead_id=1), Task(id=3, lead_id=1)]}, done=[1])
-        assert (merged.changes.added, merged.doubts) == ((2, 3), ())
-        assert await tee.start(resume=True) == frozenset()
+async def test_a_tee_writes_to_all(tmp_path: Path) -> None:
+    paths = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
+    async with JsonLines(paths[0]) as one, JsonLines(paths[1]) as two:
+        tee = Tee((one, two))
+        await tee.start()
+        await tee.merge({1: [Task(id=2, lead_id=1), Task(id=3, lead_id=1)]}, done=[1])
         again = await tee.merge({1: [Task(id=2, lead_id=1), Task(id=4, lead_id=1)]}, done=[1])
-        assert (again.changes.added, again.doubts) == ((4,), (Doubt(3, 1, is_listed=False),))
+        assert again.doubts == (Doubt(3, 1, is_listed=False),)
         assert await tee.leads() == {1}
-        assert (await tee.settle(moved=[Task(id=2, lead_id=5)], gone=[3])).removed == (3,)
+        await tee.settle(moved=[Task(id=2, lead_id=5)], gone=[3])
         await tee.finish(all_done=True)
-    assert ids_of(path) == [(1, 4), (5, 2)]
+    assert [ids_of(path) for path in paths] == [[(1, 4), (5, 2)]] * 2
 
 
-async def test_a_tee_of_one_store_resumes(tmp_path: Path) -> None:
-    async with TaskStore(tmp_path / "tasks.sqlite") as store:
-        await store.merge({1: []}, done=[1])
-        assert await Tee((store,)).start(resume=True) == {1}
-
-
-async def test_one_open_sink_may_be_synced_to_again_and_again(tmp_path: Path) -> None:
+async def test_one_open_sink_may_be_written_again_and_again(tmp_path: Path) -> None:
     text = tmp_path / "tasks.jsonl"
     async with (
         Sandbox(leads=3, tasks_per_lead=2) as sandbox,
         LoftyClient(sandbox.auth, base_url=sandbox.url) as lofty,
-        TaskStore(tmp_path / "tasks.sqlite") as store,
+        SqliteDatabase(tmp_path / "tasks.sqlite") as database,
         JsonLines(text) as lines,
     ):
         for _ in range(3):
             sandbox.state.remove(next(iter(sandbox.state.entries.values())).id)
             sandbox.state.add_task(next(iter(sandbox.state.leads)))
-            report = await sync_tasks(lofty, Tee((store, lines)))
+            report = await Mirror(lofty, database).sync(export=lines)
             assert (report.failed, report.complete) == ((), True)
             assert {id for _, id in ids_of(text)} == {entry.id for entry in sandbox.state.entries.values()}
-            assert {id for _, id in ids_of(text)} == {task.id for task in await store.tasks()}
+            assert {id for _, id in ids_of(text)} == {task.id for task in await database.tasks()}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tasks.jsonl", "tasks.sqlite"]
 
 

@@ -13,8 +13,8 @@ from attrs import evolve, fields, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lofty_async.mirror import Changes, Doubt, Merged, TaskStore
-from lofty_async.mirror.sqlite import columns_of
+from lofty_async.mirror import Changes, Doubt, Merged, SqliteDatabase
+from lofty_async.mirror.columns import columns_of
 from lofty_async.models import AssignedRole, PermissionMode, Task, TaskType, WebhookEvent, WebhookSubscription
 from tests.mirrored import mode
 
@@ -29,8 +29,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(path: Path) -> AsyncIterator[TaskStore]:
-    async with TaskStore(path) as opened:
+async def store(path: Path) -> AsyncIterator[SqliteDatabase]:
+    async with SqliteDatabase(path) as opened:
         yield opened
 
 
@@ -39,7 +39,7 @@ def threads() -> list[threading.Thread]:
 
 
 async def test_holds_what_was_written(path: Path) -> None:
-    async with TaskStore(path) as store:
+    async with SqliteDatabase(path) as store:
         assert await store.write({1: [TASK]}) == Changes(added=(10,))
         assert await store.tasks() == [TASK]
         assert await store.tasks(lead_id=2) == []
@@ -47,17 +47,8 @@ async def test_holds_what_was_written(path: Path) -> None:
         assert await store.tasks() == []
 
 
-@pytest.mark.parametrize(("all_done", "left"), [(True, frozenset[int]()), (False, frozenset({1}))])
-async def test_a_run_can_be_resumed_until_all_is_done(path: Path, left: frozenset[int], *, all_done: bool) -> None:
-    async with TaskStore(path) as store:
-        await store.start()
-        await store.write({1: [TASK]})
-        await store.finish(all_done=all_done)
-        assert await store.start(resume=True) == left
-
-
 async def test_closing_ends_the_thread_and_leaves_one_file(path: Path) -> None:
-    async with TaskStore(path) as store:
+    async with SqliteDatabase(path) as store:
         await store.write({1: [TASK]})
         assert threads()
     await store.close()
@@ -67,14 +58,14 @@ async def test_closing_ends_the_thread_and_leaves_one_file(path: Path) -> None:
 
 async def test_a_file_that_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError):
-        await TaskStore(tmp_path / "no" / "such" / "folder").__aenter__()
+        await SqliteDatabase(tmp_path / "no" / "such" / "folder").__aenter__()
     for thread in threads():
         await asyncio.to_thread(thread.join, timeout=30)
     assert not threads()
 
 
 async def test_a_write_whose_caller_is_cancelled_is_kept(path: Path) -> None:
-    async with TaskStore(path) as store:
+    async with SqliteDatabase(path) as store:
         with closing(sqlite3.connect(path)) as other:
             other.execute("BEGIN IMMEDIATE")  # so that the write has to wait
             writing = asyncio.create_task(store.write({1: [TASK]}))
@@ -84,19 +75,22 @@ async def test_a_write_whose_caller_is_cancelled_is_kept(path: Path) -> None:
         assert await store.tasks() == [TASK]
 
 
-OLD_FORM = "2026-03-01T15:00:00-08:00"
-
-
-@pytest.mark.parametrize("column", ["start_at", "end_at", "finished_at", "created_at", "updated_at"])
-async def test_a_file_with_times_of_another_form_is_refused_with_what_to_do(path: Path, column: str) -> None:
-    async with TaskStore(path) as store:
-        await store.write({1: [TASK, Task(id=11, lead_id=1)]})
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute(f"UPDATE tasks SET {column} = ? WHERE id = 11", (OLD_FORM,))  # noqa: S608 - a column's name
+async def test_a_file_of_an_earlier_version_is_refused_with_what_to_do(path: Path) -> None:
+    make(path, OWN_TASKS, OWN_SYNC)
     before = path.read_bytes()
-    with pytest.raises(sqlite3.DatabaseError, match=f"{OLD_FORM}.*delete the file and sync again"):
-        await TaskStore(path).__aenter__()
+    with pytest.raises(sqlite3.DatabaseError, match=r"earlier version.*delete the file and sync again"):
+        await SqliteDatabase(path).__aenter__()
     assert path.read_bytes() == before
+
+
+async def test_a_file_of_a_later_version_is_refused_with_what_to_do(path: Path) -> None:
+    async with SqliteDatabase(path):
+        pass
+    query(path, "SELECT version FROM mirror")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE mirror SET version = version + 1")
+    with pytest.raises(sqlite3.DatabaseError, match=r"later version.*upgrade lofty-async"):
+        await SqliteDatabase(path).__aenter__()
 
 
 async def test_plain_text_sorts_and_compares_times_whatever_their_offsets(path: Path) -> None:
@@ -104,7 +98,7 @@ async def test_plain_text_sorts_and_compares_times_whatever_their_offsets(path: 
     ends = {-90: -8, -30: 0, 30: 9, 90: -7}  # minutes from now, and the offset in which they are told
     moments = [(now + timedelta(minutes=m)).astimezone(timezone(timedelta(hours=h))) for m, h in ends.items()]
     tasks = [Task(id=id, lead_id=1, end_at=moment) for id, moment in enumerate(moments)]
-    async with TaskStore(path) as store:
+    async with SqliteDatabase(path) as store:
         await store.write({1: tasks})
         assert await store.tasks() == tasks
     with closing(sqlite3.connect(path)) as connection:
@@ -115,7 +109,7 @@ async def test_plain_text_sorts_and_compares_times_whatever_their_offsets(path: 
 
 @pytest.mark.usefixtures("open_umask")
 async def test_its_owner_alone_reads_a_new_file_and_what_lies_beside_it(path: Path) -> None:
-    async with TaskStore(path) as store:
+    async with SqliteDatabase(path) as store:
         await store.write({1: [TASK]})
         assert {file.name: mode(file) for file in path.parent.iterdir()} == {
             path.name: "0o600",
@@ -127,7 +121,7 @@ async def test_its_owner_alone_reads_a_new_file_and_what_lies_beside_it(path: Pa
 @pytest.mark.usefixtures("open_umask")
 async def test_a_link_to_a_file_that_is_not_there_makes_it_for_its_owner_alone(path: Path) -> None:
     path.symlink_to(path.with_name("real.sqlite"))
-    async with TaskStore(path) as store:
+    async with SqliteDatabase(path) as store:
         await store.write({1: [TASK]})
         assert mode(path) == "0o600"
 
@@ -135,14 +129,14 @@ async def test_a_link_to_a_file_that_is_not_there_makes_it_for_its_owner_alone(p
 async def test_a_file_that_is_there_keeps_its_permissions(path: Path) -> None:
     path.touch()
     path.chmod(0o640)
-    async with TaskStore(path) as store:
+    async with SqliteDatabase(path) as store:
         await store.write({1: [TASK]})
         assert {mode(file) for file in path.parent.iterdir()} == {"0o640"}
 
 
 async def test_a_copy_in_memory_makes_no_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(path.parent)
-    async with TaskStore(":memory:") as store:
+    async with SqliteDatabase(":memory:") as store:
         await store.write({1: [TASK]})
         assert await store.tasks() == [TASK]
     assert not list(path.parent.iterdir())
@@ -161,7 +155,12 @@ def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
-async def test_a_leads_tasks_are_replaced_as_a_whole(store: TaskStore) -> None:
+def proven(path: Path) -> set[int]:
+    """The leads that were read."""
+    return {lead_id for (lead_id,) in query(path, "SELECT lead_id FROM leads WHERE proven_at IS NOT NULL")}
+
+
+async def test_a_leads_tasks_are_replaced_as_a_whole(store: SqliteDatabase) -> None:
     await store.write({1: tasks_of(1, 10, 11, 12), 2: tasks_of(2, 20)})
     changes = await store.write({1: [*tasks_of(1, 10), *tasks_of(1, 12, content="new"), *tasks_of(1, 13)]})
     assert changes == Changes(added=(13,), changed=(12,), removed=(11,))
@@ -169,13 +168,13 @@ async def test_a_leads_tasks_are_replaced_as_a_whole(store: TaskStore) -> None:
     assert (await store.tasks(1))[1] == Task(id=12, lead_id=1, content="new")
 
 
-async def test_what_is_the_same_is_not_written_again(store: TaskStore) -> None:
+async def test_what_is_the_same_is_not_written_again(store: SqliteDatabase) -> None:
     leads = {1: tasks_of(1, 10, 11)}
     await store.write(leads)
     assert await store.write(leads) == Changes()
 
 
-async def test_a_task_listed_twice_is_one_row(store: TaskStore) -> None:
+async def test_a_task_listed_twice_is_one_row(store: SqliteDatabase) -> None:
     await store.write({1: tasks_of(1, 10, 10)})
     assert len(await store.tasks()) == 1
 
@@ -188,7 +187,7 @@ async def test_a_task_listed_twice_is_one_row(store: TaskStore) -> None:
 async def test_tasks_that_move_between_leads_are_neither_lost_nor_doubled(
     old: Homes, new: Homes, order: list[int]
 ) -> None:
-    async with TaskStore(":memory:") as store:
+    async with SqliteDatabase(":memory:") as store:
         await store.write(grouped(old))
         leads = grouped(new)
         for lead_id in order:
@@ -196,45 +195,45 @@ async def test_tasks_that_move_between_leads_are_neither_lost_nor_doubled(
         assert {task.id: task.lead_id for task in await store.tasks()} == new
 
 
-async def test_merging_a_lead_removes_nothing_and_says_what_it_lacks(store: TaskStore) -> None:
-    await store.write({1: tasks_of(1, 10, 11), 2: tasks_of(2, 20)})
-    await store.start()
+async def test_merging_a_lead_removes_nothing_and_says_what_it_lacks(store: SqliteDatabase, path: Path) -> None:
+    await store.write({1: tasks_of(1, 10, 11)})
     merged = await store.merge(
         {1: [*tasks_of(1, 10, content="new"), *tasks_of(1, 13)], 2: tasks_of(2, 20)}, done=[1, 2]
     )
-    assert merged == Merged(Changes(added=(13,), changed=(10,)), (Doubt(11, 1, is_listed=False),))
+    assert merged == Merged(Changes(added=(13, 20), changed=(10,)), (Doubt(11, 1, is_listed=False),))
     assert [task.id for task in await store.tasks()] == [10, 11, 13, 20]
-    assert await store.start(resume=True, resume_within=60) == {2}
+    assert proven(path) == {1, 2}
 
 
-async def test_a_task_of_another_lead_stays_there_until_it_is_settled(store: TaskStore) -> None:
+async def test_a_task_of_another_lead_stays_there_until_it_is_settled(store: SqliteDatabase, path: Path) -> None:
     await store.write({1: tasks_of(1, 10, 11)})
     merged = await store.merge({2: tasks_of(2, 10)}, done=[2])
     assert merged == Merged(Changes(), (Doubt(10, 2, is_listed=True),))
     assert await store.tasks() == tasks_of(1, 10, 11)
+    assert proven(path) == {1}
     assert await store.settle(moved=tasks_of(2, 10), gone=[11, 12], done=[2]) == Changes((), (10,), (11,))
     assert await store.tasks() == tasks_of(2, 10)
-    assert await store.start(resume=True, resume_within=60) == {1, 2}
+    assert proven(path) == {1, 2}
 
 
-async def test_a_row_without_a_lead_belongs_to_the_one_that_lists_it(store: TaskStore) -> None:
+async def test_a_row_without_a_lead_belongs_to_the_one_that_lists_it(store: SqliteDatabase) -> None:
     await store.write({1: [Task(id=10)]})
     assert await store.merge({2: tasks_of(2, 10)}, done=[2]) == Merged(Changes(changed=(10,)))
 
 
-async def test_the_leads_are_those_of_the_rows(store: TaskStore) -> None:
+async def test_the_leads_are_those_of_the_rows(store: SqliteDatabase) -> None:
     await store.write({1: tasks_of(1, 10, 11), 2: [], 3: [Task(id=30)]})
     assert await store.leads() == {1}
 
 
-async def test_integers_beyond_64_bits_are_kept_exactly(store: TaskStore) -> None:
+async def test_integers_beyond_64_bits_are_kept_exactly(store: SqliteDatabase) -> None:
     tasks = tasks_of(1, 10, query_id=2**64 - 1)
     await store.write({1: tasks})
     assert await store.write({1: tasks}) == Changes()
     assert await store.tasks() == tasks
 
 
-async def test_ids_beyond_what_a_double_holds_are_exact(store: TaskStore) -> None:
+async def test_ids_beyond_what_a_double_holds_are_exact(store: SqliteDatabase) -> None:
     lead_id, task_id = 2**53 + 1, 2**63 - 1
     await store.write({lead_id: tasks_of(lead_id, task_id)})
     await store.write({lead_id: tasks_of(lead_id, task_id)})
@@ -243,70 +242,31 @@ async def test_ids_beyond_what_a_double_holds_are_exact(store: TaskStore) -> Non
     assert await store.tasks() == tasks_of(lead_id, task_id)
 
 
-async def test_a_batch_that_fails_leaves_everything_as_it_was(store: TaskStore) -> None:
+async def test_a_batch_that_fails_leaves_everything_as_it_was(store: SqliteDatabase) -> None:
     await store.write({1: tasks_of(1, 10)})
     too_big = tasks_of(2, 2**63)
     with pytest.raises(sqlite3.IntegrityError):
         await store.write({1: [], 2: too_big})
     assert await store.tasks() == tasks_of(1, 10)
-    assert await store.start(resume=True, resume_within=60) == {1}
+    assert len(await store.changes()) == 1
 
 
-async def test_a_resumed_run_knows_what_is_done_and_a_new_one_does_not(store: TaskStore) -> None:
-    await store.write({1: [], 2: []})
-    assert await store.start(resume=True, resume_within=60) == {1, 2}
-    assert await store.start() == frozenset()
-    assert await store.start(resume=True, resume_within=60) == frozenset()
-
-
-async def test_a_finished_run_has_nothing_to_resume(store: TaskStore) -> None:
-    await store.write({1: []})
-    await store.finish(all_done=True)
-    assert await store.start(resume=True, resume_within=60) == frozenset()
-
-
-async def test_what_was_done_is_known_after_reopening(store: TaskStore, path: Path) -> None:
-    await store.write({1: tasks_of(1, 10)})
-    async with TaskStore(path) as reopened:
-        assert await reopened.start(resume=True, resume_within=60) == {1}
-        assert await reopened.tasks() == tasks_of(1, 10)
-
-
-@pytest.mark.parametrize(
-    ("done_at", "within", "left"),
-    [
-        ("-59 minutes", 3600, {1, 2}),
-        ("-61 minutes", 3600, {2}),
-        ("-11 months", 3600, {2}),
-        ("-11 months", float("inf"), {1, 2}),
-        ("+1 hour", 3600, {2}),
-        ("+0 seconds", 0.9, {1, 2}),
-    ],
-)
-async def test_a_lead_counts_as_done_for_some_time(
-    store: TaskStore, done_at: str, within: float, left: set[int], caplog: pytest.LogCaptureFixture
-) -> None:
-    await store.write({1: [], 2: []})
-    with closing(sqlite3.connect(store.path)) as connection, connection:
-        connection.execute("UPDATE sync SET synced_at = datetime('now', ?) WHERE lead_id = 1", (done_at,))
-        connection.execute("UPDATE sync SET synced_at = datetime('now') WHERE lead_id = 2")
-    assert await store.start(resume=True, resume_within=within) == left
-    assert ("starting anew: 1 " in caplog.text) == (left == {2})
-
-
-async def test_the_table_has_the_id_as_integer_primary_key(store: TaskStore, path: Path) -> None:
+async def test_the_table_has_the_id_as_integer_primary_key(store: SqliteDatabase, path: Path) -> None:
     await store.write({1: tasks_of(1, 10)})
     columns = {name: (kind, key) for _, name, kind, _, _, key in query(path, "PRAGMA table_info(tasks)")}
     assert columns["id"] == ("INTEGER", 1)
-    assert columns == {column.name: (column.sql_type, int(column.name == "id")) for column in TASKS.all}
+    own = {"proven_at": ("TEXT", 0), "shown_in": ("INTEGER", 0)}
+    assert columns == {column.name: (column.sql_type, int(column.name == "id")) for column in TASKS.all} | own
 
 
 async def test_a_file_of_an_older_model_gets_the_columns_that_it_lacks(path: Path) -> None:
-    query(path, "CREATE TABLE tasks (id INTEGER PRIMARY KEY, lead_id INTEGER, own_note TEXT)")
-    query(path, "CREATE TABLE sync (lead_id INTEGER PRIMARY KEY, synced_at TEXT)")
+    async with SqliteDatabase(path) as store:
+        await store.write({1: tasks_of(1, 10)})
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("INSERT INTO tasks VALUES (10, 1, 'mine')")
-    async with TaskStore(path) as store:
+        connection.execute("ALTER TABLE tasks DROP COLUMN content")
+        connection.execute("ALTER TABLE tasks ADD COLUMN own_note TEXT")
+        connection.execute("UPDATE tasks SET own_note = 'mine'")
+    async with SqliteDatabase(path) as store:
         assert await store.tasks() == tasks_of(1, 10)
         await store.write({1: tasks_of(1, 10, content="Call")})
     assert query(path, "SELECT content, own_note FROM tasks") == [("Call", "mine")]
@@ -315,10 +275,10 @@ async def test_a_file_of_an_older_model_gets_the_columns_that_it_lacks(path: Pat
 async def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
     path.write_bytes(b"no database, but long enough to be looked at" * 100)
     with pytest.raises(sqlite3.DatabaseError):
-        await TaskStore(path).__aenter__()
+        await SqliteDatabase(path).__aenter__()
 
 
-async def test_a_full_file_says_so_and_takes_more_once_there_is_room(store: TaskStore) -> None:
+async def test_a_full_file_says_so_and_takes_more_once_there_is_room(store: SqliteDatabase) -> None:
     await store._call(lambda: store._connection.execute("PRAGMA max_page_count = 16"))
     with pytest.raises(sqlite3.OperationalError, match="full"):
         await store.write({1: tasks_of(1, *range(1, 100), content="x" * 3000)})
@@ -326,7 +286,7 @@ async def test_a_full_file_says_so_and_takes_more_once_there_is_room(store: Task
     assert await store.write({1: tasks_of(1, 10)}) == Changes(added=(10,))
 
 
-async def test_others_can_read_while_a_batch_is_written(store: TaskStore, path: Path) -> None:
+async def test_others_can_read_while_a_batch_is_written(store: SqliteDatabase, path: Path) -> None:
     await store.write({1: tasks_of(1, 10)})
     seen: list[object] = []
 
@@ -470,10 +430,10 @@ def make(path: Path, *statements: str) -> None:
             connection.execute(statement)
 
 
-@pytest.mark.parametrize("made", [(), (OWN_TASKS, OWN_SYNC), ("CREATE TABLE notes (id INTEGER)",)])
+@pytest.mark.parametrize("made", [(), ("CREATE TABLE notes (id INTEGER)",), (OWN_SYNC,)])
 async def test_a_mirrors_tables_and_free_names_are_taken(path: Path, made: tuple[str, ...]) -> None:
     make(path, *made)
-    async with TaskStore(path) as store:
+    async with SqliteDatabase(path) as store:
         await store.write({1: [TASK]})
         assert await store.tasks() == [TASK]
 
@@ -485,8 +445,8 @@ async def test_a_mirrors_tables_and_free_names_are_taken(path: Path, made: tuple
         (("CREATE TABLE Tasks (ID INTEGER PRIMARY KEY, title, Lead_Id)",), "tasks"),
         (("CREATE VIEW tasks AS SELECT 1 AS id, 2 AS lead_id",), "tasks"),
         (("CREATE TABLE tasks (title)", OWN_SYNC), "tasks"),
-        ((OWN_TASKS, "CREATE TABLE sync (cursor)"), "sync"),
-        ((OWN_SYNC,), "sync"),
+        (("CREATE TABLE leads (lead_id INTEGER)",), "leads"),
+        (("CREATE TABLE mirror (glass TEXT)",), "mirror"),
     ],
 )
 async def test_tables_of_other_programs_are_refused_by_name_and_stay_the_same(
@@ -495,6 +455,6 @@ async def test_tables_of_other_programs_are_refused_by_name_and_stay_the_same(
     make(path, *made)
     before = path.read_bytes()
     with pytest.raises(sqlite3.DatabaseError, match=f"table '{named}' was not made by a sync"):
-        await TaskStore(path).__aenter__()
+        await SqliteDatabase(path).__aenter__()
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]

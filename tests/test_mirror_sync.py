@@ -12,7 +12,7 @@ from aiohttp import web
 from lofty_async.bulk import LeadIds
 from lofty_async.client import LoftyClient
 from lofty_async.errors import AuthenticationError, ClientClosedError, InvalidRequestError, PermissionDeniedError
-from lofty_async.mirror import JsonLines, SyncReport, TaskStore, TaskSync, Tee, sync_tasks
+from lofty_async.mirror import JsonLines, Mirror, SqliteDatabase, SyncReport, export_tasks
 from lofty_async.models import Task
 from lofty_async.ratelimit import Lane
 from lofty_async.sandbox import Sandbox
@@ -39,12 +39,38 @@ async def lofty(sandbox: Sandbox) -> AsyncIterator[LoftyClient]:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[TaskStore]:
-    async with TaskStore(tmp_path / "tasks.sqlite") as opened:
+async def store(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    async with SqliteDatabase(tmp_path / "tasks.sqlite") as opened:
         yield opened
 
 
-async def homes(store: TaskStore) -> dict[int, int | None]:
+async def sync(
+    lofty: LoftyClient, store: SqliteDatabase, lead_ids: LeadIds | None = None, **options: Any
+) -> SyncReport:
+    return await Mirror(lofty, store).sync(lead_ids, strategy="leads", **options)
+
+
+def done(store: SqliteDatabase) -> set[int]:
+    """The leads that the last run has read."""
+    with closing(sqlite3.connect(store.path)) as connection:
+        query = "SELECT lead_id FROM leads WHERE proven_run = (SELECT max(number) FROM runs)"
+        return {lead_id for (lead_id,) in connection.execute(query)}
+
+
+async def interrupt(lofty: LoftyClient, store: SqliteDatabase, after: int, **options: Any) -> None:
+    """Cancels a run that has read so many leads, one at a time."""
+    running: asyncio.Task[SyncReport]
+
+    def stop(report: SyncReport) -> None:
+        if report.leads == after:
+            running.cancel()
+
+    running = asyncio.create_task(sync(lofty, store, concurrency=1, on_progress=stop, **options))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def homes(store: SqliteDatabase) -> dict[int, int | None]:
     return {task.id: task.lead_id for task in await store.tasks()}
 
 
@@ -53,19 +79,19 @@ def listing_of(*leads: Mapping[str, Any]) -> Reply:
     return Reply(200, {"_metadata": about, "leads": list(leads)})
 
 
-async def test_a_run_on_the_client_of_a_web_app_waits_as_long_as_it_has_to(store: TaskStore) -> None:
+async def test_a_run_on_the_client_of_a_web_app_waits_as_long_as_it_has_to(store: SqliteDatabase) -> None:
     async with (
         Sandbox(leads=250, tasks_per_lead=0, limit=100, window=0.5) as sandbox,
         LoftyClient(sandbox.auth, base_url=sandbox.url, max_wait=0) as lofty,
     ):
-        report = await sync_tasks(lofty, store)
+        report = await sync(lofty, store)
         assert (report.leads, report.failed, report.rate_limited) == (250, (), 0)
 
 
 async def test_the_store_becomes_equal_to_what_the_api_has(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
 ) -> None:
-    report = await sync_tasks(lofty, store)
+    report = await sync(lofty, store)
     assert await homes(store) == truth(sandbox)
     assert (report.leads, report.tasks, report.added, report.failed) == (
         10,
@@ -77,30 +103,32 @@ async def test_the_store_becomes_equal_to_what_the_api_has(
     assert report.complete
 
 
-async def test_the_report_counts_this_run_alone(lofty: LoftyClient, store: TaskStore) -> None:
-    first = await sync_tasks(lofty, store)
-    second = await sync_tasks(lofty, store)
+async def test_the_report_counts_this_run_alone(lofty: LoftyClient, store: SqliteDatabase) -> None:
+    first = await sync(lofty, store)
+    second = await sync(lofty, store)
     assert first.requests == second.requests
     assert (second.added, second.changed, second.removed) == (0, 0, 0)
 
 
-async def test_everything_travels_in_the_bulk_lane(lofty: LoftyClient, store: TaskStore) -> None:
+async def test_everything_travels_in_the_bulk_lane(lofty: LoftyClient, store: SqliteDatabase) -> None:
     queued: list[Mapping[Lane, int]] = []
-    await sync_tasks(lofty, store, on_progress=lambda _: queued.append(lofty.rate_limit.queued))
+    await sync(lofty, store, on_progress=lambda _: queued.append(lofty.rate_limit.queued))
     assert queued
     assert not any(lanes.get(Lane.INTERACTIVE) for lanes in queued)
 
 
-async def test_progress_is_told_after_every_lead(lofty: LoftyClient, store: TaskStore) -> None:
+async def test_progress_is_told_after_every_lead(lofty: LoftyClient, store: SqliteDatabase) -> None:
     told: list[SyncReport] = []
-    await sync_tasks(lofty, store, on_progress=told.append)
-    assert [report.leads for report in told] == list(range(1, 11))
-    assert {report.total for report in told} == {10}
+    await sync(lofty, store, on_progress=told.append)
+    assert [report.leads for report in told if report.leads] == list(range(1, 11))
+    assert {report.total for report in told if report.leads} == {10}
     assert not any(report.complete for report in told)
 
 
 @pytest.mark.parametrize("kind", ["list", "generator", "async generator"])
-async def test_leads_can_be_given_in_any_way(kind: str, sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:
+async def test_leads_can_be_given_in_any_way(
+    kind: str, sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
+) -> None:
     chosen = [*list(sandbox.state.leads)[:3], next(iter(sandbox.state.leads))]
 
     async def asynchronous() -> AsyncIterator[int]:
@@ -108,7 +136,7 @@ async def test_leads_can_be_given_in_any_way(kind: str, sandbox: Sandbox, lofty:
             yield lead_id
 
     ways: dict[str, LeadIds] = {"list": chosen, "generator": iter(chosen), "async generator": asynchronous()}
-    report = await sync_tasks(lofty, store, ways[kind])
+    report = await sync(lofty, store, ways[kind])
     assert (report.leads, report.total) == (3, 4 if kind == "list" else None)
     assert set((await homes(store)).values()) == set(chosen)
     assert not [request for request in sandbox.requests if request.route == LISTING]
@@ -125,21 +153,21 @@ class OtherInteger:
 
 
 async def test_lead_ids_may_be_of_any_integer_type(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, tmp_path: Path
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase, tmp_path: Path
 ) -> None:
     leads: list[Any] = [OtherInteger(lead_id) for lead_id in (*sandbox.state.leads, *sandbox.state.leads)]
     async with JsonLines(tmp_path / "tasks.jsonl") as lines:
-        report = await sync_tasks(lofty, Tee((store, lines)), leads)
+        report = await sync(lofty, store, leads, export=lines)
     assert (report.leads, report.failed) == (10, ())
     assert await homes(store) == homes_of_lines(tmp_path / "tasks.jsonl") == truth(sandbox)
 
 
 @pytest.mark.parametrize("kind", [list, set, dict.fromkeys])
 async def test_leads_given_are_those_of_the_beginning_whatever_becomes_of_the_list(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, kind: Callable[[Iterable[int]], Collection[int]]
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase, kind: Callable[[Iterable[int]], Collection[int]]
 ) -> None:
     given: Any = kind(sandbox.state.leads)
-    report = await sync_tasks(lofty, store, given, concurrency=1, on_progress=lambda _: given.clear())
+    report = await sync(lofty, store, given, concurrency=1, on_progress=lambda _: given.clear())
     assert (report.leads, report.total) == (10, 10)
 
 
@@ -147,50 +175,49 @@ async def test_leads_given_are_those_of_the_beginning_whatever_becomes_of_the_li
     "options", [{"lead_ids": 7}, {"lead_ids": "7"}, {"lead_ids": b"7"}, {"concurrency": 0}, {"concurrency": 1.5}]
 )
 async def test_arguments_that_are_wrong_are_refused_before_a_run_begins(
-    lofty: LoftyClient, store: TaskStore, options: dict[str, Any]
+    lofty: LoftyClient, store: SqliteDatabase, options: dict[str, Any]
 ) -> None:
-    await store.merge({1: []}, done=[1])
     with pytest.raises(InvalidRequestError, match=next(iter(options))):
-        await sync_tasks(lofty, store, **options)
-    assert await store.start(resume=True) == {1}
+        await sync(lofty, store, **options)
+    assert await store.runs() == []
 
 
 async def test_no_leads_given_leave_a_text_file_as_it_is(sandbox: Sandbox, lofty: LoftyClient, tmp_path: Path) -> None:
     text = tmp_path / "tasks.jsonl"
     for leads in (None, [], list(sandbox.state.leads)[:1]):
         async with JsonLines(text) as lines:
-            await sync_tasks(lofty, lines, leads)
+            await export_tasks(lofty, lines, leads)
         assert homes_of_lines(text) == truth(sandbox)
 
 
-async def test_no_leads_given_are_no_leads_read(lofty: LoftyClient, store: TaskStore) -> None:
-    await sync_tasks(lofty, store)
-    report = await sync_tasks(lofty, store, [])
+async def test_no_leads_given_are_no_leads_read(lofty: LoftyClient, store: SqliteDatabase) -> None:
+    await sync(lofty, store)
+    report = await sync(lofty, store, [])
     assert (report.leads, report.requests, report.removed, report.complete) == (0, 0, 0, True)
 
 
 async def test_tasks_without_a_lead_belong_to_the_lead_they_were_read_under(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
 ) -> None:
     lead_id = next(iter(sandbox.state.leads))
     task = sandbox.state.add_task(lead_id, quirks={"leadId": None})
-    await sync_tasks(lofty, store, [lead_id])
+    await sync(lofty, store, [lead_id])
     assert (await homes(store))[task.id] == lead_id
 
 
-async def test_leads_that_no_longer_exist_go(sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:
-    await sync_tasks(lofty, store)
+async def test_leads_that_no_longer_exist_go(sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase) -> None:
+    await sync(lofty, store)
     sandbox.state.remove_lead(next(iter(sandbox.state.leads)))
-    assert (await sync_tasks(lofty, store)).removed > 0
+    assert (await sync(lofty, store)).removed > 0
     assert await homes(store) == truth(sandbox)
 
 
 async def test_a_listing_that_shifts_while_it_is_read_loses_no_lead(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
 ) -> None:
     for _ in range(100):
         sandbox.state.add_task(sandbox.state.add_lead().id)
-    await sync_tasks(lofty, store)
+    await sync(lofty, store)
     deleted = list(sandbox.state.leads)[5]
 
     async def shift(_: web.Request, answer: Answer) -> web.StreamResponse:
@@ -200,41 +227,43 @@ async def test_a_listing_that_shifts_while_it_is_read_loses_no_lead(
         return first_page
 
     sandbox.faults.add(LISTING, shift)
-    await sync_tasks(lofty, store)
+    await sync(lofty, store)
     assert set(sandbox.state.leads) <= set((await homes(store)).values())
 
 
 @pytest.mark.parametrize("answer", [listing_of(), Reply(200, {})])
 async def test_leads_that_the_listing_lacks_are_kept_as_they_are_read(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, answer: Reply
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase, answer: Reply
 ) -> None:
-    await sync_tasks(lofty, store)
+    await sync(lofty, store)
     first, second, third, *_ = sandbox.state.leads
     sandbox.state.remove_lead(first)
     for entry in list(sandbox.state.entries.of(second)):
         sandbox.state.remove(entry.id)
     sandbox.state.add_task(third)
     sandbox.faults.add(LISTING, answer, times=None)
-    report = await sync_tasks(lofty, store)
+    report = await sync(lofty, store)
     assert (report.leads, report.added, report.failed) == (8, 1, ())
     assert report.removed > 0
     assert await homes(store) == truth(sandbox)
 
 
 async def test_leads_that_the_listing_lacks_and_that_cannot_be_read_stay(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
 ) -> None:
-    await sync_tasks(lofty, store)
+    await sync(lofty, store)
     before = await homes(store)
     sandbox.faults.add(LISTING, listing_of(), times=None)
     sandbox.faults.add(TASKS_OF_LEAD, REFUSAL, times=None)
-    report = await sync_tasks(lofty, store)
+    report = await sync(lofty, store)
     assert (len(report.failed), report.removed) == (10, 0)
     assert await homes(store) == before
 
 
-async def test_rows_that_a_worker_writes_meanwhile_stay(sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:
-    await sync_tasks(lofty, store)
+async def test_rows_that_a_worker_writes_meanwhile_stay(
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
+) -> None:
+    await sync(lofty, store)
     sandbox.state.remove(next(iter(sandbox.state.entries.values())).id)
 
     async def work(_: web.Request, answer: Answer) -> web.StreamResponse:
@@ -242,7 +271,7 @@ async def test_rows_that_a_worker_writes_meanwhile_stay(sandbox: Sandbox, lofty:
         return await answer()
 
     sandbox.faults.add(TASK, work)  # the run's last request, for the task that is gone
-    assert (await sync_tasks(lofty, store)).removed == 1
+    assert (await sync(lofty, store)).removed == 1
     assert await homes(store) == truth(sandbox) | {990: 99}
 
 
@@ -251,13 +280,13 @@ GATEWAY = [Reply(404, "<html>404 page not found</html>"), Reply(404, ""), Reply(
 
 @pytest.mark.parametrize("page", GATEWAY)
 async def test_a_404_of_a_gateway_lets_no_lead_go(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, page: Reply
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase, page: Reply
 ) -> None:
-    await sync_tasks(lofty, store)
+    await sync(lofty, store)
     before = await homes(store)
     sandbox.state.remove_lead(next(iter(sandbox.state.leads)))
     sandbox.faults.add(TASKS_OF_LEAD, page, times=None)
-    report = await sync_tasks(lofty, store)
+    report = await sync(lofty, store)
     assert (len(report.failed), report.removed) == (10, 0)
     assert await homes(store) == before
 
@@ -271,38 +300,38 @@ async def test_a_404_of_a_gateway_lets_no_lead_go(
     ],
 )
 async def test_a_lead_goes_where_loftys_code_and_a_complete_list_agree(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, body: Mapping[str, Any]
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase, body: Mapping[str, Any]
 ) -> None:
-    await sync_tasks(lofty, store)
+    await sync(lofty, store)
     sandbox.state.remove_lead(next(iter(sandbox.state.leads)))
     sandbox.faults.add(TASKS_OF_LEAD, Reply(404, body), after=9, times=None)
-    report = await sync_tasks(lofty, store)
+    report = await sync(lofty, store)
     assert (report.leads, report.failed) == (9, ())
     assert await homes(store) == truth(sandbox)
 
 
 async def test_a_lead_that_is_listed_keeps_its_rows_whatever_its_code_says(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
 ) -> None:
-    await sync_tasks(lofty, store)
+    await sync(lofty, store)
     before = await homes(store)
     sandbox.faults.add(TASKS_OF_LEAD, Reply(404, {"code": 20006}), times=None)
-    report = await sync_tasks(lofty, store)
+    report = await sync(lofty, store)
     assert (len(report.failed), report.removed) == (10, 0)
     assert await homes(store) == before
 
 
 async def test_a_list_that_is_shorter_than_it_says_lets_no_lead_go(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
 ) -> None:
-    await sync_tasks(lofty, store)
+    await sync(lofty, store)
     before = await homes(store)
     gone, *others = sandbox.state.leads
     sandbox.state.remove_lead(gone)
     short = {"_metadata": {"total": 10}, "leads": [{"leadId": id} for id in others]}
     sandbox.faults.add(LISTING, Reply(200, short))
     sandbox.faults.add(LISTING, Reply(200, {"_metadata": {"total": 10}, "leads": []}), after=1, times=None)
-    report = await sync_tasks(lofty, store)
+    report = await sync(lofty, store)
     assert ([failure.lead_id for failure in report.failed], report.removed) == ([gone], 0)
     assert await homes(store) == before
 
@@ -322,22 +351,22 @@ def moving(sandbox: Sandbox, first: int, second: int) -> int:
 
 
 async def test_a_task_that_moves_to_a_lead_read_before_is_there(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, tmp_path: Path
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase, tmp_path: Path
 ) -> None:
     text = tmp_path / "tasks.jsonl"
     first, second, *_ = sandbox.state.leads
     async with JsonLines(text) as lines:
-        await sync_tasks(lofty, Tee((store, lines)))
+        await sync(lofty, store, export=lines)
     moved = moving(sandbox, first, second)
     async with JsonLines(text) as lines:
-        report = await sync_tasks(lofty, Tee((store, lines)), concurrency=1)
+        report = await sync(lofty, store, export=lines, concurrency=1)
     assert (report.added, report.changed, report.removed) == (0, 1, 0)
     assert (await homes(store))[moved] == first
     assert await homes(store) == homes_of_lines(text) == truth(sandbox)
 
 
 async def test_a_task_that_moves_to_a_lead_read_after_stands_once(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, tmp_path: Path
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase, tmp_path: Path
 ) -> None:
     text = tmp_path / "tasks.jsonl"
     first, second, *_ = sandbox.state.leads
@@ -350,7 +379,7 @@ async def test_a_task_that_moves_to_a_lead_read_after_stands_once(
 
     sandbox.faults.add(TASKS_OF_LEAD, move)
     async with JsonLines(text) as lines:
-        await sync_tasks(lofty, Tee((store, lines)), concurrency=1)
+        await sync(lofty, store, export=lines, concurrency=1)
     assert (await homes(store))[moved] == second
     assert await homes(store) == homes_of_lines(text) == truth(sandbox)
     assert len(text.read_text(encoding="ascii").splitlines()) == len(truth(sandbox))
@@ -365,7 +394,7 @@ def homes_of_lines(text: Path) -> dict[int, int]:
 @pytest.mark.parametrize("finds", [True, False])
 @pytest.mark.parametrize("turned", [True, False])
 async def test_a_task_under_two_leads_is_no_change(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, *, says_own: bool, finds: bool, turned: bool
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase, *, says_own: bool, finds: bool, turned: bool
 ) -> None:
     first, second, *_ = sandbox.state.leads
     task = sandbox.state.entries.of(first)[0].id
@@ -381,21 +410,23 @@ async def test_a_task_under_two_leads_is_no_change(
     sandbox.faults.add(TASKS_OF_LEAD, share, times=None)
     if not finds:
         sandbox.faults.add(TASK, GATEWAY[0], times=None)
-    await sync_tasks(lofty, store, [first, second], concurrency=1)
+    await sync(lofty, store, [first, second], concurrency=1)
     before = await homes(store)
     again = [second, first] if turned else [first, second]
     for _ in range(2):
-        report = await sync_tasks(lofty, store, again, concurrency=1)
+        report = await sync(lofty, store, again, concurrency=1)
         assert (report.added, report.changed, report.removed, report.failed) == (0, 0, 0, ())
     assert await homes(store) == before
 
 
-async def test_a_task_that_went_to_nobodys_lead_goes(sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:
-    await sync_tasks(lofty, store)
+async def test_a_task_that_went_to_nobodys_lead_goes(
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
+) -> None:
+    await sync(lofty, store)
     task = next(iter(sandbox.state.entries.values()))
     lead_id = sandbox.state.add_lead().id
     sandbox.state.change(task.id, lead_id=lead_id)
-    report = await sync_tasks(lofty, store, [task.lead_id])
+    report = await sync(lofty, store, [task.lead_id])
     assert (report.removed, report.failed) == (1, ())
     assert task.id not in await homes(store)
 
@@ -412,18 +443,17 @@ async def test_a_task_that_went_to_nobodys_lead_goes(sandbox: Sandbox, lofty: Lo
     ],
 )
 async def test_only_loftys_word_lets_a_task_go_that_its_lead_lacks(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, answer: Reply
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase, answer: Reply
 ) -> None:
     first, second, *_ = sandbox.state.leads
-    await sync_tasks(lofty, store)
+    await sync(lofty, store)
     moved = moving(sandbox, first, second)  # so that no lead that is read lists it
     sandbox.faults.add(TASK, answer, times=None)
-    report = await sync_tasks(lofty, store, concurrency=1)
+    report = await sync(lofty, store, concurrency=1)
     assert ([failure.lead_id for failure in report.failed], report.removed) == ([second], 0)
     assert moved in await homes(store)
     sandbox.faults.clear()
-    resumed = await sync_tasks(lofty, store, resume=True)
-    assert (resumed.leads, resumed.failed) == (1, ())
+    assert (await sync(lofty, store)).failed == ()
     assert await homes(store) == truth(sandbox)
 
 
@@ -438,115 +468,115 @@ async def test_only_loftys_word_lets_a_task_go_that_its_lead_lacks(
     ],
 )
 async def test_a_task_that_its_lead_lacks_goes_where_lofty_has_it_not_or_not_for_the_caller(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, answer: Reply
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase, answer: Reply
 ) -> None:
-    await sync_tasks(lofty, store)
+    await sync(lofty, store)
     sandbox.state.remove(next(iter(sandbox.state.entries.values())).id)
     sandbox.faults.add(TASK, answer, times=None)
-    report = await sync_tasks(lofty, store)
+    report = await sync(lofty, store)
     assert (report.removed, report.failed) == (1, ())
     assert await homes(store) == truth(sandbox)
 
 
 async def test_a_task_that_its_lead_lacks_and_that_cannot_be_asked_for_stays(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
 ) -> None:
-    await sync_tasks(lofty, store)
+    await sync(lofty, store)
     task = next(iter(sandbox.state.entries.values()))
     sandbox.state.remove(task.id)
     sandbox.faults.add(TASK, Reply(500, {"code": 20005}), times=None)
-    report = await sync_tasks(lofty.with_options(retries=0), store)
+    report = await sync(lofty.with_options(retries=0), store)
     assert ([failure.lead_id for failure in report.failed], report.removed) == ([task.lead_id], 0)
     assert task.id in await homes(store)
-    assert task.lead_id not in await store.start(resume=True)
+    assert task.lead_id not in done(store)
 
 
 async def test_a_credential_refused_in_the_end_ends_the_run(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
 ) -> None:
-    await sync_tasks(lofty, store)
+    await sync(lofty, store)
     sandbox.state.remove(next(iter(sandbox.state.entries.values())).id)
     sandbox.faults.add(TASK, Reply(401, {"code": "BAD_CREDENTIALS"}), times=None)
     with pytest.raises(AuthenticationError):
-        await sync_tasks(lofty, store)
+        await sync(lofty, store)
 
 
 async def test_a_run_cancelled_while_it_looks_for_tasks_removes_none_and_can_be_resumed(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, hold: Hold
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase, hold: Hold
 ) -> None:
-    await sync_tasks(lofty, store)
+    await sync(lofty, store)
     task = next(iter(sandbox.state.entries.values()))
     sandbox.state.remove(task.id)
     sandbox.faults.add(TASK, hold)
-    running = asyncio.create_task(sync_tasks(lofty, store))
+    running = asyncio.create_task(sync(lofty, store))
     await hold.reached()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     assert task.id in await homes(store)
-    resumed = await sync_tasks(lofty, store, resume=True)
+    resumed = await sync(lofty, store)
     assert (resumed.leads, resumed.skipped, resumed.removed) == (1, 9, 1)
     assert await homes(store) == truth(sandbox)
 
 
 @pytest.mark.parametrize("policy", ["raise", "skip"])
 async def test_a_task_that_cannot_be_read_keeps_its_row_and_no_other_from_changing(
-    sandbox: Sandbox, store: TaskStore, policy: Literal["raise", "skip"]
+    sandbox: Sandbox, store: SqliteDatabase, policy: Literal["raise", "skip"]
 ) -> None:
     async with LoftyClient(sandbox.auth, base_url=sandbox.url, on_bad_record=policy) as lofty:
-        await sync_tasks(lofty, store)
+        await sync(lofty, store)
         lead_id = next(iter(sandbox.state.leads))
         bad, changed, gone, *_ = (entry.id for entry in sandbox.state.entries.of(lead_id))
         sandbox.state.change(bad, quirks={"createTime": "rubbish"})
         sandbox.state.change(changed, content="Changed")
         sandbox.state.remove(gone)
-        report = await sync_tasks(lofty, store)
+        report = await sync(lofty, store)
     (failure,) = report.failed
     assert (failure.lead_id, report.changed, report.removed) == (lead_id, 1, 1)
     assert str(bad) in failure.error
     assert await homes(store) == truth(sandbox)
-    assert lead_id not in await store.start(resume=True)
+    assert lead_id not in done(store)
 
 
 @pytest.mark.parametrize("id", [None, "?", "\u00b2", "1.5"])
 async def test_an_unread_task_without_an_id_keeps_all_rows_of_its_lead(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, id: str | None
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase, id: str | None
 ) -> None:
-    await sync_tasks(lofty, store)
+    await sync(lofty, store)
     before = await homes(store)
     bad, gone, *_ = sandbox.state.entries.of(next(iter(sandbox.state.leads)))
     sandbox.state.change(bad.id, quirks={"id": id})
     sandbox.state.remove(gone.id)
-    assert (await sync_tasks(lofty, store)).removed == 0
+    assert (await sync(lofty, store)).removed == 0
     assert await homes(store) == before
 
 
 async def test_of_several_tasks_that_cannot_be_read_the_first_is_told(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
 ) -> None:
-    await sync_tasks(lofty, store)
+    await sync(lofty, store)
     bad, other, gone, *_ = (entry.id for entry in sandbox.state.entries.of(next(iter(sandbox.state.leads))))
     sandbox.state.change(bad, quirks={"createTime": "rubbish"})
     sandbox.state.change(other, quirks={"id": str(other), "createTime": "rubbish"})
     sandbox.state.remove(gone)
-    report = await sync_tasks(lofty, store)
+    report = await sync(lofty, store)
     assert report.removed == 1
     assert f"(record {bad}), and 1 more" in report.failed[0].error
     assert await homes(store) == truth(sandbox)
 
 
 @pytest.mark.parametrize("leads", [None, [7]])
-async def test_a_closed_client_ends_the_run(lofty: LoftyClient, store: TaskStore, leads: list[int] | None) -> None:
+async def test_a_closed_client_ends_the_run(lofty: LoftyClient, store: SqliteDatabase, leads: list[int] | None) -> None:
     await lofty.close()
     with pytest.raises(ClientClosedError):
-        await sync_tasks(lofty, store, leads)
+        await sync(lofty, store, leads)
 
 
-async def test_a_number_beyond_64_bits_ends_no_run(sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:
+async def test_a_number_beyond_64_bits_ends_no_run(sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase) -> None:
     first, second, *_ = (entry.id for entry in sandbox.state.entries.values())
     sandbox.state.change(first, quirks={"queryId": 2**63})
     sandbox.state.change(second, quirks={"id": 2**63})
-    report = await sync_tasks(lofty, store)
+    report = await sync(lofty, store)
     assert len(report.failed) == 1
     assert "63 bits" in report.failed[0].error
     assert await homes(store) == {id: lead for id, lead in truth(sandbox).items() if id != second}
@@ -554,205 +584,211 @@ async def test_a_number_beyond_64_bits_ends_no_run(sandbox: Sandbox, lofty: Loft
 
 
 async def test_a_task_with_an_id_that_is_none_keeps_no_lead_from_recovering(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, tmp_path: Path
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase, tmp_path: Path
 ) -> None:
     task = next(iter(sandbox.state.entries.values()))
     sandbox.state.change(task.id, quirks={"id": -5})
     async with JsonLines(tmp_path / "tasks.jsonl") as lines:
-        report = await sync_tasks(lofty, Tee((store, lines)))
+        report = await sync(lofty, store, export=lines)
     assert [failure.lead_id for failure in report.failed] == [task.lead_id]
     assert "63 bits" in report.failed[0].error
     sandbox.state.change(task.id, quirks={})
     async with JsonLines(tmp_path / "tasks.jsonl") as lines:
-        assert (await sync_tasks(lofty, Tee((store, lines)))).failed == ()
+        assert (await sync(lofty, store, export=lines)).failed == ()
     assert await homes(store) == homes_of_lines(tmp_path / "tasks.jsonl") == truth(sandbox)
 
 
-async def test_lead_ids_that_are_none_are_leads_that_fail(lofty: LoftyClient, store: TaskStore) -> None:
-    assert [failure.lead_id for failure in (await sync_tasks(lofty, store, [2**63, -1])).failed] == [2**63, -1]
+async def test_lead_ids_that_are_none_are_leads_that_fail(lofty: LoftyClient, store: SqliteDatabase) -> None:
+    assert [failure.lead_id for failure in (await sync(lofty, store, [2**63, -1])).failed] == [2**63, -1]
 
 
 async def test_a_lead_that_fails_is_reported_and_keeps_its_tasks(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
 ) -> None:
-    await sync_tasks(lofty, store)
+    await sync(lofty, store)
     before = await homes(store)
     sandbox.faults.add(TASKS_OF_LEAD, REFUSAL, times=2)
-    report = await sync_tasks(lofty, store)
+    report = await sync(lofty, store)
     assert (report.leads, len(report.failed), report.removed) == (10, 2, 0)
     assert report.tasks < len(before)
     assert all("20017" in failure.error for failure in report.failed)
     assert await homes(store) == before
-    assert await store.start(resume=True) == set(before.values()) - {failure.lead_id for failure in report.failed}
+    assert done(store) == set(before.values()) - {failure.lead_id for failure in report.failed}
 
 
-async def test_a_listing_that_fails_in_the_middle_removes_nothing_and_keeps_what_came(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+async def test_a_listing_that_fails_in_the_middle_removes_nothing_and_goes_on_where_it_was(
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
 ) -> None:
     for _ in range(100):
         sandbox.state.add_task(sandbox.state.add_lead().id)
-    await store.start()
-    await sync_tasks(lofty, store, list(sandbox.state.leads)[:1])
+    await sync(lofty, store)
     before = await homes(store)
     sandbox.state.remove_lead(next(iter(sandbox.state.leads)))
     sandbox.faults.add(LISTING, REFUSAL, after=1, times=None)
     with pytest.raises(PermissionDeniedError):
-        await sync_tasks(lofty, store)
-    after = await homes(store)
-    assert before.items() < after.items()
-    assert await store.start(resume=True)
+        await sync(lofty, store)
+    assert await homes(store) == before
+    sandbox.faults.clear()
+    sent = len(sandbox.requests)
+    await sync(lofty, store)
+    listings = [request for request in sandbox.requests[sent:] if request.route == LISTING]
+    assert [request.query["offset"] for request in listings] == ["99"]
+    assert await homes(store) == truth(sandbox)
 
 
 async def test_of_a_lead_record_that_cannot_be_read_the_id_will_do(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
 ) -> None:
     first, second, *_ = sandbox.state.leads
     sandbox.faults.add(LISTING, listing_of({"leadId": first, "createTime": "tomorrow"}, {"leadId": second}), times=None)
-    report = await sync_tasks(lofty, store)
+    report = await sync(lofty, store)
     assert (report.leads, report.failed) == (2, ())
     assert set((await homes(store)).values()) == {first, second}
 
 
 async def test_a_lead_record_without_an_id_keeps_leads_from_being_removed(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore, caplog: pytest.LogCaptureFixture
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await sync_tasks(lofty, store)
+    await sync(lofty, store)
     before = await homes(store)
     sandbox.faults.add(LISTING, listing_of({"leadId": next(iter(sandbox.state.leads))}, {"leadId": "?"}), times=None)
-    assert (await sync_tasks(lofty, store)).removed == 0
+    assert (await sync(lofty, store)).removed == 0
     assert await homes(store) == before
     assert "a lead cannot be read" in caplog.text
 
 
 async def test_a_refused_credential_ends_the_run_at_once(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
 ) -> None:
     leads = list(sandbox.state.leads)
     sandbox.credentials.revoke(sandbox.api_key)
     with pytest.raises(AuthenticationError):
-        await sync_tasks(lofty, store, leads, concurrency=1)
+        await sync(lofty, store, leads, concurrency=1)
     assert len(sandbox.requests) == 1
 
 
-async def test_a_resumed_run_skips_what_is_done(sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:
-    sandbox.faults.add(TASKS_OF_LEAD, REFUSAL, after=7, times=None)
-    await sync_tasks(lofty, store)
-    sandbox.faults.clear()
-    report = await sync_tasks(lofty, store, resume=True)
-    assert (report.leads, report.skipped, report.total) == (3, 7, 10)
-    assert await homes(store) == truth(sandbox)
-    assert (await sync_tasks(lofty, store, resume=True)).skipped == 0
-
-
-async def test_a_resumed_run_skips_leads_done_that_the_listing_lacks(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+async def test_an_interrupted_run_goes_on_by_itself(
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
 ) -> None:
-    await sync_tasks(lofty, store)
-    failing, *_ = sandbox.state.leads
-    sandbox.faults.add(LISTING, listing_of({"leadId": failing}), times=None)
-    sandbox.state.forbidden_leads.add(failing)
-    await sync_tasks(lofty, store)
-    sandbox.state.forbidden_leads.clear()
-    report = await sync_tasks(lofty, store, resume=True)
-    assert (report.leads, report.skipped, report.requests) == (1, 9, 2)
+    await interrupt(lofty, store, 7)
+    sent = len(sandbox.requests)
+    report = await sync(lofty, store)
+    assert (report.leads, report.skipped, report.total, report.requests) == (3, 7, 10, 3)
+    assert len(sandbox.requests) - sent == 3
     assert await homes(store) == truth(sandbox)
+    assert (await sync(lofty, store)).skipped == 0
 
 
-async def age(store: TaskStore, days: float) -> None:
+async def test_a_fresh_run_skips_nothing(lofty: LoftyClient, store: SqliteDatabase) -> None:
+    await interrupt(lofty, store, 7)
+    report = await sync(lofty, store, fresh=True)
+    assert (report.leads, report.skipped) == (10, 0)
+
+
+async def test_a_run_over_some_leads_goes_on_where_the_same_leads_were_interrupted(
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
+) -> None:
+    leads = list(sandbox.state.leads)[:5]
+    await interrupt(lofty, store, 3, lead_ids=leads)
+    assert (await sync(lofty, store, leads[:4])).skipped == 0
+    await interrupt(lofty, store, 3, lead_ids=leads)
+    report = await sync(lofty, store, set(leads))
+    assert (report.leads, report.skipped) == (2, 3)
+
+
+async def age(store: SqliteDatabase, hours: float) -> None:
     with closing(sqlite3.connect(store.path)) as connection, connection:
-        connection.execute("UPDATE sync SET synced_at = datetime(synced_at, ?)", (f"-{days} days",))
+        past = (f"{-hours} hours",)
+        connection.execute("UPDATE leads SET proven_at = datetime(proven_at, ?)", past)
+        connection.execute("UPDATE runs SET seen_at = datetime(seen_at, ?)", past)
 
 
-async def test_a_lead_that_always_fails_keeps_no_other_from_being_read_again(
-    sandbox: Sandbox, lofty: LoftyClient, store: TaskStore
+@pytest.mark.parametrize(("hours", "skipped"), [(5.9, 9), (6.1, 0), (24 * 330, 0), (-1, 0)])
+async def test_an_old_run_starts_anew_and_says_so(
+    lofty: LoftyClient, store: SqliteDatabase, caplog: pytest.LogCaptureFixture, *, hours: float, skipped: int
 ) -> None:
-    third = list(sandbox.state.leads)[2]
-    await sync_tasks(lofty, store)
-    sandbox.state.forbidden_leads.add(third)
-    for day in range(4):
-        await age(store, 1)
-        for lead_id in sandbox.state.leads:
-            sandbox.state.add_task(lead_id, content=f"Day {day}")
-        report = await sync_tasks(lofty, store, resume=True)
-        assert ([failure.lead_id for failure in report.failed], report.skipped) == ([third], 0)
-        true = {id: lead for id, lead in truth(sandbox).items() if lead != third}
-        assert {id: lead for id, lead in (await homes(store)).items() if lead != third} == true
-
-
-@pytest.mark.parametrize(("hours", "skipped"), [(5.9, 9), (6.1, 0), (24 * 330, 0)])
-async def test_an_old_checkpoint_starts_anew_and_says_so(
-    sandbox: Sandbox,
-    lofty: LoftyClient,
-    store: TaskStore,
-    caplog: pytest.LogCaptureFixture,
-    *,
-    hours: float,
-    skipped: int,
-) -> None:
-    sandbox.faults.add(TASKS_OF_LEAD, REFUSAL)
-    await sync_tasks(lofty, store)
-    await age(store, hours / 24)
-    assert (await sync_tasks(lofty, store, resume=True)).skipped == skipped
+    await interrupt(lofty, store, 9)
+    await age(store, hours)
+    assert (await sync(lofty, store)).skipped == skipped
     assert ("starting anew" in caplog.text) == (not skipped)
 
 
-async def test_how_long_a_checkpoint_holds_can_be_said(sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:
-    sandbox.faults.add(TASKS_OF_LEAD, REFUSAL)
-    await sync_tasks(lofty, store)
-    await age(store, 1)
-    assert (await sync_tasks(lofty, store, resume=True, resume_within=2 * 86400)).skipped == 9
+async def test_a_lead_read_too_long_ago_is_read_again_in_a_run_that_goes_on(
+    lofty: LoftyClient, store: SqliteDatabase
+) -> None:
+    await interrupt(lofty, store, 9)
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute(
+            "UPDATE leads SET proven_at = datetime(proven_at, '-7 hours')"
+            " WHERE lead_id = (SELECT min(lead_id) FROM leads)"
+        )
+    assert (await sync(lofty, store)).skipped == 8
 
 
-async def test_a_sync_waits_as_long_as_it_has_to_whatever_the_client_says(store: TaskStore) -> None:
+async def test_how_long_an_interrupted_run_can_go_on_can_be_said(lofty: LoftyClient, store: SqliteDatabase) -> None:
+    await interrupt(lofty, store, 9)
+    await age(store, 24)
+    assert (await sync(lofty, store, resume_within=2 * 86400)).skipped == 9
+
+
+async def test_a_lead_that_always_fails_keeps_no_other_from_being_read_again(
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
+) -> None:
+    third = list(sandbox.state.leads)[2]
+    sandbox.state.forbidden_leads.add(third)
+    for day in range(3):
+        for lead_id in sandbox.state.leads:
+            sandbox.state.add_task(lead_id, content=f"Day {day}")
+        report = await sync(lofty, store)
+        assert ([failure.lead_id for failure in report.failed], report.skipped) == ([third], 0)
+        true = {id: lead for id, lead in truth(sandbox).items() if lead != third}
+        assert await homes(store) == true
+
+
+async def test_a_sync_waits_as_long_as_it_has_to_whatever_the_client_says(store: SqliteDatabase) -> None:
     async with (
         Sandbox(leads=6, tasks_per_lead=1, limit=4, window=0.5, reset_style="ms_left") as sandbox,
         LoftyClient(sandbox.auth, base_url=sandbox.url, max_wait=0) as lofty,
     ):
-        report = await sync_tasks(lofty, store)
+        report = await sync(lofty, store)
     assert (report.leads, report.failed, report.complete) == (6, (), True)
 
 
-async def test_a_new_run_skips_nothing(sandbox: Sandbox, lofty: LoftyClient, store: TaskStore) -> None:
-    sandbox.faults.add(TASKS_OF_LEAD, REFUSAL, times=1)
-    await sync_tasks(lofty, store)
-    assert (await sync_tasks(lofty, store)).leads == 10
-
-
 @pytest.mark.parametrize("after", [0, 1, 5, 9])
-async def test_a_cancelled_run_keeps_what_was_fetched(after: int, lofty: LoftyClient, store: TaskStore) -> None:
+async def test_a_cancelled_run_keeps_what_was_fetched(after: int, lofty: LoftyClient, store: SqliteDatabase) -> None:
     running: asyncio.Task[SyncReport]
 
     def stop(report: SyncReport) -> None:
         if report.leads > after:
             running.cancel()
 
-    sync = TaskSync(lofty, store, concurrency=2, on_progress=stop)
-    running = asyncio.create_task(sync.run())
+    mirror = Mirror(lofty, store)
+    running = asyncio.create_task(mirror.sync(strategy="leads", concurrency=2, on_progress=stop))
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert not sync.report.complete
-    assert len(await homes(store)) == sync.report.tasks == sync.report.added > 0
-    assert len(await store.start(resume=True)) == sync.report.leads
+    assert not mirror.report.complete
+    assert len(await homes(store)) == mirror.report.tasks == mirror.report.added > 0
+    assert len(done(store)) == mirror.report.leads
 
 
-async def test_more_leads_than_the_offset_limit_end_equal(store: TaskStore) -> None:
+async def test_more_leads_than_the_offset_limit_end_equal(store: SqliteDatabase) -> None:
     leads = 500
     async with (
         Sandbox(leads, 1, appointments_per_lead=0, limit=100_000, offset_limit=200) as sandbox,
         LoftyClient(sandbox.auth, base_url=sandbox.url) as lofty,
     ):
-        report = await sync_tasks(lofty, store)
+        report = await sync(lofty, store)
         assert (report.leads, report.total, report.failed, report.complete) == (leads, leads, (), True)
         assert await homes(store) == truth(sandbox)
 
 
-async def test_two_and_a_half_windows_of_leads_take_three_windows_and_no_refusal(store: TaskStore) -> None:
+async def test_two_and_a_half_windows_of_leads_take_three_windows_and_no_refusal(store: SqliteDatabase) -> None:
     window = 4.0  # for the minute of the real one
     async with (
         Sandbox(leads=250, tasks_per_lead=1, limit=100, window=window, reset_style="ms_left") as sandbox,
         LoftyClient(sandbox.auth, base_url=sandbox.url) as lofty,
     ):
-        report = await sync_tasks(lofty, store)
+        report = await sync(lofty, store)
         moments = [request.at for request in sandbox.requests]
     assert (report.leads, report.requests, report.rate_limited, report.failed) == (250, 253, 0, ())
     # Two windows' ends lie between the first request and the last, and no third.

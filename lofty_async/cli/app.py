@@ -14,6 +14,7 @@ from .calendar import calendar, slots
 from .doctor import doctor
 from .leads import leads
 from .login import login, whoami
+from .mirror import changes, status
 from .options import examples
 from .sandbox import sandbox
 from .sync import sync
@@ -63,7 +64,7 @@ def completion(*, shell: str) -> None:
         click.echo(kind(app, {}, "lofty-async", "_LOFTY_ASYNC_COMPLETE").source())
 
 
-for command in (tasks, calendar, slots, leads, sync, budget, doctor, webhooks, whoami, login, sandbox):
+for command in (tasks, calendar, slots, leads, sync, changes, status, budget, doctor, webhooks, whoami, login, sandbox):
     app.add_command(command)
 
 

@@ -10,10 +10,11 @@ from typing import Final
 from rich.progress import BarColumn, Progress, TextColumn
 
 from lofty_async.client import LoftyClient
-from lofty_async.mirror import SyncReport, TaskSync
+from lofty_async.mirror import Phase, Strategy, SyncReport
 from lofty_async.ratelimit import RateLimit
 
 from .output import mute_stderr
+from .sync_report import Reporting
 from .tables import SteadyConsole
 
 WINDOW: Final = 60.0
@@ -42,11 +43,20 @@ def _windows_left(rest: int, limit: RateLimit) -> float:
 
 
 def progress_text(report: SyncReport, limit: RateLimit) -> str:
-    """Returns `57/250 leads · 98/min · 1:58 left`, as far as it is known."""
+    """Returns `57/250 leads · 98/min · 1:58 left`, as far as it is known.
+
+    Before it come the phases of a sync by lists: `usable: 10,012 tasks · proving`.
+    """
+    if report.phase is Phase.LISTING:
+        return "listing the leads"
+    if report.phase is Phase.SWEEPING:
+        return f"sweeping the lists · {report.usable:,} tasks"
     done = report.leads + report.skipped
     left = seconds_left(report, limit)
+    leads = f"{done:,} leads" if report.total is None else f"{done:,}/{report.total:,} leads"
+    is_by_lists = report.strategy == Strategy.LISTS
     parts = (
-        f"{done:,} leads" if report.total is None else f"{done:,}/{report.total:,} leads",
+        f"usable: {report.usable:,} tasks · proving {leads}" if is_by_lists else leads,
         f"{report.leads / report.seconds * 60:,.0f}/min" if report.leads and report.seconds else "",
         "" if left is None else f"{_clock(left)} left",
         f"{len(report.failed):,} failed" if report.failed else "",
@@ -60,7 +70,7 @@ def _clock(seconds: float) -> str:
 
 
 @asynccontextmanager
-async def progress_bar(sync: TaskSync, client: LoftyClient) -> AsyncGenerator[None, None]:
+async def progress_bar(sync: Reporting, client: LoftyClient) -> AsyncGenerator[None, None]:
     """Shows the progress inside the context, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield
@@ -78,7 +88,7 @@ async def progress_bar(sync: TaskSync, client: LoftyClient) -> AsyncGenerator[No
 class Bar:
     """One line of progress; drawn no more once the terminal is gone."""
 
-    def __init__(self, sync: TaskSync, client: LoftyClient) -> None:
+    def __init__(self, sync: Reporting, client: LoftyClient) -> None:
         self._sync = sync
         self._client = client
         # Rich would refresh from a thread, and the client belongs to the loop.

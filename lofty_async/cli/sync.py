@@ -1,14 +1,15 @@
-"""The command that copies tasks into a file: its arguments, its run and its report."""
+"""The command that copies tasks into a database or a file: its arguments and its run."""
 
 import json
-from collections.abc import Generator, Iterable
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from os.path import realpath
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Final
 
 import click
 
+from .database import DATABASE, DEFAULT_DB, account_option, database_errors, open_database
 from .options import (
     LEAD_ID,
     STDOUT,
@@ -19,41 +20,47 @@ from .options import (
     parse_id,
     server_or_sandbox_options,
 )
+from .sync_report import Reporting, SyncOptions, plan_lines, plan_object, print_report
 from .times import MAX_SHOWN
 
 if TYPE_CHECKING:
-    from lofty_async.mirror import SyncReport, TaskSink, TaskSync
+    from lofty_async.client import LoftyClient
+    from lofty_async.mirror import Mirror, SyncReport, TaskSink
 
 FILE: Final = FilePath()
 LINES: Final = click.File(encoding="utf-8-sig")
-DEFAULT_DB: Final = Path("tasks.sqlite")
-
-
-class SyncOptions(NamedTuple):
-    """What to read, and where to write it; `jsonl` may be `STDOUT`."""
-
-    db: Path | None
-    jsonl: Path | None
-    lead_ids: list[int] | None = None
-    concurrency: int = 32
-    resume: bool = False
-    string_ids: bool = False
-    as_json: bool = False
+STRATEGIES: Final = ("auto", "lists", "leads")
 
 
 @click.command(
     epilog=examples(
         "lofty-async sync --db tasks.sqlite",
-        "lofty-async sync --db tasks.sqlite --resume",
+        "lofty-async sync --db tasks.sqlite --plan",
         "lofty-async sync --jsonl - | jq -r .content",
     )
 )
-@click.option("--db", type=FILE, metavar="FILE", help="SQLite file; tasks.sqlite unless --jsonl is given.")
+@click.option(
+    "--db",
+    type=DATABASE,
+    metavar="FILE|URL",
+    help="SQLite file, or postgresql://…; tasks.sqlite unless --jsonl is given.",
+)
+@account_option
 @click.option("--jsonl", type=FILE, metavar="FILE", help="Text file, one JSON object a line; - for standard output.")
 @click.option("--lead", "leads", type=LEAD_ID, multiple=True, metavar="ID", help="Only this lead; repeatable.")
 @click.option("--leads-file", type=LINES, metavar="FILE", help="Only leads listed here, one id a line.")
 @click.option("--concurrency", type=click.IntRange(1), default=32, show_default=True, help="Leads at a time.")
-@click.option("--resume", is_flag=True, help="Skip leads that an unfinished run has read within 6 hours.")
+@click.option("--plan", is_flag=True, help="Say what a sync would take, and end.")
+@click.option(
+    "--strategy",
+    type=click.Choice(STRATEGIES),
+    default="auto",
+    show_default=True,
+    help="Sweep the lists and read the leads in question, or read every lead.",
+)
+@click.option("--fresh", is_flag=True, help="Begin anew, also after an interrupted run.")
+@click.option("--watch", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Sync again and again.")
+@click.option("--allow-mass-delete", is_flag=True, help="Delete tasks even if very many are gone at once.")
 @click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object for programs.")
 @server_or_sandbox_options
@@ -61,13 +68,18 @@ class SyncOptions(NamedTuple):
 def sync(
     context: click.Context,
     *,
-    db: Path | None,
+    db: Path | str | None,
+    account: str,
     jsonl: Path | None,
     leads: tuple[int, ...],
     leads_file: IO[str] | None,
     concurrency: int,
     server: ServerOptions,
-    resume: bool,
+    plan: bool,
+    strategy: str,
+    fresh: bool,
+    watch: float | None,
+    allow_mass_delete: bool,
     string_ids: bool,
     as_json: bool,
 ) -> None:
@@ -75,32 +87,55 @@ def sync(
 
     The SQLite file's table `tasks` is made equal to the API: another run adds no duplicates and removes deleted tasks.
     Rows of leads that fail, or that are not read, stay; failed leads are named, and the exit code is then 1. An
-    interrupted run keeps what it has read, and --resume continues it; after a complete run, --resume reads the leads
-    that failed.
+    interrupted run keeps what it has read, and the next one goes on from there within six hours, unless --fresh.
 
-    Times in the table are UTC, such as 2026-03-01 23:00:00, and compare as text: WHERE end_at < datetime('now').
+    Strategy lists takes far fewer requests: the first run stores what the lists show, usable at once, and then reads
+    every lead once; later runs read only the leads in question. --plan says what each strategy takes.
+
+    A database in PostgreSQL holds the same tables for many accounts, in the schema lofty. A password belongs into
+    PGPASSWORD or ~/.pgpass, as others see the command line.
+
+    Times in SQLite are UTC, such as 2026-03-01 23:00:00, and compare as text: WHERE end_at < datetime('now').
 
     The text file is written to FILE.partial and renamed to FILE at the end, unless all leads failed. On standard output
     (-) tasks appear as they are read, and the report goes to standard error. New files are readable by their owner
     alone.
     """
     jsonl = STDOUT if str(jsonl) in STDOUT_NAMES else jsonl
-    if db is not None and str(db) in STDOUT_NAMES:
-        raise click.UsageError("--db needs a file; --jsonl - writes to standard output")
-    if resume and jsonl is not None:
-        raise click.UsageError("--resume continues an SQLite file; --jsonl is written anew by every run")
-    if db is not None and jsonl is not None and jsonl != STDOUT and is_same_file(db, jsonl):
-        raise click.UsageError("--db and --jsonl name the same file")
     options = SyncOptions(
         db=db if db or jsonl else DEFAULT_DB,
+        account=account,
         jsonl=jsonl,
         lead_ids=chosen_leads(leads, leads_file),
         concurrency=concurrency,
-        resume=resume,
+        strategy=strategy,
+        fresh=fresh,
+        allow_mass_delete=allow_mass_delete,
         string_ids=string_ids,
         as_json=as_json,
     )
-    context.exit(_run(options, server))
+    _check(options, plan=plan, watch=watch)
+    if plan:
+        _print_plan(options, server)
+    else:
+        context.exit(_run(options, server, watch))
+
+
+def _check(options: SyncOptions, *, plan: bool, watch: float | None) -> None:
+    """Raises: click.UsageError if options exclude each other."""
+    db, jsonl = options.db, options.jsonl
+    if db is not None and str(db) in STDOUT_NAMES:
+        raise click.UsageError("--db needs a file; --jsonl - writes to standard output")
+    if db is None and (plan or options.fresh or options.allow_mass_delete):
+        raise click.UsageError(
+            "--plan, --fresh and --allow-mass-delete need --db; --jsonl is written anew by every run"
+        )
+    if options.strategy == "lists" and (jsonl is not None or options.lead_ids is not None):
+        raise click.UsageError("--strategy lists is for all leads and --db; --jsonl and --lead are read lead by lead")
+    if watch is not None and jsonl is not None:
+        raise click.UsageError("--watch keeps a database; --jsonl is written anew by every run")
+    if isinstance(db, Path) and jsonl is not None and jsonl != STDOUT and is_same_file(db, jsonl):
+        raise click.UsageError("--db and --jsonl name the same file")
 
 
 def chosen_leads(leads: tuple[int, ...], file: Iterable[str] | None) -> list[int] | None:
@@ -144,134 +179,130 @@ def _is_same(one: Path, other: Path) -> bool:
     return realpath(one) == realpath(other)
 
 
-def _run(options: SyncOptions, server: ServerOptions) -> int:
+def _run(options: SyncOptions, server: ServerOptions, watch: float | None) -> int:
     """Syncs, and prints the report even if the run is interrupted; returns the exit code."""
     from .run import run
 
-    syncs: list[TaskSync] = []
+    runs: list[Reporting] = []
     try:
-        return 1 if run(lambda: _sync(options, server, syncs)).failed else 0
+        return 1 if run(lambda: _sync(options, server, runs, watch)).failed else 0
     finally:
-        for sync in syncs:
-            print_report(sync.report, options)
+        for one in runs:
+            print_report(one.report, options)
 
 
-async def _sync(options: SyncOptions, server: ServerOptions, syncs: "list[TaskSync]") -> "SyncReport":
-    from lofty_async.mirror import TaskSync
+def _print_plan(options: SyncOptions, server: ServerOptions) -> None:
+    from .run import run
 
-    from .progress import progress_bar
+    async def work() -> None:
+        async with _mirror(options, server) as (mirror, _):
+            plan = await mirror.plan()
+        click.echo(json.dumps(plan_object(plan)) if options.as_json else "\n".join(plan_lines(plan)))
+
+    run(work)
+
+
+async def _sync(
+    options: SyncOptions, server: ServerOptions, runs: list[Reporting], watch: float | None
+) -> "SyncReport":
     from .run import connected
 
-    with _file_errors(click.ClickException):  # closing a file may fail too
+    with database_errors(click.ClickException):  # closing a file may fail too
+        if options.db is None:
+            async with AsyncExitStack() as stack:
+                client = await stack.enter_async_context(connected(server))
+                lines = await _open_lines(options, stack)
+                return await _export(client, lines, options, runs)
         async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(connected(server))
-            sink = await _open(options, stack)
-            sync = TaskSync(client, sink, options.lead_ids, concurrency=options.concurrency, resume=options.resume)
-            syncs.append(sync)
-            async with progress_bar(sync, client):
-                return await sync.run()
+            mirror, client = await stack.enter_async_context(_mirror(options, server))
+            export = None if options.jsonl is None else await _open_lines(options, stack)
+            report = await _sync_once(mirror, client, export, options, runs)
+            while watch is not None:
+                report = await _sync_again(mirror, client, options, runs, watch)
+            return report
 
 
-async def _open(options: SyncOptions, stack: AsyncExitStack) -> "TaskSink":
-    from lofty_async.mirror import JsonLines, JsonLinesOutput, TaskStore, Tee
+async def _sync_again(
+    mirror: "Mirror", client: "LoftyClient", options: SyncOptions, runs: list[Reporting], seconds: float
+) -> "SyncReport":
+    """Prints the last report, waits, and syncs; an outage is reported and ends nothing."""
+    import asyncio
+
+    from lofty_async.errors import AuthenticationError, LoftyError
+
+    from .output import print_note
+
+    while runs:
+        print_report(runs.pop().report, options)
+    await asyncio.sleep(seconds)
+    try:
+        return await _sync_once(mirror, client, None, options, runs)
+    except AuthenticationError:
+        raise
+    except LoftyError as error:
+        print_note(str(error))
+        return mirror.report
+
+
+async def _export(
+    client: "LoftyClient", lines: "TaskSink", options: SyncOptions, runs: list[Reporting]
+) -> "SyncReport":
+    from lofty_async.mirror import TaskExport
+
+    from .progress import progress_bar
+
+    export = TaskExport(client, lines, options.lead_ids, concurrency=options.concurrency)
+    runs.append(export)
+    async with progress_bar(export, client):
+        return await export.run()
+
+
+async def _sync_once(
+    mirror: "Mirror", client: "LoftyClient", export: "TaskSink | None", options: SyncOptions, runs: list[Reporting]
+) -> "SyncReport":
+    from lofty_async.mirror import SuspiciousDeletionError, SyncRunningError
+
+    from .progress import progress_bar
+    from .run import StartupError
+
+    runs.append(mirror)
+    try:
+        async with progress_bar(mirror, client):
+            return await mirror.sync(
+                options.lead_ids,
+                strategy=options.strategy,
+                allow_mass_delete=options.allow_mass_delete,
+                fresh=options.fresh,
+                concurrency=options.concurrency,
+                export=export,
+            )
+    except SyncRunningError as error:
+        runs.clear()
+        raise StartupError(str(error)) from error
+    except SuspiciousDeletionError as error:
+        text = str(error).replace("allow_mass_delete=True", "--allow-mass-delete")
+        raise click.ClickException(text) from error
+
+
+@asynccontextmanager
+async def _mirror(options: SyncOptions, server: ServerOptions) -> "AsyncGenerator[tuple[Mirror, LoftyClient], None]":
+    from lofty_async.mirror import Mirror
+
+    from .run import StartupError, connected
+
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(connected(server))
+        with database_errors(StartupError):
+            database = await stack.enter_async_context(open_database(options.db or DEFAULT_DB, options.account))
+        yield Mirror(client, database), client
+
+
+async def _open_lines(options: SyncOptions, stack: AsyncExitStack) -> "TaskSink":
+    from lofty_async.mirror import JsonLines, JsonLinesOutput
 
     from .run import StartupError
 
-    sinks: list[TaskSink] = []
-    with _file_errors(StartupError):
-        if options.db is not None:
-            sinks.append(await stack.enter_async_context(TaskStore(options.db)))
-        if options.jsonl == STDOUT:
-            sinks.append(JsonLinesOutput(string_ids=options.string_ids))
-        elif options.jsonl is not None:
-            lines = JsonLines(options.jsonl, string_ids=options.string_ids)
-            sinks.append(await stack.enter_async_context(lines))
-    return Tee(tuple(sinks))
-
-
-@contextmanager
-def _file_errors(kind: type[click.ClickException]) -> Generator[None, None, None]:
-    """Replaces the error of a file that cannot be read or written by one line."""
-    import sqlite3
-
-    try:
-        yield
-    except BrokenPipeError:
-        raise  # click ends without output if the reader has closed the pipe
-    except (sqlite3.Error, OSError) as error:
-        raise kind(str(error)) from error
-
-
-def print_report(report: "SyncReport", options: SyncOptions) -> None:
-    """Prints the failed leads on stderr, and one line of JSON or a few of text.
-
-    These go to stderr too if standard output receives the tasks.
-    """
-    from .output import print_note
-
-    for failure in report.failed:
-        print_note(f"lead {failure.lead_id}: {failure.error}")
-    if options.as_json:
-        text = json.dumps(report_object(report, string_ids=options.string_ids))
-    else:
-        text = "\n".join(report_lines(report, options))
-    if options.jsonl == STDOUT:
-        print_note(text)
-    else:
-        click.echo(text)
-
-
-def report_object(report: "SyncReport", *, string_ids: bool) -> dict[str, Any]:
-    """Returns the report for programs: `failed` is a count, `failures` names the leads."""
-    from attrs import asdict
-
-    plain = asdict(report)
-    del plain["total"]
-    failures = [
-        failure | {"lead_id": str(failure["lead_id"])} if string_ids else failure for failure in plain.pop("failed")
-    ]
-    return plain | {"failed": len(report.failed), "failures": failures}
-
-
-def report_lines(report: "SyncReport", options: SyncOptions) -> list[str]:
-    """Returns the report for people: what was read, what was written, what it took."""
-    lines = [_read_line(report)]
-    if options.db is not None:
-        changes = f"{report.added:,} added, {report.changed:,} changed, {report.removed:,} removed"
-        hint = "; go on with --resume" if not report.complete and _has_read(report) else ""
-        lines.append(f"{options.db}: {changes}{hint}")
-    if options.jsonl is not None:
-        lines.append(_jsonl_line(report, options.jsonl))
-    # Calls wait concurrently, so their waits add up to more than the run's time.
-    waited = f", {report.waited_s:,.1f} s of them waiting for the rate limit" if report.waited_s else ""
-    requests = f"{_count(report.requests, 'request')}, {report.rate_limited:,} rate limited"
-    return [*lines, f"{requests}, {report.seconds:,.1f} s{waited}"]
-
-
-def _read_line(report: "SyncReport") -> str:
-    failed = f", {len(report.failed):,} failed" if report.failed else ""
-    skipped = f", {report.skipped:,} skipped as done before" if report.skipped else ""
-    head = "" if report.complete else "Cut short: "
-    return f"{head}{_count(report.leads, 'lead')}, {_count(report.tasks, 'task')}{failed}{skipped}"
-
-
-def _jsonl_line(report: "SyncReport", path: Path) -> str:
-    from lofty_async.mirror import JsonLines
-
-    if path == STDOUT:
-        return f"standard output: {_count(report.tasks, 'line')}"
-    if not report.complete:
-        return f"{JsonLines(path).partial}: {_count(report.tasks, 'line')}"
-    if report.failed and not _has_read(report):
-        return f"{path}: left as it was"
-    kept = ", besides those it had of the leads that failed" if report.failed else ""
-    return f"{path}: {_count(report.tasks, 'line')} written{kept}"
-
-
-def _has_read(report: "SyncReport") -> bool:
-    """Whether the run, or the one that it resumed, has read a lead."""
-    return report.leads + report.skipped > len(report.failed) or report.tasks > 0
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    if options.jsonl is None or options.jsonl == STDOUT:
+        return JsonLinesOutput(string_ids=options.string_ids)
+    with database_errors(StartupError):
+        return await stack.enter_async_context(JsonLines(options.jsonl, string_ids=options.string_ids))

@@ -1,22 +1,42 @@
-"""Keeps a local copy of the tasks: `TaskSync` reads leads and writes to a sink, an SQLite file or JSON lines."""
+"""Keeps a local copy of the tasks: `Mirror` makes a database equal to the API; `export_tasks` writes JSON lines."""
 
+from .database import Change, ChangeKind, Database, Phase, Run, Summary
+from .decide import Strategy, StrategyPlan, SyncPlan
+from .errors import SuspiciousDeletionError, SyncRunningError
+from .export import TaskExport, export_tasks
+from .feed import read_changes
 from .jsonl import JsonLines, JsonLinesOutput
-from .sinks import Changes, Doubt, Merged, TaskSink, Tee, diff
-from .sqlite import TaskStore
-from .sync import LeadFailure, SyncReport, TaskSync, sync_tasks
+from .mirror import Mirror
+from .postgres import PostgresDatabase
+from .report import LeadFailure, SyncReport
+from .sinks import Changes, Doubt, Merged, TaskSink, Tee
+from .sqlite import SqliteDatabase
 
 __all__ = [
+    "Change",
+    "ChangeKind",
     "Changes",
+    "Database",
     "Doubt",
     "JsonLines",
     "JsonLinesOutput",
     "LeadFailure",
     "Merged",
+    "Mirror",
+    "Phase",
+    "PostgresDatabase",
+    "Run",
+    "SqliteDatabase",
+    "Strategy",
+    "StrategyPlan",
+    "Summary",
+    "SuspiciousDeletionError",
+    "SyncPlan",
     "SyncReport",
+    "SyncRunningError",
+    "TaskExport",
     "TaskSink",
-    "TaskStore",
-    "TaskSync",
     "Tee",
-    "diff",
-    "sync_tasks",
+    "export_tasks",
+    "read_changes",
 ]

@@ -20,7 +20,7 @@ from lofty_async._locks import try_lock_if_possible
 from lofty_async._values import is_id
 from lofty_async.models import Task
 
-from .sinks import RESUME_WITHIN, Changes, Doubt, Merged, ThreadedSink, in_thread
+from .sinks import Changes, Doubt, Merged, ThreadedSink, in_thread
 
 T = TypeVar("T", int, str)
 
@@ -251,11 +251,10 @@ class JsonLines(ThreadedSink):
                 raise
 
     @in_thread
-    def start(self, *, resume: bool = False, resume_within: float = RESUME_WITHIN) -> frozenset[int]:  # noqa: ARG002 - nothing can be resumed
-        """Begins a run; none of its leads is done."""
+    def start(self) -> None:
+        """Begins a run."""
         if self._file.is_closed:  # the run before it has ended
             self._open()
-        return frozenset()
 
     @in_thread
     def leads(self) -> frozenset[int]:
@@ -284,7 +283,7 @@ class JsonLines(ThreadedSink):
         *,
         moved: Sequence[Task] = (),
         gone: Collection[int] = (),
-        done: Collection[int] = (),  # noqa: ARG002 - nothing can be resumed
+        done: Collection[int] = (),  # noqa: ARG002 - nothing is kept of a run
     ) -> Changes[int]:
         """Appends tasks, and leaves out those that are gone."""
         for task in moved:
@@ -361,13 +360,12 @@ class JsonLinesOutput:
         self._string_ids = string_ids
         self._written: set[int] = set()
 
-    async def start(self, *, resume: bool = False, resume_within: float = RESUME_WITHIN) -> frozenset[int]:  # noqa: ARG002 - nothing can be resumed
-        return frozenset()
+    async def start(self) -> None: ...
 
     async def leads(self) -> frozenset[int]:
         return frozenset()
 
-    async def merge(self, leads: Mapping[int, Sequence[Task]], *, done: Collection[int] = ()) -> Merged:  # noqa: ARG002 - nothing can be resumed
+    async def merge(self, leads: Mapping[int, Sequence[Task]], *, done: Collection[int] = ()) -> Merged:  # noqa: ARG002 - nothing is kept of a run
         await self._print([task for tasks in leads.values() for task in tasks])
         return Merged(Changes())
 
@@ -376,7 +374,7 @@ class JsonLinesOutput:
         *,
         moved: Sequence[Task] = (),
         gone: Collection[int] = (),  # noqa: ARG002 - what was printed stays
-        done: Collection[int] = (),  # noqa: ARG002 - nothing can be resumed
+        done: Collection[int] = (),  # noqa: ARG002 - nothing is kept of a run
     ) -> Changes[int]:
         await self._print(moved)
         return Changes()

@@ -12,9 +12,6 @@ from attrs import frozen
 
 from lofty_async.models import Task
 
-RESUME_WITHIN: Final = 6 * 3600.0
-"""Seconds for which a lead that an unfinished run has read counts as done."""
-
 MAX_PENDING: Final = 500
 """Leads that may wait to be written before reading waits too."""
 
@@ -76,10 +73,10 @@ class Merged:
 
 
 class TaskSink(Protocol):
-    """A destination of a sync. It loses nothing but what `settle` names as gone."""
+    """A destination of an export. It loses nothing but what `settle` names as gone."""
 
-    async def start(self, *, resume: bool = False, resume_within: float = RESUME_WITHIN) -> frozenset[int]:
-        """Begins a run; with `resume`, returns the leads that an unfinished run has done in the last seconds."""
+    async def start(self) -> None:
+        """Begins a run."""
         ...
 
     async def leads(self) -> frozenset[int]:
@@ -103,13 +100,13 @@ class TaskSink(Protocol):
 
 @frozen
 class Tee:
-    """Two or more sinks as one: a lead counts as done if all of them have it."""
+    """Two or more sinks as one."""
 
     sinks: tuple[TaskSink, ...]
 
-    async def start(self, *, resume: bool = False, resume_within: float = RESUME_WITHIN) -> frozenset[int]:
-        done = [await sink.start(resume=resume, resume_within=resume_within) for sink in self.sinks]
-        return done[0].intersection(*done[1:])
+    async def start(self) -> None:
+        for sink in self.sinks:
+            await sink.start()
 
     async def leads(self) -> frozenset[int]:
         return frozenset[int]().union(*[await sink.leads() for sink in self.sinks])

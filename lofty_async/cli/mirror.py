@@ -1,0 +1,159 @@
+"""The commands that read a mirror's database: its changes and its state; they send nothing."""
+
+import json
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .database import DATABASE, DEFAULT_DB, account_option, database_errors, label_of, open_database
+from .options import examples
+from .sync_report import count
+
+if TYPE_CHECKING:
+    from lofty_async.mirror import Change, Database, PostgresDatabase, Run, SqliteDatabase, Summary
+
+RUNS_SHOWN = 5
+
+db_option = click.option(
+    "--db", type=DATABASE, default=DEFAULT_DB, show_default=True, metavar="FILE|URL", help="Database of a sync."
+)
+
+
+@click.command(epilog=examples("lofty-async changes --since 1200", "lofty-async changes --follow --json"))
+@db_option
+@account_option
+@click.option("--since", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Changes after this.")
+@click.option("--follow", is_flag=True, help="Go on with the changes to come.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with the task before and after.")
+@click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript.")
+def changes(*, db: Path | str, account: str, since: int, follow: bool, as_json: bool, string_ids: bool) -> None:
+    """List the changes of tasks that syncs have found, oldest first.
+
+    Each has a number; --since N goes on behind the one with that number. A line has the number, the time of the sync's
+    write, the kind (created, updated, finished, reopened, moved, deleted), the task, its lead and its content,
+    separated by tabs.
+    """
+
+    async def work() -> None:
+        from lofty_async.mirror import read_changes
+
+        async with opened(db, account) as database:
+            async for change in read_changes(database, since, follow=follow):
+                text = json.dumps(change_object(change, string_ids=string_ids)) if as_json else change_line(change)
+                click.echo(text)
+
+    run_on(db, work)
+
+
+@click.command(epilog=examples("lofty-async status", "lofty-async status --db tasks.sqlite --json"))
+@db_option
+@account_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for programs.")
+def status(*, db: Path | str, account: str, as_json: bool) -> None:
+    """Say what a sync's file holds, how much of it is proven, and what the last runs did."""
+
+    async def work() -> None:
+        async with opened(db, account) as database:
+            text = await (_status_json(database) if as_json else _status_text(database, db))
+        click.echo(text)
+
+    run_on(db, work)
+
+
+def change_object(change: "Change", *, string_ids: bool) -> dict[str, Any]:
+    """Returns a change for programs."""
+    from lofty_async._convert import unstructure
+
+    def plain(task: Any) -> Any:
+        return None if task is None else unstructure(task, ids_as_strings=string_ids)
+
+    return {
+        "seq": change.seq,
+        "at": change.at.isoformat(),
+        "kind": change.kind.value,
+        "task": plain(change.task),
+        "before": plain(change.before),
+    }
+
+
+def change_line(change: "Change") -> str:
+    """Returns a change for people: a line of cells separated by tabs."""
+    from .output import cell
+
+    task = change.task or change.before
+    cells = (change.seq, f"{change.at:%Y-%m-%d %H:%M:%S}", change.kind.value)
+    of_task = () if task is None else (task.id, task.lead_id, task.content)
+    return "\t".join(cell(value) for value in (*cells, *of_task))
+
+
+def status_lines(summary: "Summary", runs: "list[Run]", hidden: list[str], db: Path | str) -> list[str]:
+    """Returns the state of a database for people."""
+    oldest = (
+        "" if summary.oldest_proof is None else f", the oldest proof from {summary.oldest_proof:%Y-%m-%d %H:%M} UTC"
+    )
+    return [
+        f"{label_of(db)}: {count(summary.tasks, 'task')} of {count(summary.leads, 'lead')}",
+        f"{summary.proven:,} proven by reading their lead{oldest}",
+        *(f"not in the lists: {line}" for line in hidden),
+        *map(run_line, runs),
+    ]
+
+
+def run_line(run: "Run") -> str:
+    """Returns a run for people."""
+    head = f"run {run.number}, {run.started_at:%Y-%m-%d %H:%M} UTC, {run.strategy or 'no strategy yet'}"
+    if run.report is None:
+        state = "interrupted" if run.ended_at is not None or run.process is None else f"{run.phase.value}, unfinished"
+        return f"{head}: {state}"
+    report = run.report
+    changed = f"{report['added']:,} added, {report['changed']:,} changed, {report['removed']:,} removed"
+    failed = f", {count(report['failed'], 'lead')} failed" if report["failed"] else ""
+    return f"{head}: {changed}{failed}, {count(report['requests'], 'request')}"
+
+
+async def _status_text(database: "Database", db: Path | str) -> str:
+    from lofty_async.mirror.decide import hidden_classes
+
+    is_swept = await database.cycles_since_sweep() is not None
+    hidden = hidden_classes(await database.classes()) if is_swept else []
+    return "\n".join(status_lines(await database.summary(), await database.runs(RUNS_SHOWN), hidden, db))
+
+
+async def _status_json(database: "Database") -> str:
+    from attrs import asdict
+
+    def plain(_: object, __: object, value: Any) -> Any:
+        return value.isoformat() if hasattr(value, "isoformat") else value
+
+    summary = asdict(await database.summary(), value_serializer=plain)
+    return json.dumps(summary | {"runs": [asdict(run, value_serializer=plain) for run in await database.runs()]})
+
+
+@asynccontextmanager
+async def opened(db: Path | str, account: str) -> "AsyncGenerator[SqliteDatabase | PostgresDatabase, None]":
+    """Yields the database.
+
+    Raises: StartupError if it cannot be opened.
+    """
+    from .run import StartupError
+
+    async with AsyncExitStack() as stack:
+        with database_errors(StartupError):
+            database = await stack.enter_async_context(open_database(db, account))
+        yield database
+
+
+def run_on(db: Path | str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs work on a database; an error of it is one line. A file that is not there is not made.
+
+    Raises: click.ClickException.
+    """
+    from .run import StartupError, run
+
+    if isinstance(db, Path) and not db.exists():
+        raise StartupError(f"{db} does not exist: lofty-async sync --db {db} makes it")
+    with database_errors(click.ClickException):
+        run(work)

@@ -1,0 +1,155 @@
+"""The commands around a mirror: its plan, its strategies, its changes and its state."""
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lofty_async.cli.app import app
+from lofty_async.sandbox import Sandbox
+from lofty_async.sandbox.faults import Reply
+
+LEADS = 40
+TASKS = 4 * LEADS
+TASKS_OF_LEAD = "GET /v2.0/tasks"
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Sandbox]:
+    monkeypatch.chdir(tmp_path)
+    with Sandbox.in_thread(leads=LEADS, tasks_per_lead=3) as running:
+        monkeypatch.setenv("LOFTY_API_KEY", running.api_key)
+        monkeypatch.setenv("LOFTY_BASE_URL", running.url)
+        yield running
+
+
+def invoke(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def lines(*arguments: object) -> list[str]:
+    result = invoke(*arguments)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return result.stdout.splitlines()
+
+
+def reads(sandbox: Sandbox) -> int:
+    return sum(request.route == TASKS_OF_LEAD for request in sandbox.requests)
+
+
+def test_a_plan_says_what_a_sync_takes_and_reads_nothing(sandbox: Sandbox) -> None:
+    size, by_lists, by_leads = lines("sync", "--plan")
+    assert size == f"{LEADS} leads, {2 * LEADS} tasks (a guess), 1 user; 500 requests a minute"
+    assert by_lists.startswith("lists: usable after 3 requests or 0 min, proven after 43 requests")
+    assert by_lists.endswith("(chosen)")
+    assert by_leads == "leads: usable after 41 requests or 0 min, proven after 41 requests or 0 min"
+    assert reads(sandbox) == 0
+    plan = json.loads(invoke("sync", "--plan", "--json").stdout)
+    assert (plan["leads"], plan["chosen"], len(plan["plans"])) == (LEADS, "lists", 2)
+
+
+def test_later_syncs_read_only_the_leads_in_question(sandbox: Sandbox) -> None:
+    lines("sync")
+    assert reads(sandbox) == LEADS
+    gone = next(iter(sandbox.state.entries.values()))
+    sandbox.state.remove(gone.id)
+    _, changed, proven, _ = lines("sync")
+    assert changed == "tasks.sqlite: 0 added, 0 changed, 1 removed"
+    assert proven.startswith(f"{TASKS - 1} of {TASKS - 1} tasks proven by reading their lead, the oldest proof from ")
+    assert reads(sandbox) < LEADS + 10
+    lines("sync", "--strategy", "leads")
+    assert reads(sandbox) >= 2 * LEADS
+
+
+def test_changes_are_listed_behind_a_number(sandbox: Sandbox) -> None:
+    lines("sync")
+    entry = next(entry for entry in sandbox.state.entries.values() if not entry.finished)
+    sandbox.state.change(entry.id, content="Bring\nthe \x1b[31mkeys")
+    sandbox.state.finish(entry.id)
+    lines("sync")
+    assert len(lines("changes")) == TASKS + 1
+    (line,) = lines("changes", "--since", TASKS)
+    number, _, *others = line.split("\t")
+    assert (number, others) == (str(TASKS + 1), ["finished", str(entry.id), str(entry.lead_id), "Bring the  [31mkeys"])
+    (text,) = lines("changes", "--since", TASKS, "--json", "--string-ids")
+    change = json.loads(text)
+    assert (change["kind"], change["task"]["id"]) == ("finished", str(entry.id))
+    assert (change["before"]["finished"], change["task"]["finished"]) == (False, True)
+    assert lines("changes", "--since", TASKS + 1) == []
+
+
+def test_the_state_of_a_file_can_be_told_without_a_credential(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines("sync")
+    sent = len(sandbox.requests)
+    monkeypatch.delenv("LOFTY_API_KEY")
+    head, proven, run = lines("status")
+    assert head == f"tasks.sqlite: {TASKS} tasks of {LEADS} leads"
+    assert proven.startswith(f"{TASKS} proven by reading their lead, the oldest proof from ")
+    assert run.endswith(f"lists: {TASKS} added, 0 changed, 0 removed, {sent} requests")
+    state = json.loads(invoke("status", "--json").stdout)
+    assert (state["tasks"], state["proven"], [run["number"] for run in state["runs"]]) == (TASKS, TASKS, [1])
+    assert len(sandbox.requests) == sent
+
+
+@pytest.mark.parametrize("command", ["changes", "status"])
+def test_a_file_that_is_not_there_is_not_made(tmp_path: Path, command: str) -> None:
+    path = tmp_path / "none.sqlite"
+    result = invoke(command, "--db", path)
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
+    assert "does not exist" in result.stderr
+    assert not path.exists()
+    path.write_text("my shopping list\n" * 100, encoding="ascii")
+    assert (invoke(command, "--db", path).exit_code, len(result.stderr.splitlines())) == (2, 1)
+
+
+def test_a_second_sync_is_refused_in_one_line(sandbox: Sandbox) -> None:
+    lines("sync")
+    with closing(sqlite3.connect("tasks.sqlite")) as connection, connection:
+        connection.execute(
+            "UPDATE runs SET ended_at = NULL, token = 'x', host = 'there', process = 77, machine = 'another',"
+            " seen_at = datetime('now')"
+        )
+    sent = len(sandbox.requests)
+    result = invoke("sync")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "another sync is under way: on there, process 77, since" in result.stderr
+    assert len(sandbox.requests) == sent
+
+
+def test_many_tasks_gone_at_once_are_deleted_only_where_that_is_said(sandbox: Sandbox) -> None:
+    lines("sync")
+    for entry in list(sandbox.state.entries.values())[:60]:
+        sandbox.state.remove(entry.id)
+    result = invoke("sync")
+    assert result.exit_code == 1
+    assert "--allow-mass-delete" in result.stderr
+    assert "allow_mass_delete" not in result.stderr
+    assert "60 removed" in lines("sync", "--allow-mass-delete")[1]
+
+
+def test_watching_syncs_again_and_again_until_it_is_stopped(sandbox: Sandbox) -> None:
+    command = (sys.executable, "-m", "lofty_async", "sync", "--watch", "0.05", "--json")
+    watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert watching.stdout is not None
+    runs = [json.loads(watching.stdout.readline())["run"] for _ in range(3)]
+    sandbox.faults.add("GET /v1.0/leads", failing(), times=1)
+    assert watching.stderr is not None
+    assert "20017" in watching.stderr.readline()
+    watching.send_signal(signal.SIGTERM)
+    watching.communicate(timeout=30)
+    assert (runs, watching.returncode) == ([1, 2, 3], 143)
+
+
+def failing() -> Reply:
+    return Reply(403, {"code": 20017, "message": "no"})
