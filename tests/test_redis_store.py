@@ -188,7 +188,7 @@ async def test_a_store_of_one_loop_goes_on_while_it_is_used_in_another(store: Re
 async def own_client(store: RedisStore) -> Any:
     await take(store)
     assert isinstance(store._client, ClientPerLoop)
-    return await store._client._here()
+    return await store._client.here()
 
 
 def test_a_limiter_left_open_shares_in_every_loop_from_its_first_call_on() -> None:

@@ -1,20 +1,20 @@
 """A ledger in Redis, for the processes of many hosts: the only module that knows Redis."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from copy import copy
 from hashlib import sha1
 from random import uniform
 from secrets import token_hex
-from threading import Lock
 from typing import Any, Final, Protocol, Self, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from lofty_async._wire import BASE_URL
 from lofty_async.errors import InvalidRequestError, StoreUnavailableError
 
 from .ledger import Ledger
+from .per_loop import PerLoop
 from .stores import STALE, Store, application_key, read_ledger, write_ledger
 
 R = TypeVar("R")
@@ -73,46 +73,14 @@ class OwnClient(ScriptRunner, Protocol):
 
 
 @define(eq=False)
-class ClientPerLoop:
-    """Makes a client in each event loop that it is used in, for a connection works in no other."""
-
-    make: Callable[[], OwnClient]
-    _clients: dict[asyncio.AbstractEventLoop, tuple[OwnClient, AsyncGenerator[None, None]]] = field(
-        factory=dict[asyncio.AbstractEventLoop, "tuple[OwnClient, AsyncGenerator[None, None]]"]
-    )
-    _lock: Lock = field(factory=Lock)  # loops may run in several threads
+class ClientPerLoop(PerLoop[OwnClient]):
+    """Makes a client in each event loop that it is used in."""
 
     async def evalsha(self, sha: str, numkeys: int, /, *keys_and_args: Any) -> Any:
-        return await (await self._here()).evalsha(sha, numkeys, *keys_and_args)
+        return await (await self.here()).evalsha(sha, numkeys, *keys_and_args)
 
     async def eval(self, script: str, numkeys: int, /, *keys_and_args: Any) -> Any:
-        return await (await self._here()).eval(script, numkeys, *keys_and_args)
-
-    async def aclose(self) -> None:
-        """Close the running loop's client; the others are closed with their loops."""
-        _, lifetime = self._clients.pop(asyncio.get_running_loop(), (None, None))
-        if lifetime:
-            await lifetime.aclose()
-
-    async def _here(self) -> OwnClient:
-        loop = asyncio.get_running_loop()
-        kept = self._clients.get(loop)
-        if kept is None:
-            client = self.make()
-            kept = client, _lifetime(client)
-            with self._lock:
-                self._clients = {other: one for other, one in self._clients.items() if not other.is_closed()}
-                self._clients[loop] = kept
-            await anext(kept[1])  # runs up to its first `yield` without a pause
-        return kept[0]
-
-
-async def _lifetime(client: OwnClient) -> AsyncGenerator[None, None]:
-    """Closes the client when it is closed itself, as loops do with generators that are left when they shut down."""
-    try:
-        yield
-    finally:
-        await client.aclose()
+        return await (await self.here()).eval(script, numkeys, *keys_and_args)
 
 
 @frozen
