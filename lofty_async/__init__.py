@@ -90,6 +90,7 @@ from .ratelimit import (
     Lane as Lane,
     MemoryStore as MemoryStore,
     Permit as Permit,
+    PostgresStore as PostgresStore,
     RateLimit as RateLimit,
     RateLimiter as RateLimiter,
     RedisStore as RedisStore,

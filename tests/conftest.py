@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import settings
 from lofty_async import LoftyClient, RetryPolicy
 from lofty_async.sandbox import Sandbox, faults
 from tests.description import Description
+from tests.postgres_server import running_postgres
 
 # A busy machine is no bug, so no example has a deadline.
 settings.register_profile("thorough", deadline=None)
@@ -203,3 +205,20 @@ def description() -> Description:
     if found is None:
         pytest.skip("the vendor's description is not there")
     return found
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    with running_postgres() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> str:
+    """The address of an empty schema in a PostgreSQL."""
+    import psycopg  # noqa: PLC0415 - skipped where it is missing
+
+    schema = f"test_{token_hex(6)}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}")
+    return f"{postgres_server}?options=-csearch_path%3D{schema}"

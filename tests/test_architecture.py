@@ -18,6 +18,7 @@ THIRD_PARTY = {
     "icalendar": {"ical"},
     "opentelemetry": {"otel"},
     "orjson": set[str](),
+    "psycopg": {"postgres"},
     "pydantic": {"_pydantic"},
     "pydantic_core": {"_enums", "_pydantic"},
 }

@@ -18,6 +18,7 @@ from lofty_async.cli.budget import asking, budget_fields, stored_budget
 from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.faults import RateHeaders
 from tests.commands import answer, invoke, sandboxed
+from tests.postgres_server import needs_postgres
 from tests.redis_server import free_port, needs_redis, running_redis
 
 
@@ -132,11 +133,24 @@ class TestAStore:
             asyncio.run(compare())
         assert len(sandbox.requests) == 1
 
-    def test_that_does_not_answer_is_told(self, sandbox: Sandbox) -> None:
-        address = f"redis://me:s3cret@127.0.0.1:{free_port()}/0"
+    @needs_postgres
+    def test_may_be_a_postgresql(self, sandbox: Sandbox, postgres: str) -> None:
+        shared = ("--store", postgres, "--app-id", "my-app")
+        unknown = dict(line.split("\t") for line in invoke("budget", *shared).stdout.splitlines())["left"]
+        assert unknown == "unknown; no process has used this store of late"
+        assert invoke("whoami", *shared).exit_code == 0
+        assert answer("budget", *shared)["remaining"] == 49
+        assert len(sandbox.requests) == 1
+
+    @pytest.mark.parametrize(
+        ("scheme", "name"),
+        [("redis", "Redis"), pytest.param("postgresql", "PostgreSQL: cannot connect", marks=needs_postgres)],
+    )
+    def test_that_does_not_answer_is_told(self, sandbox: Sandbox, scheme: str, name: str) -> None:
+        address = f"{scheme}://me:s3cret@127.0.0.1:{free_port()}/0"
         result = invoke("budget", "--store", address, "--app-id", "my-app")
         assert (result.exit_code, result.stdout, "s3cret" in result.stderr) == (1, "", False)
-        assert result.stderr.startswith("Error: --store: Redis")
+        assert result.stderr.startswith(f"Error: --store: {name}")
         assert not sandbox.requests
 
     def test_is_not_that_of_a_sandbox(self, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,8 +165,9 @@ class TestAStore:
 @pytest.mark.parametrize(
     ("store", "message"),
     [
-        ("postgresql://me:s3cret@db/lofty", "PostgreSQL cannot hold the rate limit yet; use redis://HOST/0"),
-        ("memcached://me:s3cret@db", "memcached:// is no store; use redis://HOST/0"),
+        ("postgresql://me:s3cret@db/lofty", "pass --app-id or set LOFTY_APP_ID"),
+        pytest.param("postgres://me:s3cret@db:port/lofty", "dsn must look like postgresql://", marks=needs_postgres),
+        ("memcached://me:s3cret@db", "memcached:// is no store; use redis://HOST/0, postgresql://HOST/DATABASE"),
         ("redis://me:s3cret@db:port/0", "url must look like redis://host:6379/0"),
         ("redis://me:s3cret@db/0", "pass --app-id or set LOFTY_APP_ID"),
         ("", "must not be empty"),
@@ -177,10 +192,16 @@ def test_what_is_no_store_is_refused_before_anything_is_sent(
     assert not sandbox.requests
 
 
-def test_a_missing_extra_is_named(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
-    result = invoke("whoami", "--store", "redis://localhost/0", "--app-id", "my-app")
-    assert (result.exit_code, 'pip install "lofty-async[redis]"' in result.stderr) == (2, True)
+@pytest.mark.parametrize(
+    ("module", "address", "extra"),
+    [("redis.asyncio", "redis://localhost/0", "redis"), ("psycopg", "postgresql://localhost/lofty", "postgres")],
+)
+def test_a_missing_extra_is_named(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, module: str, address: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    result = invoke("whoami", "--store", address, "--app-id", "my-app")
+    assert (result.exit_code, f'pip install "lofty-async[{extra}]"' in result.stderr) == (2, True)
     assert not sandbox.requests
 
 

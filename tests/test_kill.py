@@ -10,18 +10,22 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from lofty_async import FileStore, LoftyClient, RateLimiter, RedisStore, Store
+from lofty_async import FileStore, LoftyClient, PostgresStore, RateLimiter, RedisStore, Store
 from lofty_async.sandbox import Sandbox
+from tests.postgres_server import needs_postgres
 from tests.redis_server import needs_redis, running_redis
 
 LIMIT, WINDOW, HELD = 80, 6.0, 8
 
 VICTIM = f"""
 import asyncio, sys
-from lofty_async import ApiKey, FileStore, LoftyClient, RateLimiter, RedisStore
+from lofty_async import ApiKey, FileStore, LoftyClient, PostgresStore, RateLimiter, RedisStore
 
 async def main(kind, place, url, key):
-    store = FileStore("app", directory=place) if kind == "file" else RedisStore.from_url(place, "app")
+    if kind == "file":
+        store = FileStore("app", directory=place)
+    else:
+        store = RedisStore.from_url(place, "app") if kind == "redis" else PostgresStore("app", place)
     limiter = RateLimiter(store=store)
     async with LoftyClient(ApiKey(key), base_url=url, limiter=limiter) as lofty:
         await lofty.me()
@@ -43,13 +47,19 @@ class Place:
     def open(self) -> Store:
         if self.kind == "file":
             return FileStore("app", directory=self.where)
+        if self.kind == "postgres":
+            return PostgresStore("app", self.where)
         return RedisStore.from_url(self.where, "app")
 
 
-@pytest.fixture(params=["file", pytest.param("redis", marks=needs_redis)])
+@pytest.fixture(
+    params=["file", pytest.param("redis", marks=needs_redis), pytest.param("postgres", marks=needs_postgres)]
+)
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Place, None]:
     if request.param == "file":
         yield Place("file", str(tmp_path))
+    elif request.param == "postgres":
+        yield Place("postgres", request.getfixturevalue("postgres"))
     else:
         async with running_redis() as server:
             yield Place("redis", server.url)

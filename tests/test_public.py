@@ -22,7 +22,7 @@ PROMISED = {
     "RetryPolicy",
     "UNSET",
     *("ApiKey", "AccessToken", "ClientCredentials", "RefreshToken", "AuthorizationCode", "TokenStore"),
-    *("Lane", "RateLimiter", "FileStore", "RedisStore"),
+    *("Lane", "RateLimiter", "FileStore", "PostgresStore", "RedisStore"),
     *("Pager", "Page", "BulkRun", "LeadTasks"),
     *("Task", "CalendarEntry", "MeetingSlot", "Lead", "User", "TaskV1", "AppointmentV1", "WebhookSubscription"),
     *("TaskType", "AssignedRole", "EntryType", "WebhookEvent", "PermissionMode"),
@@ -125,7 +125,18 @@ def loaded_by(program: str) -> set[str]:
 
 
 HEAVY = {
-    *("aiohttp.web", "aiohttp.web_app", "click", "icalendar", "pydantic", "pydantic_core", "redis", "rich", "pytest"),
+    *(
+        "aiohttp.web",
+        "aiohttp.web_app",
+        "click",
+        "icalendar",
+        "psycopg",
+        "pydantic",
+        "pydantic_core",
+        "redis",
+        "rich",
+        "pytest",
+    ),
     *("lofty_async.cli", "lofty_async.mirror", "lofty_async.sandbox"),
 }
 

@@ -26,6 +26,7 @@ from lofty_async import (
     InvalidRequestError,
     LoftyClient,
     LoftyError,
+    PostgresStore,
     RedisStore,
     RefreshToken,
     RetryPolicy,
@@ -344,6 +345,11 @@ WAYS: dict[str, Callable[[Sandbox, Path], Any]] = {
     "a bad key for a client": lambda *_: LoftyClient.from_env({"LOFTY_API_KEY": os.environ["LOFTY_TEST_PASTED"]}),
     "a Redis address": lambda *_: RedisStore.from_url(f"nonsense://:{SECRET}@localhost", "app"),
     "a Redis address with a bad port": lambda *_: RedisStore.from_url(f"redis://:{SECRET}@localhost:port", "app"),
+    "a PostgreSQL address": lambda *_: PostgresStore("app", f"nonsense://:{SECRET}@localhost"),
+    "a PostgreSQL address with a bad port": lambda *_: PostgresStore("app", f"postgresql://:{SECRET}@localhost:port"),
+    "a PostgreSQL that does not answer": lambda *_: PostgresStore(
+        "app", f"postgresql://me:{SECRET}@127.0.0.1:1/db"
+    ).snapshot(),
     "a redirect without state": lambda *_: read_redirect(f"https://app.example/back?code={SECRET}", "state"),
     "a redirect with two codes": lambda *_: read_redirect(f"/back?code={SECRET}&code=b&state={SECRET}", SECRET),
     "a redirect that is none": lambda *_: read_redirect(f"http://[::1?code={SECRET}", SECRET),

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from lofty_async.errors import InvalidRequestError
-from lofty_async.ratelimit import FileStore, Lane, MemoryStore, RateLimit, RedisStore, Store
+from lofty_async.ratelimit import FileStore, Lane, MemoryStore, PostgresStore, RateLimit, RedisStore, Store
 from lofty_async.ratelimit.ledger import AcquireRequest, Grant, Ledger, Member, PermitReport
-from lofty_async.ratelimit.redis import ClientPerLoop
 from lofty_async.ratelimit.stores import application_key, read_ledger, write_ledger
 from lofty_async.ratelimit.window import Window
+from tests.postgres_server import needs_postgres
 from tests.redis_server import needs_redis, running_redis
 
 LIMIT = 100
@@ -24,11 +24,17 @@ Open = Callable[[], Store]
 
 PROCESS = """
 import asyncio, sys
-from lofty_async.ratelimit import FileStore, RedisStore
+from lofty_async.ratelimit import FileStore, PostgresStore, RedisStore
 from lofty_async.ratelimit.ledger import AcquireRequest
 
+STORES = {
+    "file": lambda place: FileStore("app", directory=place),
+    "redis": lambda place: RedisStore.from_url(place, "app", timeout=5.0),
+    "postgres": lambda place: PostgresStore("app", place, timeout=5.0),
+}
+
 async def main(kind, place, name):
-    store = FileStore("app", directory=place) if kind == "file" else RedisStore.from_url(place, "app", timeout=5.0)
+    store = STORES[kind](place)
     print("ready", flush=True)
     sys.stdin.readline()
     got = 0
@@ -58,11 +64,26 @@ async def redis(_: Path) -> AsyncGenerator[Open, None]:
         yield lambda: RedisStore.from_url(server.url, "app", timeout=5.0)
 
 
-@pytest.fixture(params=[memory, file, pytest.param(redis, marks=needs_redis)], ids=["memory", "file", "redis"])
+@asynccontextmanager
+async def postgres_at(dsn: str) -> AsyncGenerator[Open, None]:
+    yield lambda: PostgresStore("app", dsn, timeout=5.0)
+
+
+KINDS = [
+    pytest.param(memory, id="memory"),
+    pytest.param(file, id="file"),
+    pytest.param(redis, id="redis", marks=needs_redis),
+    pytest.param("postgres", id="postgres", marks=needs_postgres),
+]
+
+
+@pytest.fixture(params=KINDS)
 async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Open, None]:
     """Opens the same application's store, as each of its processes would."""
     opened: list[Store] = []
-    async with request.param(tmp_path) as make:
+    is_postgres = request.param == "postgres"
+    making = postgres_at(request.getfixturevalue("postgres")) if is_postgres else request.param(tmp_path)
+    async with making as make:
 
         def opening() -> Store:
             opened.append(make())
@@ -162,12 +183,26 @@ async def test_a_store_that_was_closed_opens_again_when_it_is_used(open_store: O
     assert (await store.take(ask("a"))).lease.epoch == epoch
 
 
-@pytest.mark.parametrize("kind", ["file", pytest.param("redis", marks=needs_redis)])
-async def test_real_processes_at_once_are_granted_each_permit_once(kind: str, tmp_path: Path) -> None:
-    async with file(tmp_path) if kind == "file" else redis(tmp_path) as make:
-        store = make()
+@asynccontextmanager
+async def place_of(kind: str, request: pytest.FixtureRequest) -> AsyncGenerator[tuple[Store, str], None]:
+    """A store, and where it is in words that another process understands."""
+    if kind == "redis":
+        async with running_redis() as server:
+            yield RedisStore.from_url(server.url, "app", timeout=5.0), server.url
+    elif kind == "postgres":
+        dsn = request.getfixturevalue("postgres")
+        yield PostgresStore("app", dsn, timeout=5.0), dsn
+    else:
+        directory = request.getfixturevalue("tmp_path")
+        yield FileStore("app", directory=directory), str(directory)
+
+
+@pytest.mark.parametrize(
+    "kind", ["file", pytest.param("redis", marks=needs_redis), pytest.param("postgres", marks=needs_postgres)]
+)
+async def test_real_processes_at_once_are_granted_each_permit_once(kind: str, request: pytest.FixtureRequest) -> None:
+    async with place_of(kind, request) as (store, place):
         await begin_window(store)
-        place = str(tmp_path) if kind == "file" else str(await _url(store))
         processes = [await start(kind, place, f"process {number}") for number in range(4)]
         answers = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
         await store.close()
@@ -181,14 +216,6 @@ async def start(*arguments: str) -> asyncio.subprocess.Process:
     assert process.stdout
     assert await process.stdout.readline() == b"ready\n"
     return process
-
-
-async def _url(store: Store) -> str:
-    assert isinstance(store, RedisStore)
-    assert isinstance(store._client, ClientPerLoop)
-    client: Any = await store._client._here()
-    options = client.connection_pool.connection_kwargs
-    return f"redis://{options['host']}:{options['port']}/0"
 
 
 def test_an_application_is_named_without_telling_its_id() -> None:

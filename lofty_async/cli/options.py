@@ -186,15 +186,15 @@ def _address_options(command: Command) -> Command:
         "--app-id",
         envvar="LOFTY_APP_ID",
         metavar="ID",
-        help="The application's app_id in a Redis or folder that is shared. Default: LOFTY_APP_ID.",
+        help="The application's app_id in a Redis, PostgreSQL or folder that is shared. Default: LOFTY_APP_ID.",
     )(command)
     command = click.option(
         "--store",
         type=hidden,
         envvar="LOFTY_STORE",
         metavar="STORE",
-        help="Share the rate limit with other processes: redis://HOST/0, a folder or a file. Prefer LOFTY_STORE if "
-        "the address holds a password, since other users can see arguments.",
+        help="Share the rate limit with other processes: redis://HOST/0, postgresql://HOST/DATABASE, a "
+        "folder or a file. Prefer LOFTY_STORE if the address holds a password, since other users can see arguments.",
     )(command)
     command = network_options(command)
     command = click.option(

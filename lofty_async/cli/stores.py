@@ -1,16 +1,18 @@
 """The store that `--store` or LOFTY_STORE names: where the rate limit is shared with other processes."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
 
 from lofty_async._auth import hidden
 from lofty_async.errors import InvalidRequestError
-from lofty_async.ratelimit import FileStore, RedisStore, Store
+from lofty_async.ratelimit import FileStore, PostgresStore, RedisStore, Store
 
 from .options import StoreOptions
 
 REDIS: Final = ("redis://", "rediss://", "unix://")
 POSTGRES: Final = ("postgres://", "postgresql://")
+USABLE: Final = "use redis://HOST/0, postgresql://HOST/DATABASE, a folder or a file"
 LEDGER: Final = b'{"written_at":'
 """What a file begins with that holds a rate limit."""
 
@@ -24,14 +26,14 @@ def open_store(options: StoreOptions) -> Store | None:
     if address is None:
         return None
     if not address:
-        raise _refused("must not be empty; use redis://HOST/0, a folder or a file")
+        raise _refused(f"must not be empty; {USABLE}")
     scheme = address.partition("://")[0].lower() + "://"
     if scheme in REDIS:
-        return _redis(address, _app_id(options))
+        return _connecting(RedisStore.from_url, address, _app_id(options))
     if scheme in POSTGRES:
-        raise _refused("PostgreSQL cannot hold the rate limit yet; use redis://HOST/0, a folder or a file")
+        return _connecting(lambda dsn, app_id: PostgresStore(app_id, dsn), address, _app_id(options))
     if "://" in address:
-        raise _refused(f"{scheme} is no store; use redis://HOST/0, a folder or a file")
+        raise _refused(f"{scheme} is no store; {USABLE}")
     path = Path(address)
     return FileStore(_app_id(options), directory=path) if path.is_dir() else SingleFileStore(path)
 
@@ -65,22 +67,18 @@ def _check_file(path: Path) -> None:
         raise _refused(f"{path} holds something else than a rate limit; name another file")
 
 
-def _redis(address: str, app_id: str) -> Store:
+def _connecting(store: Callable[[str, str], Store], address: str, app_id: str) -> Store:
     address = hidden(address)
     try:
-        return RedisStore.from_url(address, app_id)
-    except ModuleNotFoundError as error:
-        raise _refused(str(error)) from None
-    except InvalidRequestError as error:
+        return store(address, app_id)
+    except (ModuleNotFoundError, InvalidRequestError) as error:
         raise _refused(str(error)) from None
 
 
 def _app_id(options: StoreOptions) -> str:
     if not options.app_id:
-        message = (
-            "a Redis or a folder holds many applications: pass --app-id or set LOFTY_APP_ID, the app_id of the others"
-        )
-        raise _refused(message)
+        known = "pass --app-id or set LOFTY_APP_ID, the app_id of the others"
+        raise _refused(f"a database or a folder holds many applications: {known}")
     return options.app_id
 
 

@@ -3,6 +3,7 @@
 from .lanes import Lane
 from .limiter import RateLimiter
 from .permits import Permit, RateLimit, WaitEvent
+from .postgres import PostgresStore
 from .redis import RedisStore
 from .stores import FileStore, MemoryStore, Store
 
@@ -11,6 +12,7 @@ __all__ = [
     "Lane",
     "MemoryStore",
     "Permit",
+    "PostgresStore",
     "RateLimit",
     "RateLimiter",
     "RedisStore",
