@@ -4,22 +4,20 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from attrs import define, field
 
-from lofty_async import Lane
+from lofty_async import Lane, PostgresStore
 from lofty_async.errors import StoreUnavailableError
+from lofty_async.ratelimit.per_loop import PerLoop
+from lofty_async.ratelimit.postgres import CONNECT_TIMEOUT, IDLE, MAX_LOCK_HOLD, MAX_PAUSE, TIMEOUT, Known, Link
 from tests.postgres_server import needs_postgres
 from tests.virtual import Caller, LoftyWindow, best_possible, limiter, now, run, together
 
-pytest.importorskip("psycopg")
-from lofty_async import PostgresStore
-from lofty_async.ratelimit.per_loop import PerLoop
-from lofty_async.ratelimit.postgres import CONNECT_TIMEOUT, IDLE, MAX_LOCK_HOLD, MAX_PAUSE, TIMEOUT, Known, Link
-
 pytestmark = needs_postgres
+T = TypeVar("T")
 SECONDS_OF_POSTGRES = 1_780_000_000
 
 
@@ -80,7 +78,7 @@ class DistantSession:
         self.server.text = text
         self._unlock()
 
-    async def _statement(self, work: Callable[[], Awaitable[Any]]) -> Any:
+    async def _statement(self, work: Callable[[], Awaitable[T]]) -> T:
         self._task = asyncio.current_task()
         self.server.trips += 1
         await self.server.way()

@@ -10,14 +10,13 @@ one process from holding up the others:
 """
 
 import asyncio
-import os
 import re
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from copy import copy
 from random import uniform
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, LiteralString, Protocol, Self, TypeVar
 
 from attrs import define, field, frozen
 
@@ -116,6 +115,7 @@ class PsycopgSession:
     """A connection of psycopg."""
 
     _connection: "AsyncConnection[Any]"
+    _transaction: AsyncExitStack = field(factory=AsyncExitStack)  # the pipeline that it is sent in
     _begun: "AsyncCursor[Any] | None" = None
 
     @property
@@ -139,45 +139,48 @@ class PsycopgSession:
     async def lock(self, key: str) -> Known:
         from psycopg.errors import UndefinedTable  # noqa: PLC0415
 
-        self._begun = None
         try:
-            known = await self._lock(key)
+            known = await self._begin(key)
         except UndefinedTable:
+            await self._transaction.aclose()  # until then, the server skips all that follows the error
             await self._connection.execute("ROLLBACK")
             await self._create_table()
-            known = await self._lock(key)
+            known = await self._begin(key)
         while known is None:
-            await self._in_one_trip((INSERT, (key,)), ("COMMIT", ()))
-            known = await self._lock(key)
+            await self._commit(INSERT, key)
+            known = await self._begin(key)
         return known
 
-    async def _lock(self, key: str) -> Known | None:
+    async def _begin(self, key: str) -> Known | None:
         """Begins a transaction and locks the row in one round trip; returns `None` if there is no row."""
-        connection, milliseconds = (
-            self._connection,
-            [str(int(bound * 1000)) for bound in (MAX_LOCK_WAIT, MAX_LOCK_HOLD)],
-        )
-        async with connection.pipeline():
-            await connection.execute(BEGIN)
-            self._begun = await connection.execute(BOUNDS, milliseconds)
-            connection.pgconn.send_flush_request()  # the server answers so far before it waits
-            found = await connection.execute(LOCK, (key,))
+        connection, bounds = self._connection, [str(int(bound * 1000)) for bound in (MAX_LOCK_WAIT, MAX_LOCK_HOLD)]
+        self._begun = None
+        pipeline = await self._transaction.enter_async_context(connection.pipeline())
+        await connection.execute(BEGIN)
+        self._begun = await connection.execute(BOUNDS, bounds)
+        connection.pgconn.send_flush_request()  # the server answers so far before it waits
+        found = await connection.execute(LOCK, (key,))
+        # To leave the pipeline would send one more flush, and after that the server bounds no idle transaction.
+        await pipeline.sync()
         row = await found.fetchone()
         return row and Known(*row)
 
     async def commit(self, key: str, text: str) -> None:
         self._begun = None
-        await self._in_one_trip((WRITE, (text, key)), ("COMMIT", ()))
+        await self._commit(WRITE, text, key)
+
+    async def _commit(self, statement: LiteralString, *values: str) -> None:
+        """Executes the statement and ends the transaction in one round trip."""
+        await self._connection.execute(statement, values)
+        await self._connection.execute("COMMIT")
+        await self._transaction.aclose()
 
     async def _create_table(self) -> None:
-        # Two at once would collide, also with IF NOT EXISTS.
-        lock = "SELECT pg_advisory_xact_lock(%s)"
-        await self._in_one_trip((BEGIN, ()), (lock, (CREATING,)), (CREATE, ()), ("COMMIT", ()))
-
-    async def _in_one_trip(self, *statements: tuple[Any, tuple[Any, ...]]) -> None:
-        async with self._connection.pipeline():
-            for statement, values in statements:
-                await self._connection.execute(statement, values)
+        connection = self._connection
+        async with connection.pipeline(), connection.transaction():
+            # Two at once would collide, also with IF NOT EXISTS.
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (CREATING,))
+            await connection.execute(CREATE)
 
     def cut(self) -> None:
         # psycopg would answer a cancellation by asking the server to cancel, and wait for what it says.
@@ -191,7 +194,11 @@ class PsycopgSession:
                 end.detach()
 
     async def close(self) -> None:
+        from psycopg import Error  # noqa: PLC0415
+
         await self._connection.close()
+        with suppress(Error):
+            await self._transaction.aclose()
 
 
 @define(eq=False)
@@ -205,7 +212,6 @@ class Link:
     is_lost: bool = False
     failures: int = 0
     retry_at: float = 0.0
-    process: int = field(factory=os.getpid)
 
     async def connect(self, seconds: float) -> Session:
         """Returns a new connection.
@@ -230,20 +236,10 @@ class Link:
         self.retry_at = clock() + min(MAX_PAUSE, pause) * uniform(0.5, 1.0)  # noqa: S311 - no secret
         raise StoreUnavailableError(f"PostgreSQL: {failure}")  # its frames hold the password: not as the cause
 
-    def forget_other_process(self) -> None:
-        """After a fork, the connection is the parent's: to use or to close it here would end it there."""
-        if self.process != os.getpid():
-            if self.session:
-                _of_parents.append(self.session)
-            self.session, self.turn, self.process = None, asyncio.Lock(), os.getpid()
-
     async def aclose(self) -> None:
         session, self.session = self.session, None
-        if session and self.process == os.getpid():
+        if session:
             await session.close()
-
-
-_of_parents: Final[list[Session]] = []
 
 
 class PostgresStore(Store):
@@ -296,7 +292,6 @@ class PostgresStore(Store):
     async def _turn(self) -> AsyncGenerator[Link, None]:
         """The running loop's connection for one exchange; one that fails, or is cancelled, closes it."""
         link = await self._links.here()
-        link.forget_other_process()
         async with link.turn:
             try:
                 yield link
