@@ -102,9 +102,10 @@ async def way_to(dsn: str, seconds: float = 0.0) -> AsyncIterator[Way]:
         port = listening.sockets[0].getsockname()[1]
         way.dsn = psycopg.conninfo.make_conninfo(dsn, host="127.0.0.1", port=port)
         yield way
+        await asyncio.sleep(2 * seconds)  # what is under way arrives
     for writer in way.writers:
         writer.close()
-        await asyncio.wait([asyncio.ensure_future(writer.wait_closed())])
+    await asyncio.gather(*(writer.wait_closed() for writer in way.writers), return_exceptions=True)
 
 
 async def test_a_snapshot_writes_nothing(store: PostgresStore, admin: Any) -> None:
@@ -142,6 +143,16 @@ async def test_many_may_make_the_table_at_once(postgres: str) -> None:
     assert len({grant.lease.epoch for grant in grants}) == 1
     for store in stores:
         await store.close()
+
+
+@pytest.mark.parametrize("trip", [0.02, 0.05, 0.1, 0.15])
+async def test_many_far_away_may_make_the_table_at_once(postgres: str, trip: float) -> None:
+    async with way_to(postgres, trip / 2) as way:
+        stores = [PostgresStore("my-app", way.dsn) for _ in range(8)]
+        grants = await asyncio.gather(*(take(store) for store in stores))
+        for store in stores:
+            await store.close()
+    assert len({grant.lease.epoch for grant in grants}) == 1
 
 
 async def test_a_change_takes_two_round_trips_and_a_snapshot_one(postgres: str) -> None:

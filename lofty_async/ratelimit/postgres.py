@@ -117,10 +117,11 @@ class PsycopgSession:
     _connection: "AsyncConnection[Any]"
     _transaction: AsyncExitStack = field(factory=AsyncExitStack)  # the pipeline that it is sent in
     _begun: "AsyncCursor[Any] | None" = None
+    _has_begun: bool = False  # before: a new table or row takes several transactions
 
     @property
     def has_answered(self) -> bool:
-        return self._begun is not None and self._begun.pgresult is not None
+        return self._has_begun or (self._begun is not None and self._begun.pgresult is not None)
 
     @property
     def is_lost(self) -> bool:
@@ -139,14 +140,17 @@ class PsycopgSession:
     async def lock(self, key: str) -> Known:
         from psycopg.errors import UndefinedTable  # noqa: PLC0415
 
+        self._begun, self._has_begun = None, False
         try:
             known = await self._begin(key)
         except UndefinedTable:
+            self._has_begun = True
             await self._transaction.aclose()  # until then, the server skips all that follows the error
             await self._connection.execute("ROLLBACK")
             await self._create_table()
             known = await self._begin(key)
         while known is None:
+            self._has_begun = True
             await self._commit(INSERT, key)
             known = await self._begin(key)
         return known
@@ -154,7 +158,6 @@ class PsycopgSession:
     async def _begin(self, key: str) -> Known | None:
         """Begins a transaction and locks the row in one round trip; returns `None` if there is no row."""
         connection, bounds = self._connection, [str(int(bound * 1000)) for bound in (MAX_LOCK_WAIT, MAX_LOCK_HOLD)]
-        self._begun = None
         pipeline = await self._transaction.enter_async_context(connection.pipeline())
         await connection.execute(BEGIN)
         self._begun = await connection.execute(BOUNDS, bounds)
@@ -166,7 +169,7 @@ class PsycopgSession:
         return row and Known(*row)
 
     async def commit(self, key: str, text: str) -> None:
-        self._begun = None
+        self._begun, self._has_begun = None, False
         await self._commit(WRITE, text, key)
 
     async def _commit(self, statement: LiteralString, *values: str) -> None:
