@@ -212,7 +212,7 @@ def test_a_server_that_is_gone_is_tried_less_and_less_often() -> None:
         # A server that went away for a moment is tried again at once.
         postgres.is_gone = True
         link = await store._links.here()
-        await link.aclose()
+        await link.drop()
         for _ in range(2):
             with pytest.raises(StoreUnavailableError, match="cannot connect: ConnectionRefusedError"):
                 await store.snapshot()

@@ -184,7 +184,9 @@ async def test_a_server_that_is_gone_is_told_and_found_again(postgres: str) -> N
         epoch = (await take(store)).lease.epoch
         port, way.port = way.port, free_port()
         way.break_connections()
-        with pytest.raises(StoreUnavailableError, match=r"^PostgreSQL: cannot connect: OperationalError"):
+        with pytest.raises(
+            StoreUnavailableError, match=r"^PostgreSQL: cannot connect: (Connection refused|OperationalError)$"
+        ):
             await take(store, holding=1)
         way.port = port
         assert (await take(store, holding=1)).lease.epoch == epoch
@@ -324,6 +326,28 @@ async def test_closing_while_a_change_waits_ends_it(store: PostgresStore, postgr
         began = time.monotonic()
         await shared.close()
         assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("is_patient", [True, False])
+async def test_closing_leaves_a_change_under_way_to_its_end(
+    store: PostgresStore, postgres: str, admin: Any, is_patient: bool
+) -> None:
+    epoch = (await take(store)).lease.epoch
+    backend = await backend_of(store)
+    async with locked(postgres) as other:
+        changing = asyncio.create_task(take(store, holding=1))
+        while not await rows(admin, "SELECT 1 FROM pg_locks WHERE pid = %s AND NOT granted", backend):
+            await asyncio.sleep(0.01)
+        closing = asyncio.create_task(store.close())
+        await asyncio.sleep(0)
+        if not is_patient:
+            closing.cancel()
+        await other.rollback()
+    assert (await changing).lease.epoch == epoch
+    await asyncio.wait({closing})
+    async with asyncio.timeout(10):
+        while await rows(admin, "SELECT 1 FROM pg_stat_activity WHERE pid = %s", backend):
+            await asyncio.sleep(0.01)
 
 
 async def test_each_event_loop_has_a_connection_of_its_own_that_ends_with_it(store: PostgresStore, admin: Any) -> None:
@@ -467,6 +491,13 @@ async def test_an_answer_of_the_server_is_not_shown(store: PostgresStore, admin:
     with pytest.raises(StoreUnavailableError, match=r"^PostgreSQL: UndefinedColumn$") as caught:
         await take(store)
     assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("wrong", ["user", "dbname"])
+async def test_it_tells_why_it_cannot_connect(postgres: str, wrong: str) -> None:
+    store = PostgresStore("app", psycopg.conninfo.make_conninfo(postgres, **{wrong: "sesame"}))
+    with pytest.raises(StoreUnavailableError, match=r"^PostgreSQL: cannot connect: does not exist$"):
+        await store.snapshot()
 
 
 def test_a_sandbox_and_production_have_a_ledger_each(postgres: str) -> None:

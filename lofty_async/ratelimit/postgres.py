@@ -65,6 +65,11 @@ READ_TIME: Final = f"SELECT {NOW}, ''"
 WRITE: Final = f"UPDATE {TABLE} SET ledger = %s, changed_at = clock_timestamp() WHERE key = %s"  # noqa: S608
 
 PORTS: Final = re.compile(r"[0-9]*(,[0-9]*)*")
+CAUSES: Final = (
+    *("Connection refused", "failed to resolve host", "password authentication failed", "no password supplied"),
+    *("no pg_hba.conf entry", "does not exist", "too many clients", "remaining connection slots", "certificate"),
+)
+"""Of a connection that fails: psycopg has one class for all of them, and its message may repeat what was passed."""
 LOCK_NOT_AVAILABLE, INSUFFICIENT_PRIVILEGE = "55P03", "42501"
 
 
@@ -215,6 +220,7 @@ class Link:
     is_lost: bool = False
     failures: int = 0
     retry_at: float = 0.0
+    is_closed: bool = False
 
     async def connect(self, seconds: float) -> Session:
         """Returns a new connection.
@@ -230,7 +236,8 @@ class Link:
         except TimeoutError:
             failure = f"no connection within {seconds:g} s"
         except Exception as error:  # noqa: BLE001 - none of it may stop a call
-            failure = f"cannot connect: {type(error).__name__}"
+            cause = next((cause for cause in CAUSES if cause in str(error)), type(error).__name__)
+            failure = f"cannot connect: {cause}"
         else:
             self.failures = 0
             return self.session
@@ -240,6 +247,12 @@ class Link:
         raise StoreUnavailableError(f"PostgreSQL: {failure}")  # its frames hold the password: not as the cause
 
     async def aclose(self) -> None:
+        """Closes the connection after the exchanges under way; if it is cancelled, the last of them does."""
+        self.is_closed = True
+        async with self.turn:
+            await self.drop()
+
+    async def drop(self) -> None:
         session, self.session = self.session, None
         if session:
             await session.close()
@@ -299,8 +312,10 @@ class PostgresStore(Store):
             try:
                 yield link
             except BaseException:
-                await link.aclose()
+                await link.drop()
                 raise
+            if link.is_closed:
+                await link.drop()
 
     async def _first_answer(self, link: Link, ask: Callable[[Session], Coroutine[Any, Any, Known]]) -> Known:
         """The answer that begins an exchange; a connection that was lost meanwhile is made again."""
@@ -311,15 +326,14 @@ class PostgresStore(Store):
             except StoreUnavailableError:
                 if not link.is_lost and now - link.heard_at < IDLE:
                     raise
-            await link.aclose()
+            await link.drop()
         await link.connect(self._timeout + CONNECT_TIMEOUT)
         return await self._answer(link, ask)
 
     async def _answer(self, link: Link, ask: Callable[[Session], Coroutine[Any, Any, R]]) -> R:
         """One answer in the time for it; what is asked of a server that says nothing is cut off."""
         loop, session = asyncio.get_running_loop(), link.session
-        if session is None:
-            raise StoreUnavailableError("PostgreSQL: the store was closed meanwhile")
+        assert session, "an exchange holds its connection"  # noqa: S101
         link.is_lost = False
         asking = loop.create_task(ask(session), name="lofty_async PostgreSQL store")
         try:
