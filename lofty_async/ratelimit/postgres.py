@@ -241,9 +241,9 @@ class Link:
         else:
             self.failures = 0
             return self.session
-        self.failures += 1
-        pause = FIRST_PAUSE * (2.0 ** (self.failures - 1) - 1)
-        self.retry_at = clock() + min(MAX_PAUSE, pause) * uniform(0.5, 1.0)  # noqa: S311 - no secret
+        self.failures = min(self.failures + 1, 10)  # more make the pause no longer
+        pause = min(MAX_PAUSE, FIRST_PAUSE * (2 ** (self.failures - 1) - 1))
+        self.retry_at = clock() + pause * uniform(0.5, 1.0)  # noqa: S311 - no secret
         raise StoreUnavailableError(f"PostgreSQL: {failure}")  # its frames hold the password: not as the cause
 
     async def aclose(self) -> None:
