@@ -18,7 +18,7 @@ THIRD_PARTY = {
     "icalendar": {"ical"},
     "opentelemetry": {"otel"},
     "orjson": set[str](),
-    "psycopg": {"postgres"},
+    "psycopg": {"postgres", "postgres_session"},
     "pydantic": {"_pydantic"},
     "pydantic_core": {"_enums", "_pydantic"},
 }
