@@ -145,4 +145,15 @@ def explain(error: BaseException) -> str:
         return f"the certificate of {error.host} is refused: {reason}; for a CA of one's own, set SSL_CERT_FILE or ssl"
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy answers HTTP {error.status}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return cut(_unconnected(error))
     return cut(str(error)) or type(error).__name__
+
+
+def _unconnected(error: aiohttp.ClientConnectorError) -> str:
+    """What could not be reached, and why; aiohttp's own text shows the repr of an SSLContext too."""
+    host = f"[{error.host}]" if ":" in error.host else error.host
+    target = getattr(error, "path", None) or f"{host}:{error.port}"  # a Unix socket has a path
+    kind = "the proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+    cause = error.os_error
+    return f"cannot connect to {kind}{target}: {error.strerror or str(cause) or type(cause).__name__}"

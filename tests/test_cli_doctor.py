@@ -128,9 +128,11 @@ def test_an_option_that_cannot_be_used(arguments: tuple[str, ...], check: str) -
 
 def test_a_proxy_is_named_without_its_password(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:s3cret@127.0.0.1:{free_port()}")
-    found = examined("--base-url", "https://lofty.test", code=1)
-    assert "of HTTPS_PROXY" in found["proxy"]["finding"]
-    assert "s3cret" not in json.dumps(found)
+    result = invoke("doctor", "--json", "--base-url", "https://lofty.test")
+    named, refused = (finding for finding in json.loads(result.stdout) if finding["check"] == "proxy")
+    assert "of HTTPS_PROXY" in named["finding"]
+    assert (result.exit_code, refused["status"]) == (1, "failed"), "the connection to the proxy, not to the server"
+    assert "s3cret" not in result.output
     assert not sandbox.requests
 
 

@@ -31,6 +31,7 @@ from tests.raw_server import (
     raw_server,
     server_tls,
 )
+from tests.redis_server import free_port
 
 KEY = ApiKey("key")
 AT_ONCE = RetryPolicy(base_delay=0)
@@ -342,6 +343,25 @@ class TestCertificates:
     def test_what_is_no_context_is_refused(self, tls: Any) -> None:
         with pytest.raises(InvalidRequestError, match="ssl must be of type SSLContext"):
             LoftyClient(KEY, ssl=tls)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+async def test_a_refused_connection_says_where_and_why_and_nothing_of_the_context(host: str) -> None:
+    port = free_port()
+    url = f"https://{host}:{port}"
+    context = ssl.create_default_context()
+    async with LoftyClient(KEY, base_url=url, retry=RetryPolicy(retries=0), ssl=context) as lofty:
+        with pytest.raises(ConnectionFailedError) as caught:
+            await lofty.me()
+    assert f"no connection: cannot connect to {host}:{port}: " in str(caught.value)
+    assert "SSLContext" not in str(caught.value)
+
+
+async def test_a_proxy_that_refuses_the_connection_is_named() -> None:
+    proxy = f"http://127.0.0.1:{free_port()}"
+    async with LoftyClient(KEY, proxy=proxy, retry=RetryPolicy(retries=0)) as lofty:
+        with pytest.raises(ConnectionFailedError, match=f"cannot connect to the proxy {proxy[7:]}: "):
+            await lofty.me()
 
 
 async def test_a_handshake_that_fails_otherwise_is_tried_again() -> None:
