@@ -12,7 +12,7 @@ import pytest
 from lofty_async.cli.options import OutputOptions
 from lofty_async.cli.output import cell, print_in_thread, show_record, show_records
 from lofty_async.cli.tables import Layout, fitting
-from lofty_async.models import Task, TaskType, User
+from lofty_async.models import AgentInfo, LeadTag, Task, TaskType, User
 
 TABLE = OutputOptions(as_json=False, string_ids=False)
 JSON = OutputOptions(as_json=True, string_ids=False)
@@ -37,6 +37,12 @@ Capture = pytest.CaptureFixture[str]
 )
 def test_a_cell_is_one_harmless_line(value: object, text: str) -> None:
     assert cell(value) == text
+
+
+def test_a_nested_record_is_its_fields_by_name() -> None:
+    assert cell(AgentInfo(position="Broker\x1b", company_name="Acme")) == "position Broker , company_name Acme"
+    assert cell((LeadTag(tag_id=1, tag_name="vip"), LeadTag(tag_id=2))) == "tag_id 1, tag_name vip; tag_id 2"
+    assert cell(AgentInfo()) == cell(()) == ""
 
 
 def test_without_a_terminal_a_record_is_one_line_of_cells_between_tabs(capsys: Capture) -> None:

@@ -24,7 +24,7 @@ import click
 from attrs import fields
 
 from lofty_async._convert import unstructure
-from lofty_async.models import CalendarEntry, Lead, MeetingSlot, Task, WebhookSubscription
+from lofty_async.models import CalendarEntry, Lead, MeetingSlot, Model, Task, WebhookSubscription
 
 from .options import STDOUT, OutputOptions
 from .tables import Layout, dash, print_table
@@ -177,10 +177,18 @@ def cell(value: object) -> str:
             return "yes" if value else "no"
         case datetime():
             return value.isoformat(sep=" ", timespec="minutes")
+        case Model():
+            named = {name: cell(part) for name, part in _parts(value).items()}
+            return ", ".join(f"{name} {text}" for name, text in named.items() if text)
         case tuple():
-            return ", ".join(map(cell, cast("tuple[object, ...]", value)))
+            parts = cast("tuple[object, ...]", value)
+            return ("; " if any(isinstance(part, Model) for part in parts) else ", ").join(map(cell, parts))
         case _:
             return one_line(str(value))
+
+
+def _parts(record: Model) -> dict[str, object]:
+    return {one.name: getattr(record, one.name) for one in fields(cast("Any", type(record)))}
 
 
 def one_line(text: str) -> str:
