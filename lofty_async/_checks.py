@@ -46,9 +46,10 @@ OWN_HEADERS: Final = frozenset(
         *("authorization", "proxy-authorization", "cookie", "user-agent", "host"),
         *("content-type", "content-length", "content-encoding", "transfer-encoding", "accept-encoding", "expect"),
         *("connection", "proxy-connection", "keep-alive", "te", "trailer", "upgrade"),
+        *("x-http-method-override", "x-http-method", "x-method-override"),
     }
 )
-"""What callers cannot set: the credential, what says where a request goes, and what says how bodies are sent."""
+"""What callers cannot set: the credential, and what says where a request goes, what it does and how it is sent."""
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _COMPOSITE: Final = re.compile(r"([1-9]\d{0,18})-(task|appointment)", re.IGNORECASE | re.ASCII)
 _HALF_CHARACTER: Final = re.compile(r"[\ud800-\udfff]")
@@ -160,9 +161,12 @@ def flag(argument: str, value: object) -> bool:
 
 
 def member(argument: str, value: object, kind: type[StrEnum]) -> str:
-    """The wire value of an open enum's member, of a member's name, or of a value that the enum does not know."""
+    """The wire value of an open enum's member, given as itself, by value or by name in any case; others are kept."""
     word = text(argument, value)
-    named = None if isinstance(value, kind) else kind.__members__.get(word)
+    if isinstance(value, kind):
+        return word
+    words = {word.upper(): member for member in kind for word in (member.name, member.value)}
+    named = words.get(word.upper())
     return word if named is None else text(argument, named)
 
 
@@ -322,7 +326,7 @@ def not_reversed(start_at: datetime | Unset, end_at: datetime | Unset) -> None:
 
 def lane(argument: str, value: object) -> Lane:
     try:
-        return Lane(str(value))
+        return Lane(str(value).lower())
     except ValueError:
         raise refuse(argument, f"must be one of {', '.join(Lane)}, not {value!r}") from None
 
@@ -345,14 +349,21 @@ def headers(argument: str, value: object) -> dict[str, str]:
     for name, line in cast("Mapping[object, object]", value).items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise refuse(argument, f"has a name that no header can have: {shown(name)}")
-        if name.lower() in OWN_HEADERS:
+        # Many servers read an underscore as a hyphen.
+        if name.lower().replace("_", "-") in OWN_HEADERS:
             remedy = ": use user_agent" if name.lower() == "user-agent" else ", which the client sets itself"
             raise refuse(argument, f"must not set {name}{remedy}")
         checked[name] = header(f"{argument}[{name!r}]", line)
     return checked
 
 
+def is_plain_function(value: object) -> bool:
+    """Whether a value can be called without being awaited."""
+    call = getattr(type(value), "__call__", None)  # noqa: B004 - an object may have an `async def __call__`
+    return callable(value) and not (inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call))
+
+
 def bad_record_policy(value: object) -> OnBadRecord:
-    if value not in ("raise", "skip") and (not callable(value) or inspect.iscoroutinefunction(value)):
+    if value not in ("raise", "skip") and not is_plain_function(value):
         raise refuse("on_bad_record", "must be 'raise', 'skip' or a plain function of the error")
     return cast("OnBadRecord", value)

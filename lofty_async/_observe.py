@@ -1,6 +1,5 @@
 """Counts the calls of a client, and tells listeners and loggers of them. Nothing is built where nobody watches."""
 
-import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable, Generator
@@ -11,7 +10,7 @@ from typing import Any, Final, TypeVar, cast
 from attrs import define, field, frozen
 
 from . import errors, events
-from ._checks import refuse
+from ._checks import is_plain_function, refuse
 from ._logging import log_event
 from ._wire import Reply, Request, request_id
 from .events import Event, OnEvent
@@ -108,7 +107,7 @@ class Observer:
 
 def plain_listener(argument: str, value: object) -> OnEvent | None:
     """A listener that can be called within a call, or `None`."""
-    if value is not None and (not callable(value) or inspect.iscoroutinefunction(value)):
+    if value is not None and not is_plain_function(value):
         raise refuse(argument, "must be a plain function of the event")
     return cast("OnEvent | None", value)
 

@@ -36,7 +36,10 @@ def model_schema(kind: type, handler: Any) -> Any:
         for name, schema in schemas.items()
     ]
     # pydantic writes only what dataclasses says is one, so it is given a dict.
-    written = {name: core_schema.typed_dict_field(schema) for name, schema in schemas.items()}
+    written = {
+        name: core_schema.typed_dict_field(_with_default(core_schema, schema, name, optional))
+        for name, schema in schemas.items()
+    }
     return core_schema.dataclass_schema(
         kind,
         core_schema.dataclass_args_schema(kind.__name__, fields),

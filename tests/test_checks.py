@@ -150,6 +150,22 @@ def test_a_text_is_a_plain_string_also_where_an_enum_was_given() -> None:
     assert type(_checks.text("type", TaskType.CALL)) is str
 
 
+@pytest.mark.parametrize(
+    ("given_as", "sent"),
+    [
+        *[(word, "Call") for word in ("Call", "CALL", "call", "cAlL", TaskType.CALL)],
+        *[(word, word) for word in ("Visit", "VISIT", TaskType("CALL"), TaskType("call"), "Call ")],
+    ],
+)
+def test_a_member_is_known_by_value_or_name_in_any_case_and_others_are_kept(given_as: str, sent: str) -> None:
+    assert _checks.member("type", given_as, TaskType) == sent
+
+
+@pytest.mark.parametrize("value", ["bulk", "BULK", Lane.BULK])
+def test_a_lane_is_known_by_value_or_name(value: str) -> None:
+    assert _checks.lane("lane", value) is Lane.BULK
+
+
 @pytest.mark.parametrize("value", ["https://example.com/hook", "http://127.0.0.1:8080/hook"])
 def test_plain_addresses_pass_where_a_sandbox_is_meant(value: str) -> None:
     assert _checks.https_url("callback_url", value, plain=True) == value

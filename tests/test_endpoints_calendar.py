@@ -194,7 +194,7 @@ class TestCreate:
         entry_id = await lofty.calendar.create(**(fields | {"type": "appointment", "address": "12 Main St"}))
         assert entry_id.endswith("-appointment")
         body = sandbox.requests[0].json()
-        assert (body["type"], body["address"]) == ("appointment", "12 Main St")
+        assert (body["type"], body["address"]) == ("APPOINTMENT", "12 Main St")
         assert not {"taskWay", "assignedRole"} & body.keys()
 
     async def test_a_role_that_is_given(self, sandbox: Sandbox, lofty: LoftyClient, fields: Any) -> None:

@@ -189,6 +189,13 @@ class TestCreate:
             "endAt": tomorrow.isoformat(),
         }
 
+    async def test_an_enum_is_taken_by_name_or_value_in_any_case(
+        self, sandbox: Sandbox, lofty: LoftyClient, call_fields: Any
+    ) -> None:
+        await lofty.tasks.create(**call_fields | {"type": "call", "assigned_role": "AGENT"})
+        body = sandbox.requests[0].json()
+        assert (body["type"], body["assignedRole"]) == ("Call", "Agent")
+
     async def test_everything(self, sandbox: Sandbox, lofty: LoftyClient, lead_id: int, tomorrow: datetime) -> None:
         start = tomorrow.astimezone(timezone(timedelta(hours=-8)))
         task_id = await lofty.tasks.create(

@@ -209,7 +209,10 @@ class TestAListener:
     async def test_has_to_be_a_plain_function(self) -> None:
         async def listen(_: Event) -> None: ...
 
-        for wrong in (listen, "print", 5):
+        class Listener:
+            async def __call__(self, _: Event) -> None: ...
+
+        for wrong in (listen, Listener(), "print", 5):
             with pytest.raises(InvalidRequestError, match="on_event must be a plain function"):
                 LoftyClient(ApiKey("key"), on_event=wrong)  # type: ignore[arg-type] # on purpose
 

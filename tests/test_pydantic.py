@@ -110,6 +110,7 @@ def test_a_field_of_a_pydantic_model_works() -> None:
 
 def test_pydantic_s_own_options_apply() -> None:
     assert TASK_ADAPTER.dump_python(Task(id=1, content="c"), exclude_none=True) == {"id": 1, "content": "c"}
+    assert TASK_ADAPTER.dump_python(Task(id=1, content="c"), exclude_defaults=True) == {"id": 1, "content": "c"}
     assert TASK_ADAPTER.dump_python(Task(id=1, content="c"), include={"content"}) == {"content": "c"}
     assert TASK_ADAPTER.dump_python(TASK)["end_at"] is TASK.end_at
 

@@ -215,7 +215,12 @@ class TestSending:
 
     @pytest.mark.parametrize(
         ("path", "sent"),
-        [("/v1.0/tags/New lead", "/v1.0/tags/New%20lead"), ("/a%2Fb/ü", "/a%2Fb/%C3%BC"), ("/a;b=1,2/@me", None)],
+        [
+            ("/v1.0/tags/New lead", "/v1.0/tags/New%20lead"),
+            ("/a%2Fb/ü", "/a%2Fb/%C3%BC"),
+            ("/a;b=1,2/@me", None),
+            ("/100%/%zz", "/100%25/%25zz"),
+        ],
     )
     async def test_path(self, server: RawServer, raw: LoftyClient, path: str, sent: str | None) -> None:
         await raw.request("GET", path)
@@ -243,6 +248,7 @@ class TestChecks:
             bad(headers=["X-A"]),
             *(bad(headers={name: "x"}) for name in ("AUTHORIZATION", "content-type", "Host", "Cookie", "User-Agent")),
             *(bad(headers={name: "x"}) for name in ("Content-Length", "", "a b", "X:", "Transfer-Encoding")),
+            *(bad(headers={name: "x"}) for name in ("content_type", "User_Agent", "X-HTTP-Method-Override")),
             *(bad(headers={"X-A": value}) for value in ("a\r\nB: c", "", "ü", 5)),
         ],
     )

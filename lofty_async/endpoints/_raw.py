@@ -28,6 +28,7 @@ PATH_CHARACTERS: Final = "/%:@!$&'()*+,;=~"  # sent as given; all others are per
 
 # A word of a path, or the API's version; every other part is taken for an id.
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z-]{0,31}|v\d+(\.\d+)?", re.ASCII)
+_BARE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ID: Final = "{id}"
 _KNOWN: Final = {
     f"{route.method} {re.sub('{[^}]*}', _ID, route.template)}": route.template
@@ -110,7 +111,7 @@ def _target(value: object) -> str:
         raise refuse("path", "must have no control characters")
     if not {".", ".."}.isdisjoint(re.split(r"[/\\]", plain)):
         raise refuse("path", "must have no parts '.' and '..'")
-    return quote(path, safe=PATH_CHARACTERS)
+    return quote(_BARE_PERCENT.sub("%25", path), safe=PATH_CHARACTERS)
 
 
 def _template(seen: set[str], method: str, target: str) -> str:
