@@ -263,3 +263,14 @@ def test_the_certificate_in_use(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("sandbox")
 def test_a_sandbox_is_well() -> None:
     assert examined("--sandbox")["credential"]["finding"] == "the sandbox's own"
+
+
+@pytest.mark.parametrize("key", ["two words\n", "schl\xfcssel"])
+def test_a_key_that_no_header_can_carry_is_the_credential(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("LOFTY_API_KEY", f"{key}x")
+    found = examined(code=1)["credential"]
+    assert found["status"] == "failed"
+    assert "LOFTY_API_KEY" in found["remedy"]
+    assert not sandbox.requests

@@ -143,11 +143,14 @@ async def _examine(server: ServerOptions) -> list[Finding]:
     findings = [Finding("version", "ok", libraries)]
     try:
         auth = None if server.sandbox else await credential()
+    except LoftyError as error:
+        remedy = "set LOFTY_API_KEY, or log in: lofty-async login --help"
+        return [*findings, Finding("credential", "failed", str(error), remedy)]
+    try:
         url = URL("http://127.0.0.1" if server.sandbox else base_url_of(server))
         network = network_from(server.network)
     except LoftyError as error:
-        check = "credential" if isinstance(error, AuthenticationError) else "server"
-        return [*findings, Finding(check, "failed", str(error), _start_remedy(check))]
+        return [*findings, Finding("server", "failed", str(error), "correct --base-url or LOFTY_BASE_URL")]
     except StartupError as error:
         return [*findings, Finding("network", "failed", error.message, "correct this option")]
     findings += [_credential(auth), Finding("server", "ok", "a sandbox" if auth is None else str(url))]
@@ -157,12 +160,6 @@ async def _examine(server: ServerOptions) -> list[Finding]:
     if url.scheme == "https":
         options["ssl"] = recorder.watch(network.ssl or ssl.create_default_context())
     return findings + await _ask(server, url, recorder, options)
-
-
-def _start_remedy(check: str) -> str:
-    if check == "credential":
-        return "set LOFTY_API_KEY, or log in: lofty-async login --help"
-    return "correct --base-url or LOFTY_BASE_URL"
 
 
 def _credential(auth: Auth | None) -> Finding:
