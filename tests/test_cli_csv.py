@@ -111,6 +111,15 @@ def test_nothing_is_a_line_of_names() -> None:
     assert csv_text([], MY_TASKS, OutputOptions()).split(",")[0] == "id"
 
 
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_a_dash_may_follow_the_form(sandbox: Sandbox, form: str) -> None:
+    lead = sandbox.state.leads.ids()[0]
+    for command in (("tasks", "mine"), ("tasks", "list", lead)):
+        assert invoke(*command, form, "-", "--limit", 2).stdout == invoke(*command, form, "--limit", 2).stdout != ""
+    assert invoke("tasks", "list", form, "-", lead).exit_code == 0
+    assert invoke("tasks", "mine", "-").exit_code == 2
+
+
 @pytest.mark.usefixtures("sandbox")
 @pytest.mark.parametrize("form", [("--json",), ("--csv",), ()])
 @pytest.mark.parametrize("target", ["-", "/dev/stdout"])

@@ -12,7 +12,7 @@ from lofty_async.cli.times import zone_named
 from lofty_async.cli.week import draw_slots, draw_week
 from lofty_async.models import CalendarEntry, EntryType, Lead, MeetingSlot, Task, TaskType
 from lofty_async.sandbox import Sandbox
-from tests.commands import invoke, on_terminal, plain_terminal, sandboxed
+from tests.commands import answer, invoke, on_terminal, plain_terminal, sandboxed
 
 OSLO = zone_named("Europe/Oslo")
 NINE = datetime(2026, 3, 4, 8, tzinfo=UTC)
@@ -112,6 +112,16 @@ def test_commands_fit_a_terminal(monkeypatch: pytest.MonkeyPatch, command: tuple
     assert max(map(cell_len, text.splitlines())) <= width
     has_times = "when" in text or "  updated" in text
     assert ("times: UTC" in text) is has_times
+
+
+@pytest.mark.parametrize("width", [80, 40, 30])
+@pytest.mark.usefixtures("sandbox")
+def test_one_record_fits_and_has_its_ids_whole(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    team_id = str(answer("whoami")["team_id"])
+    text = on_terminal(monkeypatch, width, "whoami")
+    assert max(map(cell_len, text.splitlines())) <= width
+    assert team_id in text.split()
+    assert len(team_id) == 15
 
 
 def test_one_record_shows_its_times_in_the_zone(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,3 +216,34 @@ def test_a_terminal_is_asked_before_a_deletion(
 def test_json_ids_are_numbers(sandbox: Sandbox, lead_id: int) -> None:
     result = invoke("tasks", "create", "--lead", lead_id, "--content", "x", "--end", "tomorrow", "--json")
     assert json.loads(result.stdout)["id"] in sandbox.state.entries
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--content", "", "--end", "tomorrow"), "--content must not be empty"),
+        (
+            ("--content", "x", "--end", "2026-03-02", "--start", "2026-03-03"),
+            "--end must not be earlier than --start",
+        ),
+    ],
+)
+def test_an_error_names_the_option(sandbox: Sandbox, lead_id: int, options: tuple[str, ...], text: str) -> None:
+    result = invoke("tasks", "create", "--lead", lead_id, *options)
+    assert (result.exit_code, result.stderr) == (2, f"Error: {text}\n")
+    assert not sandbox.requests
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("slots", "--start", "9999-12-31"), "--start"),
+        (("calendar", "--week", "9999-12-31"), "--week"),
+        (("calendar", "create", "--lead", "7", "--content", "x", "--all-day", "9999-12-31"), "--all-day"),
+    ],
+)
+def test_a_day_with_no_day_after_it_is_refused(sandbox: Sandbox, command: tuple[str, ...], option: str) -> None:
+    result = invoke(*command)
+    assert result.exit_code == 2
+    assert f"{option}: must be earlier than the end of the year 9999" in result.stderr
+    assert not sandbox.requests

@@ -27,7 +27,7 @@ from .options import (
     time_range_options,
     time_zone_option,
 )
-from .times import Zone, midnight, parse_day, parse_end, parse_start, zone_named
+from .times import Zone, later, midnight, parse_day, parse_end, parse_start, zone_named
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -135,6 +135,7 @@ def _monday(week: str, times: TimeRange) -> date:
     if times.start is not None or times.end is not None:
         raise click.UsageError("--week excludes --start and --end")
     day = parse_day(week, times.zone, "--week")
+    later(day, WEEK, "--week")
     return day - timedelta(day.weekday())
 
 
@@ -253,7 +254,7 @@ def _both_ends(start: str | None, end: str | None, all_day: str | None, zone: Zo
         if start is not None or end is not None:
             raise click.UsageError("--all-day excludes --start and --end")
         day = parse_day(all_day, zone, "--all-day")
-        return midnight(day, zone), midnight(day + timedelta(1), zone)
+        return midnight(day, zone), midnight(later(day, timedelta(1), "--all-day"), zone)
     first, last = parse_start(start, zone), parse_end(end, zone)
     if first is None or last is None:
         raise click.UsageError("pass --start and --end, or --all-day")
@@ -352,6 +353,6 @@ def slots(*, times: TimeRange, limit: int | None, output: OutputOptions, server:
     if "start" not in filters:
         filters["start"] = zone.now().replace(minute=0, second=0, microsecond=0) + HOUR
     if "end" not in filters:
-        filters["end"] = filters["start"] + WEEK
+        filters["end"] = later(filters["start"], WEEK, "--start")
     records = collect(server, limit, lambda lofty: lofty.calendar.slots(**filters))
     show_records(records, MEETING_SLOTS, output, zone, draw=draw_slots if is_terminal() else None)

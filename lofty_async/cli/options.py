@@ -131,7 +131,26 @@ class FilePath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class FormFlag(click.Option):
+    """A flag for the form of the output, which a - may follow: the standard output, where it goes anyway."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Adds the flag to click's parser, so that it takes a - along."""
+        super().add_to_parser(parser, ctx)
+        for name in self.opts:
+            parser._long_opt[name].process = _taking_dash(parser._long_opt[name].process)  # noqa: SLF001 - click has no public way
+
+
 LEAD_ID: Final = RecordId("lead")
+
+
+def _taking_dash(process: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    def taking(value: Any, state: Any) -> None:
+        if state.rargs[:1] == ["-"]:
+            del state.rargs[0]
+        process(value, state)
+
+    return taking
 
 
 def parse_id(text: str) -> int | None:
@@ -242,6 +261,7 @@ def list_options(command: Command) -> Command:
     command = click.option(
         "--csv",
         "as_csv",
+        cls=FormFlag,
         is_flag=True,
         help="CSV with all fields, for spreadsheets: a text that they would run as a formula gets a ' in front.",
     )(command)
@@ -250,7 +270,9 @@ def list_options(command: Command) -> Command:
 
 def _json_options(command: Command) -> Command:
     command = click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript.")(command)
-    return click.option("--json", "as_json", is_flag=True, help="JSON with all fields, for programs.")(command)
+    return click.option("--json", "as_json", cls=FormFlag, is_flag=True, help="JSON with all fields, for programs.")(
+        command
+    )
 
 
 def _list_output(*, as_json: bool, string_ids: bool, as_csv: bool, path: Path | None) -> OutputOptions:

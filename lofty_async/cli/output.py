@@ -27,7 +27,7 @@ from lofty_async._convert import unstructure
 from lofty_async.models import CalendarEntry, Lead, MeetingSlot, Model, Task, WebhookSubscription
 
 from .options import STDOUT, OutputOptions
-from .tables import Layout, dash, print_table
+from .tables import Layout, dash, print_fields, print_table
 from .times import Zone, clock, local_zone, span
 
 FIELDS: Final = Layout(("field", "value"), folding={"value"}, plain=("field", "value"))
@@ -124,7 +124,7 @@ def show_record(record: Any, output: OutputOptions, zone: Zone | None = None) ->
 def show_fields(values: dict[str, str]) -> None:
     """Prints a table of names and texts."""
     if is_terminal():
-        print_table(FIELDS, [{"field": name, "value": value} for name, value in values.items()], local_zone())
+        print_fields(FIELDS, values, local_zone())
     else:
         click.echo("\n".join(f"{name}\t{value}" for name, value in values.items()))
 

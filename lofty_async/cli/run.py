@@ -1,6 +1,7 @@
 """Runs a command's work: its client, its server, its signals, and the exception that becomes its exit code."""
 
 import asyncio
+import re
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, T]]
 
+TYPED_AS: Final = {
+    "start_at": "start",
+    "end_at": "end",
+    "type": "kind",
+    "task_way": "way",
+    "assigned_role": "role",
+}
+"""Parameters of commands by the arguments of calls that they become, where the names differ."""
 STOP_SIGNALS: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 SANDBOX_LEADS: Final = 200
 SHUTDOWN_TIMEOUT: Final = 5.0
@@ -66,9 +75,23 @@ def run(work: Work[T], *, look: str = "") -> T:
         hint = f"; before creating it again, look with: {look}" if look else ""
         raise AmbiguousError(f"{error}{hint}") from error
     except LoftyError as error:
-        raise (StartupError if is_startup_error(error) else click.ClickException)(str(error)) from error
+        text = as_typed(error)
+        raise (StartupError if is_startup_error(error) else click.ClickException)(text) from error
     except (asyncio.CancelledError, KeyboardInterrupt) as error:
         raise click.exceptions.Exit(128 + next(iter(received), signal.SIGINT)) from error
+
+
+def as_typed(error: LoftyError) -> str:
+    """Returns the error's text; an argument that was never sent has the name of the option that it was typed as."""
+    text, context = str(error), click.get_current_context(silent=True)
+    if context is None or not isinstance(error, InvalidRequestError) or error.status is not None:
+        return text
+    options = {str(each.name): each.opts[0] for each in context.command.params if isinstance(each, click.Option)}
+    options |= {name: options[typed] for name, typed in TYPED_AS.items() if typed in options}
+    first, space, rest = text.partition(" ")
+    # Other words may be names too, but only those with an underscore are surely no words of a sentence.
+    rest = re.sub(r"\w+_\w+", lambda found: options.get(found[0], found[0]), rest)
+    return f"{options.get(first, first)}{space}{rest}"
 
 
 def is_startup_error(error: LoftyError) -> bool:

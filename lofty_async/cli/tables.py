@@ -144,16 +144,32 @@ def _block(fields: Mapping[str, str]) -> Table:
     return block
 
 
+def print_fields(layout: Layout, values: Mapping[str, str], zone: Zone) -> None:
+    """Prints names and values as a table of two columns, without its lines where they would cut an id."""
+    console = terminal()
+    longest = max((len(text) for text in values.values() if text.isdecimal()), default=0)
+    names = max(map(cell_len, values), default=0)
+    if 1 + names + longest + 2 * COLUMN_PADDING <= console.width:
+        name, value = layout.columns
+        print_table(layout, [{name: one, value: text} for one, text in values.items()], zone)
+    else:
+        _print_values(console, values)
+
+
 def _print_blocks(console: Console, layout: Layout, rows: Sequence[Row], zone: Zone) -> None:
     """Prints the first column on a line of its own, and below it the others that have a value."""
     first, *others = layout.columns
     for row in rows:
         console.print(Text(row[first], style="bold"), no_wrap=True, crop=False, overflow="ignore")
         fields = {name: row[name] for name in others if row[name]}
-        if console.width >= MIN_BLOCK_WIDTH:
-            console.print(_block(fields))
-            continue
-        for name, text in fields.items():
-            console.print(Padding(Text(f"{name}: {text}", overflow="fold"), (0, 0, 0, 2)))
+        _print_values(console, fields)
     if TIMES & {*layout.columns}:
         console.print(Text(f"times: {zone.label}", style="italic"))
+
+
+def _print_values(console: Console, fields: Mapping[str, str]) -> None:
+    if console.width >= MIN_BLOCK_WIDTH:
+        console.print(_block(fields))
+        return
+    for name, text in fields.items():
+        console.print(Padding(Text(f"{name}: {text}", overflow="fold"), (0, 0, 0, 2)))

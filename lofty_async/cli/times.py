@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import click
 
@@ -16,6 +16,9 @@ MAX_SHOWN: Final = 40
 """Characters of a wrong value that its error message shows."""
 DAYS: Final = {"yesterday": -1, "today": 0, "tomorrow": 1}
 LOCALTIME: Final = Path("/etc/localtime")
+
+
+Moment = TypeVar("Moment", date, datetime)
 
 
 class Zone(NamedTuple):
@@ -125,6 +128,17 @@ def _without_words(text: str, zone: Zone) -> str:
     if days is None:
         return zone.now().isoformat() if word.lower() == "now" and not rest else text
     return f"{zone.now().date() + timedelta(days)} {rest.strip()}".strip()
+
+
+def later(moment: Moment, delta: timedelta, option: str) -> Moment:
+    """Returns the moment that much later.
+
+    Raises: click.BadParameter if that is beyond the year 9999.
+    """
+    try:
+        return moment + delta
+    except OverflowError:
+        raise click.BadParameter("must be earlier than the end of the year 9999", param_hint=option) from None
 
 
 def midnight(day: date, zone: Zone) -> datetime:
