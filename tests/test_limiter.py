@@ -52,9 +52,16 @@ class Calls:
         ("floor", -1),
         ("max_in_flight", 0),
         ("wait_threshold", -1),
+        ("reserve", "half"),
+        ("floor", "1"),
+        ("max_in_flight", None),
+        ("wait_threshold", True),
+        ("store", "redis://localhost/0"),
+        ("on_wait", "print"),
+        ("on_wait", asyncio.sleep),
     ],
 )
-def test_a_number_out_of_range_is_refused_by_name(argument: str, value: float) -> None:
+def test_an_argument_out_of_range_or_of_the_wrong_type_is_refused_by_name(argument: str, value: object) -> None:
     options: dict[str, Any] = {argument: value}
     with pytest.raises(InvalidRequestError) as caught:
         RateLimiter(**options)

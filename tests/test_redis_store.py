@@ -210,6 +210,13 @@ async def _is_shared(shared: RateLimiter) -> bool:
     return has_lease
 
 
+def test_an_address_in_place_of_a_client_is_refused_with_what_to_use() -> None:
+    with pytest.raises(InvalidRequestError, match=r"not str: use RedisStore\.from_url") as caught:
+        RedisStore("redis://me:sesame@host", "app")  # type: ignore[arg-type] # the slip itself
+    ours = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "sesame" not in "".join(str(frame.locals) for frame in ours.stack if "lofty_async" in frame.filename)
+
+
 @pytest.mark.parametrize("url", ["nonsense", "http://me:sesame@host", "redis://me:sesame@host:port", "redis://[sesame"])
 def test_a_malformed_address_is_refused_at_once_without_its_password(url: str) -> None:
     with pytest.raises(InvalidRequestError, match="redis://host") as caught:

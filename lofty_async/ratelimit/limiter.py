@@ -44,8 +44,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from inspect import iscoroutinefunction
 from itertools import count
 from math import inf
+from numbers import Real
 from typing import Any, Self
 from weakref import WeakValueDictionary
 
@@ -75,7 +77,7 @@ class RateLimiter:
     above `wait_threshold` seconds is logged, as is what the limiter learns, at INFO by `lofty_async.ratelimit`;
     `on_wait` is called with it. `clock` counts monotonic seconds, `wall` epoch seconds.
 
-    Raises: InvalidRequestError if a number is out of its range.
+    Raises: InvalidRequestError if a number is out of its range, or an argument of the wrong type.
     """
 
     def __init__(
@@ -95,6 +97,8 @@ class RateLimiter:
         _check_range("floor", floor, 0, inf)
         _check_range("max_in_flight", max_in_flight, 1, inf)
         _check_range("wait_threshold", wait_threshold, 0, inf)
+        _check_store(store)
+        _check_listener(on_wait)
         self._limits = Limits(reserve, floor, max_in_flight)
         self._on_wait, self._wait_threshold = on_wait, wait_threshold
         self._clock, self._wall = clock, wall
@@ -417,7 +421,20 @@ def _too_long(predicted: float, max_wait: float, lane: Lane) -> RateLimitWaitErr
     )
 
 
-def _check_range(argument: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
+def _check_range(argument: str, value: object, least: float, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InvalidRequestError(f"{argument} must be a number, not {type(value).__name__}", argument=argument)
+    if not least <= float(value) <= most:
         bounds = f"between {least} and {most}" if most < inf else f"at least {least}"
         raise InvalidRequestError(f"{argument} must be {bounds}", argument=argument)
+
+
+def _check_store(store: object) -> None:
+    if store is not None and not isinstance(store, Store):
+        remedy = "use FileStore(app_id) or RedisStore.from_url(url, app_id)"
+        raise InvalidRequestError(f"store must be a Store, not {type(store).__name__}: {remedy}", argument="store")
+
+
+def _check_listener(on_wait: object) -> None:
+    if on_wait is not None and (not callable(on_wait) or iscoroutinefunction(on_wait)):
+        raise InvalidRequestError("on_wait must be a plain function of the event", argument="on_wait")

@@ -99,13 +99,18 @@ class RedisStore(Store):
     store or its loop. `timeout` bounds one answer in seconds; connecting may take 3 more. Times are the Redis
     server's. A change reads, computes here, and writes only if nobody else wrote meanwhile.
 
-    Raises: InvalidRequestError where `app_id` is empty.
+    Raises: InvalidRequestError where `app_id` is empty, or `client` is none.
     """
 
     patience = None  # each answer has its own bound, and what others change meanwhile is no failure
     remedy = "give all processes RedisStore with the same server, database and app_id"
 
     def __init__(self, client: ScriptRunner, app_id: str, *, timeout: float = TIMEOUT) -> None:
+        if not hasattr(client, "evalsha"):
+            kind = type(client).__name__
+            client = ""  # type: ignore[assignment] # an address may hold a password, which a traceback should not
+            text = f"client must be an asyncio Redis client, not {kind}: use RedisStore.from_url(url, app_id)"
+            raise InvalidRequestError(text, argument="client")
         self._client, self._timeout, self._app_id = client, timeout, app_id
         self._key = application_key(app_id, BASE_URL)
         self._close: Callable[[], Awaitable[object]] | None = None
