@@ -332,7 +332,7 @@ def lane(argument: str, value: object) -> Lane:
 
 
 def header(argument: str, value: object) -> str:
-    line = text(argument, value)
+    line = hidden(text(argument, value))  # it may be a secret, which frames show
     if not line.isascii() or not line.isprintable():
         raise refuse(argument, "contains characters that a header cannot carry")
     return line

@@ -281,6 +281,13 @@ class TestChecks:
             shown = [repr(value) for names in frames for name, value in names.items() if name != "refusing"]
             assert not [text for text in shown if "sesame" in text]
 
+    @pytest.mark.parametrize("more", [{"X-B": ""}, {"X-B": "a\nb"}, {"Cookie": "c"}, {"X-A": "sesame\n"}])
+    async def test_no_header_shows_in_a_refusal(self, raw: LoftyClient, more: dict[str, str]) -> None:
+        with pytest.raises(InvalidRequestError) as caught:
+            await raw.request("GET", "/v1.0/me", headers={"X-A": "sesame"} | more)
+        frames = [frame.frame.f_locals for frame in caught.traceback[1:]]
+        assert "sesame" not in repr([dict(names) for names in frames])
+
 
 class TestHeaders:
     async def test_of_a_client_go_with_every_call(self, server: RawServer) -> None:
