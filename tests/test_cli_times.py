@@ -132,6 +132,12 @@ DAY = timedelta(1)
         (NINE, NINE + timedelta(hours=1), "2026-03-02 10:00-11:00"),
         (NINE, NINE, "2026-03-02 10:00"),
         (NINE, None, "2026-03-02 10:00"),
+        # the hour that Oslo's clocks show twice
+        (
+            datetime(2026, 10, 25, 0, 30, tzinfo=UTC),
+            datetime(2026, 10, 25, 1, 30, tzinfo=UTC),
+            "2026-10-25 02:30-02:30",
+        ),
         (None, NINE, "by 2026-03-02 10:00"),
         (None, None, ""),
         (NINE, NINE + DAY, "2026-03-02 10:00 - 2026-03-03 10:00"),

@@ -152,7 +152,7 @@ def span(start: datetime | None, end: datetime | None, zone: Zone, dash: str) ->
         known = start or end
         return f"{'' if start else 'by '}{clock(known, zone)}" if known else ""
     first, last = zone.shown(start), zone.shown(end)
-    if first == last:
+    if start.timestamp() == end.timestamp():  # in one zone, Python compares wall clocks
         return clock(first, zone)
     if is_all_day(start, end):
         days = start.date(), end.date() - timedelta(1)

@@ -90,7 +90,7 @@ def _times(first: datetime | None, last: datetime | None, *, is_deadline: bool) 
     """Returns `09:00-10:00`, with one of its ends if the other is on another day."""
     if is_deadline and first is not None:
         return f"by {first:%H:%M}"
-    if first is not None and last is not None and first >= last:
+    if first is not None and last is not None and first.timestamp() >= last.timestamp():
         return f"{first:%H:%M}"
     begin, end = ("" if moment is None else f"{moment:%H:%M}" for moment in (first, last))
     return f"{begin}{dash()}{end}" if begin or end else ""
