@@ -254,6 +254,7 @@ class Call:
         reply = await self._send(permit, authorization)
         result: Any = reply
         if isinstance(reply, Reply):
+            self.request.answered = reply.headers
             permit.settle(read_rate(reply.headers), refused=reply.status >= 400 and is_rate_limited(reply))
             route = self.request.route
             result = check_reply(reply) if route.raw else read_reply(reply, needs_body=route.reads)

@@ -65,12 +65,21 @@ class Route:
 
 @define(eq=False, repr=False)
 class Request:
-    """One request, ready to be sent as often as needed; `target` is the path with the ids filled in."""
+    """One request, ready to be sent as often as needed; `target` is the path with the ids filled in.
+
+    `answered` holds the headers of its last answer.
+    """
 
     route: Route
     target: str
     params: Params = NO_PARAMS
     body: bytes | None = field(default=None, repr=False)  # a webhook's address, say, is a secret
+    answered: Mapping[str, str] = field(default=MappingProxyType({}), init=False)
+
+    @property
+    def answer_id(self) -> str | None:
+        """The server's id of the request in its last answer."""
+        return request_id(self.answered)
 
     @property
     def label(self) -> str:

@@ -116,6 +116,18 @@ class TestAnswer:
             assert type(caught.value)(*caught.value.args).request_id == found  # type: ignore[arg-type] # as celery does
 
 
+@pytest.mark.parametrize("body", [b"{}", b"null", b'{"task": {"id": "x"}, "taskId": "x"}', b"[1]"])
+async def test_an_answer_that_is_no_record_has_the_servers_id_too(
+    server: RawServer, raw: LoftyClient, call_fields: Any, body: bytes
+) -> None:
+    server.reply = lambda _: answer(body, "X-Request-Id: r-1")
+    with pytest.raises(DecodeError) as unread:
+        await raw.tasks.get(5)
+    with pytest.raises(AmbiguousWriteError) as created:
+        await raw.tasks.create(**call_fields)
+    assert unread.value.request_id == created.value.request_id == "r-1"
+
+
 class TestErrors:
     @pytest.mark.parametrize("status", [200, 404])
     async def test_are_what_their_code_says(self, server: RawServer, raw: LoftyClient, status: int) -> None:

@@ -14,6 +14,7 @@ from lofty_async._checks import OnBadRecord
 from lofty_async._convert import structure
 from lofty_async._pages import Strategy
 from lofty_async._wire import NO_PARAMS, Params, Request, Route, part
+from lofty_async.errors import DecodeError
 from lofty_async.pagination import Pager
 from lofty_async.ratelimit import Lane
 
@@ -58,11 +59,20 @@ class Caller:
         """The decoded body of the answer; `names` replace the placeholders of the route's path."""
         return await self.manager.call(_request(route, names, body), self.options)
 
+    async def send_create(self, route: Route, body: Mapping[str, Any]) -> tuple[Any, str | None]:
+        """The decoded body of the answer to a create, and the server's id of the request."""
+        request = _request(route, (), body)
+        return await self.manager.call(request, self.options), request.answer_id
+
     async def read(self, kind: type[T], at: tuple[str, ...], route: Route, *names: int | str) -> T:
         """The record at this path of the answer."""
         request = _request(route, names)
         body = await self.manager.call(request, self.options)
-        return structure(kind, part(body, at, request.label), path=".".join(at), request=request.label)
+        try:
+            return structure(kind, part(body, at, request.label), path=".".join(at), request=request.label)
+        except DecodeError as error:
+            error.request_id = request.answer_id
+            raise
 
     def pager(
         self,

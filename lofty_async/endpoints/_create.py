@@ -44,7 +44,9 @@ async def create_and_read(caller: Caller, route: Route, wire: Mapping[str, Any],
     Raises: AmbiguousWriteError also if the answer cannot be read.
     """
     # The body in no local variable: it may hold a webhook's address, and frames show it.
-    outcome = _read(await caller.send(route, body=wire), read)
+    answer, request_id = await caller.send_create(route, wire)
+    outcome = _read(answer, read)
+    del answer
     if not isinstance(outcome, DecodeError):
         return outcome
     raise AmbiguousWriteError(
@@ -53,7 +55,8 @@ async def create_and_read(caller: Caller, route: Route, wire: Mapping[str, Any],
         attempts=1,
         lead_id=wire.get("leadId"),
         sent=dict(wire),
-    ) from outcome
+        request_id=request_id,
+    ) from evolve(outcome, request_id=request_id)
 
 
 def _read(body: Any, read: Callable[[Any], T]) -> T | DecodeError:
