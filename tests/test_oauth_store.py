@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lofty_async.errors import AuthenticationError, DecodeError, InvalidRequestError
-from lofty_async.oauth import FileTokenStore, LoginClient, Token, TokenStore
+from lofty_async.oauth import FileTokenStore, LoginClient, RefreshToken, Token, TokenStore
 
 TOKEN = Token("acc3ss", "r3fresh", 1234.5, "all", "Bearer")
 
@@ -114,7 +114,6 @@ async def test_where_files_have_no_such_modes_they_are_not_asked_for(
 @pytest.mark.parametrize(
     ("content", "at"),
     [
-        (b"", None),
         (b"\xff\xfe", None),
         (b"[]", None),
         (b"5", None),
@@ -134,6 +133,37 @@ async def test_a_file_that_holds_no_token_says_what_to_do_and_shows_nothing(
     assert caught.value.path == at
     assert caught.value.__context__ is None
     assert "acc3ss" not in f"{caught.value}{caught.value!r}"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+@pytest.mark.parametrize("content", [b"", b"\n"])
+async def test_an_empty_file_means_that_there_is_no_token_yet(path: Path, content: bytes, mode: int) -> None:
+    write(path, content)
+    os.chmod(path, mode)  # noqa: PTH101 - pathlib is banned from coroutines
+    store = FileTokenStore(path)
+    assert await store.load() is None
+    assert await store.load_client() is None
+    with pytest.raises(AuthenticationError, match="log in first"):
+        await RefreshToken.from_store(store, "id", None)
+    async with store.renewal():
+        await store.save(TOKEN)
+    assert await store.load() == TOKEN
+    assert mode_of(path) == 0o600
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+async def test_what_is_no_regular_file_is_refused_at_once(path: Path, make: Callable[[Path], None]) -> None:
+    make(path)
+    store = FileTokenStore(path)
+    async with asyncio.timeout(10):
+        with pytest.raises(AuthenticationError, match="not a regular file"):
+            await store.load()
+        with pytest.raises(AuthenticationError, match="not a regular file"):
+            await store.save(TOKEN)
+        with pytest.raises(AuthenticationError, match="not a regular file"):
+            async with store.renewal():
+                raise AssertionError("it was not refused")
+    assert not stat.S_ISREG(os.stat(path).st_mode), "it was replaced"  # noqa: PTH116 - pathlib is banned from coroutines
 
 
 @pytest.mark.parametrize("path", [5, None, ["token.json"]])
@@ -338,6 +368,15 @@ class TestBeforeATokenIsSpent:
             pass
         assert await store.load() == (TOKEN if exists else None)
         assert {name.name for name in path.parent.iterdir()} <= {path.name, f"{path.name}.lock"}
+
+    @pytest.mark.parametrize("mode", [0o600, 0o644])
+    async def test_an_empty_file_is_given_the_room_for_a_token(self, path: Path, mode: int) -> None:
+        write(path, b"")
+        os.chmod(path, mode)  # noqa: PTH101 - pathlib is banned from coroutines
+        store = FileTokenStore(path)
+        async with store.renewal():
+            assert os.stat(path).st_size >= 4096  # noqa: PTH116 - pathlib is banned from coroutines
+        assert await store.load() is None
 
     async def test_what_another_process_saves_meanwhile_is_not_undone(
         self, path: Path, monkeypatch: pytest.MonkeyPatch

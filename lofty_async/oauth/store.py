@@ -93,10 +93,10 @@ class FileTokenStore:
     client: LoginClient | None = field(default=None, kw_only=True, validator=optional(instance_of(LoginClient)))
 
     async def load(self) -> Token | None:
-        """The stored token, `None` if there is no file.
+        """The stored token, `None` if there is no file, or an empty one, as it is made to be mounted.
 
-        Raises: AuthenticationError if other users can read the file or own it; DecodeError if it holds no token;
-            OSError.
+        Raises: AuthenticationError if other users can read the file or own it, or it is no regular file;
+            DecodeError if it holds no token; OSError.
         """
         kept = await asyncio.to_thread(self._read)
         if isinstance(kept, DecodeError):
@@ -116,7 +116,8 @@ class FileTokenStore:
     async def save(self, token: Token) -> None:
         """Returns when the token is on disk.
 
-        Raises: AuthenticationError if the file belongs to another user; OSError. The file is then unchanged.
+        Raises: AuthenticationError if the file belongs to another user, or is no regular file; OSError. The file is
+            then unchanged.
         """
         await _in_thread(self._save, token)
 
@@ -147,12 +148,21 @@ class FileTokenStore:
         return Path(os.path.realpath(self.path))
 
     def _read(self) -> tuple[Token, LoginClient | None] | DecodeError | None:
+        self._check_kind()
         try:
             with self.path.open("rb", buffering=0) as file:
+                content = _settled(cast("BinaryIO", file))
+                if not content.strip():  # `touch` makes one that others can read
+                    return None
                 self._check_owner(cast("BinaryIO", file))
-                return self._parsed(_settled(cast("BinaryIO", file)))
+                return self._parsed(content)
         except FileNotFoundError:
             return None
+
+    def _check_kind(self) -> None:
+        """To open a named pipe would wait for its other end."""
+        if self.path.exists() and not self.path.is_file():
+            raise AuthenticationError(f"{self.path} is not a regular file: give the path of one, or of none yet")
 
     def _check_owner(self, file: BinaryIO) -> None:
         """Windows has no such bits: there the rights of the folder protect the file."""
@@ -191,14 +201,16 @@ class FileTokenStore:
 
     def _rehearse(self) -> None:
         """Save the current content: nothing less proves that the next save will work."""
+        self._check_kind()
         try:
             content = memoryview(self.path.read_bytes())
         except FileNotFoundError:
             Path(_written_beside(self._target, memoryview(bytes(BLOCK)))).unlink()
         else:
-            self._put(content, was=content)
+            self._put(content or memoryview(b" " * BLOCK), was=content)
 
     def _put(self, content: memoryview, *, was: memoryview | None = None) -> None:
+        self._check_kind()
         target = self._target
         try:
             if not _is_kept_in_place(target, len(content)):
@@ -322,7 +334,7 @@ def _overwrite(file: BinaryIO, content: memoryview | None) -> None:
     """
     old = memoryview(file.read())
     content = old if content is None else content
-    size = max(len(old), -(-len(content) // BLOCK) * BLOCK)
+    size = max(len(old), BLOCK, -(-len(content) // BLOCK) * BLOCK)
     try:
         _fill(file, content, size)
     except OSError:
