@@ -429,6 +429,24 @@ class TestAReceiverThatIsClosed:
         assert receiver.stats.waiting == 0
         await following
 
+    async def test_waits_for_a_follower_that_has_hardly_begun(
+        self, wrap: Wrap, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for turns in range(5):
+            receiver = WebhookReceiver(SECRET)
+            follower = Follower(receiver, FakeClient().holding(1, 2), wrap)
+            follower.may_go_on.set()
+            following = asyncio.create_task(follower.follow())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await post(receiver, 1)
+            await post(receiver, 2)
+            await receiver.close(timeout=1000)
+            assert follower.handled == [1, 2]
+            assert receiver.stats.unhandled == 0
+            await following
+        assert caplog.messages == []
+
     async def test_counts_what_was_not_handled_in_time(self, wrap: Wrap, caplog: pytest.LogCaptureFixture) -> None:
         receiver = WebhookReceiver(SECRET)
         follower = Follower(receiver, FakeClient().holding(*range(1, 11)), wrap)

@@ -575,6 +575,28 @@ class TestNotices:
         await receiver.close()
         assert receiver.stats == ReceiverStats(accepted=3, refused=0, failed=0, waiting=0, unhandled=0)
 
+    async def test_closing_does_not_wait_for_an_iteration_that_nobody_will_start(self) -> None:
+        receiver = WebhookReceiver(SECRET)
+        mine = receiver.notices()
+
+        async def make() -> None:
+            receiver.notices()
+            await receiver.notices().aclose()
+
+        await asyncio.create_task(make())
+        await post(receiver, body(1))
+        async with asyncio.timeout(5):
+            await receiver.close(timeout=1000)
+        assert receiver.stats.unhandled == 1
+        assert ids([notice async for notice in mine]) == [1]
+
+    async def test_an_iteration_may_be_made_before_the_event_loop(self) -> None:
+        receiver = WebhookReceiver(SECRET)
+        notices = await asyncio.to_thread(receiver.notices)
+        await post(receiver, body(1))
+        assert (await anext(notices)).task_id == 1
+        await notices.aclose()
+
     async def test_closing_waits_for_a_reader_at_work_only_so_long(self, caplog: pytest.LogCaptureFixture) -> None:
         receiver = WebhookReceiver(SECRET)
         at_work, stuck = asyncio.Event(), asyncio.Event()

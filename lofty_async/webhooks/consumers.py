@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
+from weakref import WeakSet, finalize
 
 from attrs import define, field
 
@@ -178,6 +179,13 @@ class OpenBatch:
     waiting: int
 
 
+def _current_task() -> asyncio.Task[object] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no event loop runs yet
+        return None
+
+
 @define(eq=False)
 class NoticeReaders:
     """Iterations that share the notices of the queue: each notice goes to one of them."""
@@ -187,6 +195,8 @@ class NoticeReaders:
     unhandled: int = field(init=False, default=0)
     # The rest of the batch taken last and all that was requeued, for whichever reader is next.
     _unread: deque["Delivery"] = field(init=False, factory=deque["Delivery"])
+    # An iteration that was not started has a reader too; it ends with its iteration.
+    _unstarted: WeakSet[Reader] = field(init=False, factory=WeakSet[Reader])
     _active: set[Reader] = field(init=False, factory=set[Reader])
     _holding: set[Reader] = field(init=False, factory=set[Reader])
     _progress: asyncio.Event = field(init=False, factory=asyncio.Event)
@@ -194,8 +204,14 @@ class NoticeReaders:
     def start(self) -> None:
         """Does nothing: readers start with their iteration."""
 
-    async def notices(self) -> AsyncGenerator[WebhookNotice, None]:
-        reader = Reader()
+    def notices(self) -> AsyncGenerator[WebhookNotice, None]:
+        reader = Reader(_current_task())
+        self._unstarted.add(reader)
+        finalize(reader, self._progress.set).atexit = False
+        return self._notices(reader)
+
+    async def _notices(self, reader: Reader) -> AsyncGenerator[WebhookNotice, None]:
+        self._unstarted.discard(reader)
         self._active.add(reader)
         try:
             while (delivery := await self._next(reader)) is not None:
@@ -213,6 +229,8 @@ class NoticeReaders:
         # The task that closes cannot read on before this returns.
         closing = asyncio.current_task()
         try:
+            if self._count_unhandled(closing):
+                await asyncio.sleep(0)  # a task that was made to read them may not have run yet
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     while any(reader.task is not closing for reader in self._in_progress()):
@@ -254,7 +272,7 @@ class NoticeReaders:
         return self.queue.notices + len(self._unread) + in_hand
 
     def _in_progress(self) -> set[Reader]:
-        return self._active | self._holding
+        return self._active | self._holding | set(self._unstarted)
 
     def _count(self, batch: OpenBatch, change: int) -> None:
         was_waiting = batch.waiting > 0
