@@ -157,6 +157,15 @@ def cells(text: str) -> dict[str, dict[str, list[str]]]:
     return found
 
 
+def test_an_hour_that_comes_twice_is_shown_with_both_its_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    with monkeypatch.context() as patch:
+        terminal = plain_terminal(patch, 200)
+        draw_week([entry(1, before, before + timedelta(minutes=40))], OSLO, before.date() - timedelta(6))
+    assert cells(terminal.shown)["02:00"]["25"][0].startswith("02:30")
+    assert "02:10" in terminal.shown
+
+
 LATE = datetime(2026, 3, 7, 20, tzinfo=UTC)
 LOS_ANGELES = timezone(timedelta(hours=-8))
 ALL_DAY = datetime(2026, 3, 3, tzinfo=LOS_ANGELES)

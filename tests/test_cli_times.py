@@ -122,6 +122,7 @@ def test_a_zone_without_a_name_follows_the_machines_rules(environment: pytest.Mo
 
 
 NINE = datetime(2026, 3, 2, 9, tzinfo=UTC)
+TWICE = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)  # before the hour that comes twice in Oslo
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=LOS_ANGELES)
 DAY = timedelta(1)
 
@@ -140,6 +141,8 @@ DAY = timedelta(1)
         ),
         (None, NINE, "by 2026-03-02 10:00"),
         (None, None, ""),
+        (TWICE, TWICE + timedelta(hours=1), "2026-10-25 02:30-02:30"),
+        (TWICE, TWICE + timedelta(minutes=40), "2026-10-25 02:30-02:10"),
         (NINE, NINE + DAY, "2026-03-02 10:00 - 2026-03-03 10:00"),
         (MIDNIGHT, MIDNIGHT + DAY, "2026-03-02 all day"),
         (MIDNIGHT, MIDNIGHT + 3 * DAY, "2026-03-02 - 2026-03-04 all day"),
