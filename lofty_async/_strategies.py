@@ -1,7 +1,7 @@
 """How each list of the API is paged, from cursor to parameters and from body to records and the next cursor. Pure."""
 
 from collections.abc import Callable, Container, Hashable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from math import isqrt
 from typing import Any, Final, TypeVar
 
@@ -27,6 +27,22 @@ MAX_BATCH: Final = 8  # pages by number from one time on: their overlap grows by
 LONGEST_RANGE: Final = timedelta(days=90)  # contract: of one question for slots
 SEAM: Final = timedelta(days=1)  # at the end of such a range, where slots may reach beyond it
 LEAD_TIME: Final = timedelta(seconds=2)  # a range has to start later than the server's now
+
+
+def _moment_at(since: int) -> datetime:
+    """The moment of epoch milliseconds; one that is not between the years 1 and 9999 becomes their end."""
+    try:
+        return EPOCH + timedelta(milliseconds=since)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC) if since > 0 else datetime.min.replace(tzinfo=UTC)
+
+
+def _text_in(moment: datetime, zone: tzinfo | None) -> str:
+    """The moment as the wire has it, in this zone if its calendar reaches so far: "no end" is often the year 9999."""
+    try:
+        return format_time(moment.astimezone(zone))
+    except OverflowError:
+        return format_time(moment)
 
 
 class SinglePage(Strategy[T]):
@@ -211,8 +227,8 @@ class TimePages(TimedPages[T]):
         asked = {"page": str(page), "pageSize": str(size)}
         if cursor.since is None:
             return asked
-        time = (EPOCH + timedelta(milliseconds=cursor.since)).astimezone((self.start or self.end or EPOCH).tzinfo)
-        return {**asked, "endTime" if self.newest_first else "startTime": format_time(time)}
+        bound = _text_in(_moment_at(cursor.since), (self.start or self.end or EPOCH).tzinfo)
+        return {**asked, "endTime" if self.newest_first else "startTime": bound}
 
     def read(self, cursor: Cursor, body: Any, known: Container[Hashable] = ()) -> PageRead[T]:
         answer, (number, asked) = self._answer(body), self._numbered(cursor)
@@ -328,7 +344,7 @@ class SlotWindows(Pages[MeetingSlot]):
     is_timed = True
 
     def params(self, cursor: Cursor) -> Params:
-        start, end = (format_time(time.astimezone(self.start.tzinfo)) for time in self._window(cursor))
+        start, end = (_text_in(time, self.start.tzinfo) for time in self._window(cursor))
         return {"startTime": start, "endTime": end, "limit": str(self._limit(cursor))}
 
     def read(self, cursor: Cursor, body: Any, known: Container[Hashable] = ()) -> PageRead[MeetingSlot]:  # noqa: ARG002 - times do
@@ -370,7 +386,7 @@ class SlotWindows(Pages[MeetingSlot]):
 
     def _window(self, cursor: Cursor) -> tuple[datetime, datetime]:
         start = self.start.astimezone(UTC)
-        if cursor.since is not None and (start := EPOCH + timedelta(milliseconds=cursor.since)) >= self._end:
+        if cursor.since is not None and (start := _moment_at(cursor.since)) >= self._end:
             raise foreign_cursor()
         return start, start + min(self._end - start, LONGEST_RANGE)
 

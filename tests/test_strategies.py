@@ -1,13 +1,14 @@
 """From cursor to parameters, from body to records and the next cursor: what no behaviour of a whole list shows."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lofty_async._cursor import START
+from lofty_async._cursor import START, Cursor
 from lofty_async._strategies import MAX_PAGE, CursorPages, OffsetPages, TimePages, numbered
 from lofty_async._wire import part
 from lofty_async.errors import DecodeError, InvalidRequestError
@@ -111,6 +112,24 @@ class TestTimePages:
         assert 1 <= page_size <= most
         assert number * page_size <= before
         assert (number + 1) * page_size > before + 1 or size == 0
+
+    @pytest.mark.parametrize("newest_first", [False, True])
+    @pytest.mark.parametrize("hours", [-14, 0, 14])
+    @pytest.mark.parametrize("start", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+    def test_go_on_from_entries_at_the_ends_of_the_calendar(self, start: str, hours: int, newest_first: bool) -> None:
+        """They stand for "always" and "no end"; the first and the last year are beyond the calendar of other zones."""
+        bound = NOON.astimezone(timezone(timedelta(hours=hours)))
+        start_at, end_at = (None, bound) if newest_first else (bound, None)
+        pages = evolve(CALENDAR, newest_first=newest_first, start=start_at, end=end_at)
+        items = [{"id": f"{number}-task", "startAt": start} for number in range(3)]
+        following = pages.read(START, {"data": {"items": items}}).next
+        assert following is not None
+        name = "endTime" if newest_first else "startTime"
+        assert datetime.fromisoformat(str(pages.params(following).get(name, bound.isoformat()))).tzinfo
+
+    def test_a_cursor_beyond_the_calendar_is_asked_from_its_end(self) -> None:
+        for since in (10**18, -(10**18)):
+            assert CALENDAR.params(Cursor(since=since))["startTime"][:4] in {"0001", "9999"}
 
 
 class TestPart:
