@@ -133,6 +133,7 @@ class CallManager:
         self.timer = DeadlineTimer()
         self.retry_budget = RetryBudget()
         self._settle_timeout = settle_timeout
+        self._closing: asyncio.Task[None] | None = None  # kept here, as the event loop keeps a weak reference alone
         self._owner = LoopOwner("client")
         self.counters = Counters()
 
@@ -172,15 +173,32 @@ class CallManager:
     async def close(self) -> None:
         """End the calls under way, wait for a renewal of the credential, then close the session.
 
+        If this is cancelled during a renewal, a task waits for it and closes the session.
+
         Raises: WrongEventLoopError while another loop uses the client.
         """
         self._owner.claim()
         self.session.begin_close()
         self.timer.end_all()
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._settle_timeout):
-                    await self.auth.settle()
+            await self._settle()
+        except asyncio.CancelledError:
+            # The renewal goes on without the caller: its answer may be the only copy of a new token.
+            self._closing = asyncio.create_task(self._close_settled())
+            raise
+        except BaseException:
+            await self.session.close()
+            raise
+        await self.session.close()
+
+    async def _settle(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settle_timeout):
+                await self.auth.settle()
+
+    async def _close_settled(self) -> None:
+        try:
+            await self._settle()
         finally:
             await self.session.close()
 

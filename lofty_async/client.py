@@ -289,7 +289,8 @@ class LoftyClient:
         """End the calls under way, then close the session unless it was handed in.
 
         Those calls and all later ones raise ClientClosedError. A renewal of the credential that is under way goes to
-        its end first, 35 seconds at most: its answer may be the only copy of a new refresh token.
+        its end first, 35 seconds at most: its answer may be the only copy of a new refresh token. If closing is
+        cancelled, a task of the event loop does the rest.
         """
         await self._caller.manager.close()
 

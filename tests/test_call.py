@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from math import inf
@@ -37,6 +38,7 @@ from lofty_async._session import SessionManager
 from lofty_async._wire import RateState, Request, Route
 from lofty_async.auth import Auth, TokenPost
 from lofty_async.sandbox import Sandbox, faults
+from tests.leaks import others
 
 if TYPE_CHECKING:
     from tests.conftest import Hold, OpenClient
@@ -872,17 +874,43 @@ class TestClosing:
         assert not session.needs_closing
         await auth.settle()  # it hears that the connection was closed
 
-    async def test_closes_the_session_even_when_cancelled(
+    async def test_lets_it_arrive_even_when_cancelled_and_closes_the_session_then(
         self, sandbox: Sandbox, auth: ClientCredentials, open_client: "OpenClient", hold: "Hold"
     ) -> None:
         sandbox.faults.add("POST /oauth/token", hold)
-        lofty = open_client(auth)
-        closing, _ = await closed_during_a_call(lofty, hold)
+        closing, _ = await closed_during_a_call(open_client(auth), hold)
+        before = others()
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
-        await auth.settle()
-        assert not lofty._caller.manager.session.needs_closing
+        hold.gate.set()
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(others() - before))
+        assert auth.token is not None
+
+    async def test_leaves_nothing_behind_where_the_event_loop_ends_meanwhile(
+        self, sandbox: Sandbox, auth: ClientCredentials, hold: "Hold"
+    ) -> None:
+        sandbox.faults.add("POST /oauth/token", hold)
+        session = SessionManager(sandbox.url, "tests/1", None)
+
+        async def cut_short() -> None:
+            manager = CallManager(auth, session, RateLimiter())
+            route = Route("GET", "/v1.0/me")
+            call = asyncio.create_task(manager.call(Request(route, route.template), CallOptions()))
+            await asyncio.to_thread(arrived.wait, 10)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0):
+                    await manager.close()
+            await asyncio.gather(call, return_exceptions=True)
+
+        arrived = threading.Event()
+        running = asyncio.create_task(asyncio.to_thread(asyncio.run, cut_short()))
+        await hold.reached()
+        arrived.set()
+        async with asyncio.timeout(10):
+            await running
+        assert session._own.session is None
 
 
 async def test_a_timeout_raised_by_code_of_the_callers_is_not_mistaken_for_closing(
