@@ -3,10 +3,12 @@
 import ast
 import asyncio
 import inspect
+import logging
 import re
 import shlex
 import sys
 from asyncio import create_subprocess_exec, subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,17 @@ def snippets(page: str, pattern: re.Pattern[str] = SNIPPET) -> list[str]:
     return pattern.findall((DOCS / page).read_text(encoding="utf-8"))
 
 
+@pytest.fixture
+def own_log_levels() -> Iterator[None]:
+    """Put the levels of the package's loggers back, which a page may set."""
+    loggers = [logging.getLogger(".".join(["lofty_async", *part])) for part in ([], ["http"], ["retry"], ["ratelimit"])]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("own_log_levels")
 @pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)])
 async def test_the_snippets_of_a_page_run_in_order(page: str, tmp_path: Path) -> None:
     async with (

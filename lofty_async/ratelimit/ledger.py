@@ -342,9 +342,13 @@ class Ledger:
         return max(0, number)
 
     def _is_bulk_waiting(self, member: Member, now: float) -> bool:
-        """Return whether another process waits with bulk calls alone, and has had less than its fair share."""
+        """Return whether another process waits with bulk calls alone, has had less than its fair share, and asks soon.
+
+        One that the reserve keeps waiting asks at the window's end; a turn left to it until then would be lost.
+        """
         fair = (self.window.limit or 0) / len(self.members)
-        waiting = (one for one in self._others(member) if one.is_waiting(BULK, now) and one.granted < fair)
+        others = (one for one in self._others(member) if one.waits_until <= now + LOOK)
+        waiting = (one for one in others if one.is_waiting(BULK, now) and one.granted < fair)
         return any(not one.is_waiting(INTERACTIVE, now) for one in waiting)
 
     def _is_open_to_bulk(self, member: Member, now: float) -> bool:
