@@ -62,7 +62,7 @@ $(VENV)/.cli: $(BIN)/python pyproject.toml
 	touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[cli,ical,orjson,otel,postgres,redis]' --group test
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[cli,ical,orjson,otel,postgres,redis,workers]' --group test
 	touch $@ $(VENV)/.cli
 
 $(VENV)/.docs: $(BIN)/python pyproject.toml
@@ -70,5 +70,5 @@ $(VENV)/.docs: $(BIN)/python pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[cli,ical,orjson,otel,postgres,redis]' --group dev
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[cli,ical,orjson,otel,postgres,redis,workers]' --group dev
 	touch $@ $(VENV)/.cli $(VENV)/.test $(VENV)/.docs

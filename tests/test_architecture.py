@@ -11,13 +11,15 @@ import pytest
 import lofty_async
 
 ROOT = Path(lofty_async.__file__).parent
-BATTERIES = {"webhooks", "mirror", "otel", "sandbox", "cli", "ical"}
+BATTERIES = {"webhooks", "mirror", "otel", "sandbox", "cli", "ical", "workers"}
 THIRD_PARTY = {
     "backoff": {"retry"},
     "cattrs": {"_convert"},
+    "croniter": {"queue"},
     "icalendar": {"ical"},
     "opentelemetry": {"otel"},
     "orjson": set[str](),
+    "procrastinate": {"queue"},
     "psycopg": {"postgres", "postgres_session"},
     "pydantic": {"_pydantic"},
     "pydantic_core": {"_enums", "_pydantic"},

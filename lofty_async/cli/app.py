@@ -20,6 +20,7 @@ from .sandbox import sandbox
 from .sync import sync
 from .tasks import tasks
 from .webhooks import webhooks
+from .worker import worker
 
 INTERRUPTED: Final = 130
 
@@ -64,7 +65,10 @@ def completion(*, shell: str) -> None:
         click.echo(kind(app, {}, "lofty-async", "_LOFTY_ASYNC_COMPLETE").source())
 
 
-for command in (tasks, calendar, slots, leads, sync, changes, status, budget, doctor, webhooks, whoami, login, sandbox):
+for command in (
+    *(tasks, calendar, slots, leads, sync, changes, status, worker),
+    *(budget, doctor, webhooks, whoami, login, sandbox),
+):
     app.add_command(command)
 
 

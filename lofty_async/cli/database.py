@@ -17,6 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_DB: Final = Path("tasks.sqlite")
 DEFAULT_ACCOUNT: Final = "default"
+EXTRAS: Final = ("psycopg", "procrastinate", "croniter")
 SCHEMES: Final = ("postgresql://", "postgres://")
 
 
@@ -58,7 +59,7 @@ def database_errors(kind: type[click.ClickException]) -> Generator[None, None, N
     except BrokenPipeError:
         raise  # click ends without output if the reader has closed the pipe
     except ModuleNotFoundError as error:
-        if error.name != "psycopg":
+        if error.name not in EXTRAS:
             raise
         raise kind(str(error)) from error
     except Exception as error:

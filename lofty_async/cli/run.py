@@ -205,19 +205,27 @@ def _base_url(server: ServerOptions) -> str | None:
 
 
 @asynccontextmanager
-async def _user_client(server: ServerOptions, **options: Unpack[ClientOptions]) -> AsyncGenerator[LoftyClient, None]:
+async def options_for(server: ServerOptions) -> AsyncGenerator[ClientOptions, None]:
+    """Yields the options of clients of the server that was chosen; they share a limiter.
+
+    Raises: LoftyError if the store is none that can be used; StartupError as `network_from` does.
+    """
     base_url, network = _base_url(server), network_from(server.network)
+    async with RateLimiter(store=open_store(server.store)) as limiter:
+        yield {
+            "base_url": BASE_URL if base_url is None else base_url,
+            "limiter": limiter,
+            "proxy": network.proxy,
+            "ssl": network.ssl,
+            "allow_http": allows_http(server),
+        }
+
+
+@asynccontextmanager
+async def _user_client(server: ServerOptions, **options: Unpack[ClientOptions]) -> AsyncGenerator[LoftyClient, None]:
     async with AsyncExitStack() as stack:
         try:
-            limiter = await stack.enter_async_context(RateLimiter(store=open_store(server.store)))
-            more: ClientOptions = {
-                "base_url": BASE_URL if base_url is None else base_url,
-                "limiter": limiter,
-                "proxy": network.proxy,
-                "ssl": network.ssl,
-                "allow_http": allows_http(server),
-                **options,
-            }
+            more: ClientOptions = {**await stack.enter_async_context(options_for(server)), **options}
             client = LoftyClient(await credential(), **more)
         except LoftyError as error:
             raise StartupError(str(error)) from error

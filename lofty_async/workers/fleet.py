@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Final
 
@@ -44,8 +45,8 @@ class Fleet:
     syncs over within another 10 seconds, and goes on with the interrupted run; off the dead one's machine, once the
     claim has ended, within 60 s.
 
-    Raises: InvalidRequestError if an argument is wrong; ModuleNotFoundError without the extra; the methods, psycopg.Error
-    if the server cannot be reached.
+    Raises: InvalidRequestError if an argument is wrong; ModuleNotFoundError without the extra. Methods raise
+    psycopg.Error if the server cannot be reached, and LoftyError before `setup`.
     """
 
     def __init__(
@@ -67,7 +68,8 @@ class Fleet:
             raise _checks.refuse("stalled_after", f"must be 4 seconds or more, not {stalled_after!r}")
         self._tables = Tables(self._dsn)
         self._next_after, self._schema = queue.next_after, queue.Queue.schema
-        self._new_queue = lambda: queue.Queue(self._dsn, self._sync, self._tick, stalled_after=seconds)
+        make = partial(queue.Queue, self._dsn, self._sync, self._tick, stalled_after=seconds)
+        self._new_queue: Callable[[], Queue] = make
         self._queue: Queue | None = None
 
     async def setup(self) -> None:
@@ -153,8 +155,6 @@ async def _until(stopping: asyncio.Event, work: Awaitable[None]) -> None:
         await asyncio.wait({working, waiting})
     if not working.cancelled():
         await working
-        if not stopping.is_set():
-            raise LoftyError("the worker has lost its database: start it again")
 
 
 @contextmanager

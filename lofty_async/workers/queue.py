@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from croniter import croniter
 from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecision
+from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import DeleteJobCondition, Job, Status
 
-from lofty_async.errors import AuthenticationError, InvalidRequestError
+from lofty_async.errors import AuthenticationError, InvalidRequestError, LoftyError
 from lofty_async.mirror import SuspiciousDeletionError, SyncRunningError
 
 from .tables import SEARCH_PATH
@@ -28,6 +29,7 @@ LONGEST_TICK: Final = 10
 """Seconds between two ticks, at most."""
 GRACE_SECONDS: Final = 2.0
 """How long a worker that stops lets its jobs go on; then they are cancelled, and keep what they have."""
+LOST: Final = "the worker has lost its database: start it again"
 FINAL_ERRORS: Final = (AuthenticationError, InvalidRequestError, SuspiciousDeletionError)
 """Errors that another attempt does not mend; the account's next turn tries again."""
 MAX_ATTEMPTS: Final = 6
@@ -80,7 +82,7 @@ class Queue:
         async def tick(timestamp: int) -> None:  # noqa: ARG001 - procrastinate passes it
             await self._tick()
 
-        # Neither has a `queueing_lock` that a rescue would violate, nor the tick a `lock` that a dead worker would keep.
+        # Syncs have no `queueing_lock`, which a rescue would violate; ticks no `lock`, which a dead worker would keep.
         app.task(name=SYNC, queue=QUEUE, retry=Retries())(sync)
         seconds = max(1, min(LONGEST_TICK, ceil(self._stalled_after / 2)))
         every_few_seconds = f"* * * * * */{seconds}"
@@ -120,7 +122,17 @@ class Queue:
                 await manager.finish_job(job, status=Status.FAILED, delete_job=True)
 
     async def work(self, concurrency: int) -> None:
-        """Runs jobs until cancelled, or until the database is lost."""
+        """Runs jobs until cancelled.
+
+        Raises: LoftyError if the database is lost.
+        """
+        try:
+            await self._work(concurrency)
+        except ConnectorException as error:
+            raise LoftyError(LOST) from error
+        raise LoftyError(LOST)  # procrastinate ends if its heartbeat fails
+
+    async def _work(self, concurrency: int) -> None:
         async with self.opened():
             await self.app.run_worker_async(
                 queues=[QUEUE],

@@ -23,6 +23,7 @@ SETUP_LOCK: Final = 0x4C6F667479_01
 TICK_LOCK: Final = 0x4C6F667479_02
 """Advisory locks: of making the tables, and of the tick, which only one process does at a time."""
 
+# ruff: noqa: S608 - the parts are constants, and all values are bound
 SEARCH_PATH: Final = f"SET search_path TO {SCHEMA}"
 MIGRATIONS: Final = "CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY)"
 ACCOUNTS: Final = (
@@ -34,12 +35,12 @@ BUSY: Final = (
     " AND status IN ('todo', 'doing') ORDER BY status = 'doing' DESC, id LIMIT 1"
 )
 DUE: Final = (
-    f"SELECT account, job.status IS NOT NULL FROM accounts LEFT JOIN LATERAL ({BUSY}) job ON true"  # noqa: S608 - a constant
+    f"SELECT account, job.status IS NOT NULL FROM accounts LEFT JOIN LATERAL ({BUSY}) job ON true"
     " WHERE due_at <= now() ORDER BY due_at"
 )
 STATUS: Final = (
     "SELECT account, due_at, synced_at, error, job.status, job.scheduled_at, job.attempts, job.scheduled_at > now()"
-    f" FROM accounts LEFT JOIN LATERAL ({BUSY}) job ON true ORDER BY account"  # noqa: S608 - a constant
+    f" FROM accounts LEFT JOIN LATERAL ({BUSY}) job ON true ORDER BY account"
 )
 
 

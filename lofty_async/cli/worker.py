@@ -1,0 +1,111 @@
+"""The command that syncs many accounts, one of the workers of a fleet."""
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+import click
+
+from lofty_async import _checks
+from lofty_async._auth import hidden
+from lofty_async.errors import InvalidRequestError
+
+from .database import SCHEMES, database_errors
+from .options import FilePath, ServerOptions, examples, server_options
+
+EVERY: Final = "*/15 * * * *"
+
+
+@click.command(
+    epilog=examples(
+        "lofty-async worker --db postgresql://db/lofty --accounts accounts.toml",
+        "lofty-async worker --db postgresql://db/lofty --accounts accounts.toml --every '0 * * * *'",
+    )
+)
+@click.option(
+    "--db", required=True, type=hidden, metavar="URL", help="PostgreSQL database of the mirrors: postgresql://…"
+)
+@click.option(
+    "--accounts",
+    "file",
+    required=True,
+    type=FilePath(),
+    metavar="FILE",
+    help="Names each account's variable: lines such as smith = 'LOFTY_KEY_SMITH', or JSON in FILE.json.",
+)
+@click.option(
+    "--every", default=EVERY, show_default=True, metavar="CRON", help="Times at which accounts are due, in UTC."
+)
+@click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Accounts at a time.")
+@server_options
+def worker(*, db: str, file: Path, every: str, concurrency: int, server: ServerOptions) -> None:
+    """Keep the mirrors of many accounts, together with other workers on the same database.
+
+    Makes the tables, adds the accounts of FILE and syncs those that are due, until SIGTERM or Ctrl-C. The keys stay in
+    the environment, in the variables that FILE names. All workers need the keys of all accounts.
+    """
+    from .run import StartupError, run
+
+    if not db.startswith(SCHEMES):
+        raise click.UsageError("--db must be the address of a PostgreSQL database: postgresql://…")
+    keys = _keys(file, os.environ)
+
+    async def work() -> None:
+        from lofty_async.auth import ApiKey
+        from lofty_async.client import LoftyClient
+        from lofty_async.workers import Fleet
+
+        from .run import options_for
+
+        async with options_for(server) as options:
+            fleet = Fleet(db, lambda account: LoftyClient(ApiKey(_key(keys, account)), **options), every=every)
+            await fleet.setup()
+            for account in keys:
+                await fleet.add(account)
+            await fleet.run_worker(concurrency=concurrency)
+
+    with database_errors(StartupError):
+        run(work)
+
+
+def _key(keys: Mapping[str, str], account: str) -> str:
+    if account not in keys:
+        raise InvalidRequestError(f"account {account} is not in the file of accounts of this worker")
+    return keys[account]
+
+
+def _keys(file: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns the key of each account of a file.
+
+    Raises: click.UsageError if the file cannot be read, holds something else, or names a variable that is not set.
+    """
+    variables = _read(file)
+    if not isinstance(variables, dict) or not variables:
+        raise _refused(file, "must name an account and its variable, such as smith = 'LOFTY_KEY_SMITH'")
+    keys: dict[str, str] = {}
+    for account, variable in cast("dict[str, Any]", variables).items():
+        try:
+            name = _checks.text(_checks.text("account", account), variable)
+        except InvalidRequestError as error:
+            raise _refused(file, f"{error}; use the name of the environment variable of its key") from None
+        if not environ.get(name):
+            raise _refused(file, f"account {account}: the environment variable {name} is not set")
+        keys[account] = hidden(environ[name])
+    return keys
+
+
+def _read(file: Path) -> Any:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        return json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise _refused(file, error.strerror or str(error)) from None
+    except ValueError as error:
+        raise _refused(file, f"is not {'JSON' if file.suffix == '.json' else 'TOML'}: {error}") from None
+
+
+def _refused(file: Path, message: str) -> click.UsageError:
+    return click.UsageError(f"--accounts {file}: {message}")
