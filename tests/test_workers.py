@@ -16,9 +16,9 @@ from typing import Any, Self
 import pytest
 from click.testing import CliRunner
 
-from lofty_async import ApiKey, InvalidRequestError, LoftyClient, LoftyError
+from lofty_async import ApiKey, AuthenticationError, InvalidRequestError, LoftyClient, LoftyError
 from lofty_async.cli.app import app
-from lofty_async.mirror import PostgresDatabase
+from lofty_async.mirror import PostgresDatabase, SuspiciousDeletionError, SyncRunningError
 from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.entities import MEMBER_ID
 from lofty_async.workers import AccountState, AccountStatus, Fleet
@@ -338,6 +338,52 @@ async def test_a_sync_that_fails_is_tried_again_and_holds_up_no_other(dsn: str, 
         assert await left_wrong(dsn, "smith", made) == 0
 
 
+async def test_an_account_that_comes_back_at_once_is_synced_again(dsn: str, made: Account) -> None:
+    fleet = fleet_of(dsn, made, stalled_after=QUICK)
+    await fleet.setup()
+    await fleet.add("smith")
+    hold = Hold()
+    made.sandbox.faults.add("*", hold, times=None, after=2)
+    async with working(fleet):
+        await within(hold.reached())
+        await fleet.remove("smith")
+        await fleet.add("smith")
+        hold.gate.set()
+        await until(lambda: is_synced(fleet))
+    assert await left_wrong(dsn, "smith", made) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts", "delay"),
+    [
+        (OSError(), 0, 15),
+        (OSError(), 5, 480),
+        (OSError(), 6, None),
+        (AuthenticationError(status=401), 0, None),
+        (SuspiciousDeletionError("gone"), 0, None),
+        (SyncRunningError("elsewhere"), 30, 2),
+        (SyncRunningError("elsewhere"), 45, None),
+        (asyncio.CancelledError(), 100, 0),
+    ],
+)
+def test_syncs_are_tried_again_as_their_errors_allow(error: BaseException, attempts: int, delay: int | None) -> None:
+    from lofty_async.workers.queue import Retries  # noqa: PLC0415 - skipped where its library is missing
+
+    assert Retries().delay(error, attempts) == delay
+
+
+async def test_a_client_that_is_none_is_an_error_of_its_account(dsn: str) -> None:
+    fleet = Fleet(dsn, lambda _: None, every=MIDNIGHT)  # type: ignore[arg-type, return-value]
+    await fleet.setup()
+    await fleet.add("smith")
+
+    async def is_refused() -> bool:
+        return "client_for must be of type LoftyClient" in ((await state_of(fleet)).error or "")
+
+    async with working(fleet):
+        await until(is_refused)
+
+
 async def test_a_sync_elsewhere_is_waited_for(dsn: str, made: Account) -> None:
     fleet = fleet_of(dsn, made, stalled_after=QUICK)
     await fleet.setup()
@@ -497,7 +543,8 @@ async def test_the_command_syncs_the_accounts_of_a_file(dsn: str, made: Account,
     finally:
         process.terminate()
         _, errors = await process.communicate()
-    assert (process.returncode, errors) == (0, b"")
+    (line,) = errors.decode().splitlines()
+    assert (process.returncode, "account smith: 36 added, 0 changed, 0 removed" in line) == (0, True)
     assert await left_wrong(dsn, "smith", made) == 0
 
 
@@ -523,6 +570,7 @@ def test_a_file_of_accounts_that_is_wrong_is_one_line(tmp_path: Path, text: str 
 def test_a_worker_without_a_server_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "accounts.toml").write_text("smith = 'KEY_OF_SMITH'")
     monkeypatch.setenv("KEY_OF_SMITH", "key-of-smith")
+    monkeypatch.setattr("lofty_async.cli.worker._log_to_stderr", lambda: None)  # of a process of its own
     command = ["worker", "--accounts", str(tmp_path / "accounts.toml"), "--db"]
     result = CliRunner().invoke(app, [*command, "postgresql://me:s3cret@127.0.0.1:9/none"])
     assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)

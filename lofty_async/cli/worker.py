@@ -1,6 +1,7 @@
 """The command that syncs many accounts, one of the workers of a fleet."""
 
 import json
+import logging
 import os
 import tomllib
 from collections.abc import Mapping
@@ -45,7 +46,8 @@ def worker(*, db: str, file: Path, every: str, concurrency: int, server: ServerO
     """Keep the mirrors of many accounts, together with other workers on the same database.
 
     Makes the tables, adds the accounts of FILE and syncs those that are due, until SIGTERM or Ctrl-C. The keys stay in
-    the environment, in the variables that FILE names. All workers need the keys of all accounts.
+    the environment, in the variables that FILE names. All workers need the keys of all accounts. A line on standard
+    error says how each sync has ended.
     """
     from .run import StartupError, run
 
@@ -67,8 +69,19 @@ def worker(*, db: str, file: Path, every: str, concurrency: int, server: ServerO
                 await fleet.add(account)
             await fleet.run_worker(concurrency=concurrency)
 
+    _log_to_stderr()
     with database_errors(StartupError):
         run(work)
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log = logging.getLogger("lofty_async.workers")
+    log.handlers[:] = [handler]
+    log.propagate = False
+    log.setLevel(logging.INFO)
+    logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # the fleet logs what it logs, without a traceback
 
 
 def _key(keys: Mapping[str, str], account: str) -> str:

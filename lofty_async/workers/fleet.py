@@ -38,8 +38,8 @@ class Fleet:
 
     An account is due when it is added, and then at the times of `every`, a cron expression in UTC. Syncs of one account
     never overlap, and one that is late is not repeated for the times that it has missed. One that fails is tried again
-    after 15 s, 30 s and so on up to 4 min, but for a refused credential or argument and suspicious deletions, which
-    wait for the next time.
+    after 15 s, 30 s and so on up to 8 min, six times, but for a refused credential or argument and suspicious
+    deletions, which wait for the next time.
 
     A worker that gives no sign of life for `stalled_after` seconds, 4 or more, is taken for dead. Another takes its
     syncs over within another 10 seconds, and goes on with the interrupted run; off the dead one's machine, once the
@@ -133,15 +133,18 @@ class Fleet:
         except Exception as error:
             # Other errors may be a program's own, and carry what it holds.
             text = str(error) if isinstance(error, LoftyError) else type(error).__name__
+            log.warning("account %s: %s", account, text)
             await self._tables.note(account, text)
             raise
         await self._tables.note(account, None)
 
     async def _mirror(self, account: str) -> None:
         made = self._client_for(account)
-        client = await made if isawaitable(made) else made
+        client = _checks.instance("client_for", await made if isawaitable(made) else made, LoftyClient)
         async with client, PostgresDatabase(self._dsn, account=account) as database:
-            await Mirror(client, database).sync()
+            report = await Mirror(client, database).sync()
+        changed = (report.added, report.changed, report.removed, report.requests)
+        log.info("account %s: %d added, %d changed, %d removed, %d requests", account, *changed)
 
 
 async def _until(stopping: asyncio.Event, work: Awaitable[None]) -> None:

@@ -29,7 +29,7 @@ LONGEST_TICK: Final = 10
 """Seconds between two ticks, at most."""
 GRACE_SECONDS: Final = 2.0
 """How long a worker that stops lets its jobs go on; then they are cancelled, and keep what they have."""
-LOST: Final = "the worker has lost its database: start it again"
+LOST: Final = "the worker has lost its database, or was taken for dead: start it again"
 FINAL_ERRORS: Final = (AuthenticationError, InvalidRequestError, SuspiciousDeletionError)
 """Errors that another attempt does not mend; the account's next turn tries again."""
 MAX_ATTEMPTS: Final = 6

@@ -32,7 +32,7 @@ ACCOUNTS: Final = (
 )
 BUSY: Final = (
     "SELECT status::text, scheduled_at, attempts FROM procrastinate_jobs WHERE lock = account"
-    " AND status IN ('todo', 'doing') ORDER BY status = 'doing' DESC, id LIMIT 1"
+    " AND status IN ('todo', 'doing') AND NOT abort_requested ORDER BY status = 'doing' DESC, id LIMIT 1"
 )
 DUE: Final = (
     f"SELECT account, job.status IS NOT NULL FROM accounts LEFT JOIN LATERAL ({BUSY}) job ON true"
