@@ -458,6 +458,27 @@ async def test_a_tick_that_a_dead_worker_has_left_stops_no_other(dsn: str, made:
         await until(lambda: is_synced(fleet))
 
 
+async def test_one_process_ticks_at_a_time(dsn: str, made: Account) -> None:
+    from psycopg import AsyncConnection  # noqa: PLC0415 - skipped where it is missing
+
+    from lofty_async.workers.tables import TICK_LOCK  # noqa: PLC0415 - beside it
+
+    fleet = fleet_of(dsn, made, stalled_after=QUICK)
+    await fleet.setup()
+    await fleet.add("smith")
+
+    async def has_ticked() -> bool:
+        deferred = await execute(dsn, "SELECT 1 FROM procrastinate_periodic_defers")
+        return deferred != [] and await execute(dsn, "SELECT 1 FROM procrastinate_jobs") == []
+
+    async with working(fleet):
+        async with await AsyncConnection.connect(dsn) as other:
+            await other.execute(f"SELECT pg_advisory_xact_lock({TICK_LOCK})".encode())
+            await execute(dsn, "UPDATE accounts SET due_at = now()")
+            await until(has_ticked)
+        await until(lambda: is_synced(fleet))
+
+
 async def test_a_worker_that_loses_its_database_says_so(dsn: str, made: Account) -> None:
     fleet = fleet_of(dsn, made, stalled_after=QUICK)
     await fleet.setup()
@@ -525,6 +546,9 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
 async def test_the_command_syncs_the_accounts_of_a_file(dsn: str, made: Account, tmp_path: Path, form: str) -> None:
     file = tmp_path / f"accounts.{form}"
     file.write_text('smith = "KEY_OF_SMITH"\n' if form == "toml" else '{"smith": "KEY_OF_SMITH"}')
+    fleet = fleet_of(dsn, made)
+    await fleet.setup()
+    await fleet.add("jones")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LOFTY_")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "lofty_async", "worker", "--db", dsn, "--accounts", str(file)),
@@ -532,19 +556,20 @@ async def test_the_command_syncs_the_accounts_of_a_file(dsn: str, made: Account,
         env=environment | {"KEY_OF_SMITH": made.sandbox.api_key},
         stderr=asyncio.subprocess.PIPE,
     )
-    fleet = fleet_of(dsn, made)
 
     async def is_done() -> bool:
-        is_made = await execute(dsn, "SELECT to_regclass('lofty_fleet.accounts')") != [(None,)]
-        return is_made and [bool(one.synced_at) for one in await fleet.status()] == [True]
+        return [bool(one.synced_at or one.error) for one in await fleet.status()] == [True, True]
 
     try:
         await until(is_done)
     finally:
         process.terminate()
         _, errors = await process.communicate()
-    (line,) = errors.decode().splitlines()
-    assert (process.returncode, "account smith: 36 added, 0 changed, 0 removed" in line) == (0, True)
+    lines = sorted(line.partition(" account ")[2] for line in errors.decode().splitlines())
+    assert process.returncode == 0
+    assert lines[0] == "jones: account jones is not in the file of accounts of this worker"
+    assert lines[1].startswith("smith: 36 added, 0 changed, 0 removed, ")
+    assert len(lines) == 2
     assert await left_wrong(dsn, "smith", made) == 0
 
 
