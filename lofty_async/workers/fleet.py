@@ -104,9 +104,9 @@ class Fleet:
         concurrency = _checks.within("concurrency", concurrency, 1)
         if self._queue is not None:
             raise RuntimeError("this Fleet runs a worker already: raise its concurrency instead")
-        await self._tables.status()  # the tables are there
         self._queue = self._new_queue()
         try:
+            await self._tables.status()  # the tables are there
             with _stop_signals() as stopping:
                 await _until(stopping, self._queue.work(concurrency))
         finally:
@@ -120,6 +120,7 @@ class Fleet:
                 return
             await self._queue.rescue()
             await forget_ended(connection)
+            # The jobs come before the commit of the next times: an interrupted tick is done again, and finds them.
             for account in await take_due(connection, lambda now: self._next_after(self.every, now)):
                 await self._queue.enqueue(account)
 
