@@ -52,6 +52,7 @@ def test_these_are_the_commands() -> None:
         "webhooks",
         *(f"webhooks {word}" for word in ("list", "ensure", "delete", "listen")),
         "whoami",
+        "worker",
     }
 
 

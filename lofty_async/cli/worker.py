@@ -27,7 +27,11 @@ EVERY: Final = "*/15 * * * *"
     )
 )
 @click.option(
-    "--db", required=True, type=hidden, metavar="URL", help="PostgreSQL database of the mirrors: postgresql://…"
+    "--db",
+    required=True,
+    type=hidden,
+    metavar="URL",
+    help="PostgreSQL database of the mirrors, postgresql://…; its password may be in PGPASSWORD.",
 )
 @click.option(
     "--accounts",
