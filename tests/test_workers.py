@@ -461,7 +461,7 @@ async def test_a_tick_that_a_dead_worker_has_left_stops_no_other(dsn: str, made:
 async def test_one_process_ticks_at_a_time(dsn: str, made: Account) -> None:
     from psycopg import AsyncConnection  # noqa: PLC0415 - skipped where it is missing
 
-    from lofty_async.workers.tables import TICK_LOCK  # noqa: PLC0415 - beside it
+    from lofty_async.workers.postgres import TICK_LOCK  # noqa: PLC0415 - beside it
 
     fleet = fleet_of(dsn, made, stalled_after=QUICK)
     await fleet.setup()

@@ -15,8 +15,8 @@ from lofty_async.client import LoftyClient
 from lofty_async.errors import LoftyError
 from lofty_async.mirror import Mirror, PostgresDatabase, SyncRunningError
 
+from .postgres import Tables, forget_ended, take_due
 from .status import AccountStatus
-from .tables import Tables, forget_ended, take_due
 
 if TYPE_CHECKING:
     from .queue import Queue

@@ -16,7 +16,7 @@ from procrastinate.jobs import DeleteJobCondition, Job, Status
 from lofty_async.errors import AuthenticationError, InvalidRequestError, LoftyError
 from lofty_async.mirror import SuspiciousDeletionError, SyncRunningError
 
-from .tables import SEARCH_PATH
+from .postgres import SEARCH_PATH
 
 log = logging.getLogger("lofty_async.workers")
 
