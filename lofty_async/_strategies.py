@@ -1,6 +1,7 @@
 """How each list of the API is paged, from cursor to parameters and from body to records and the next cursor. Pure."""
 
 from collections.abc import Callable, Container, Hashable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from math import isqrt
 from typing import Any, Final, TypeVar
@@ -26,15 +27,21 @@ MAX_SLACK: Final = 25  # records by which the pages of a shifting list overlap, 
 MAX_BATCH: Final = 8  # pages by number from one time on: their overlap grows by a record each
 LONGEST_RANGE: Final = timedelta(days=90)  # contract: of one question for slots
 SEAM: Final = timedelta(days=1)  # at the end of such a range, where slots may reach beyond it
+OVERSHOOT: Final = 86_400_000  # milliseconds by which a place may lie outside the years that datetimes reach
 LEAD_TIME: Final = timedelta(seconds=2)  # a range has to start later than the server's now
 
 
 def _moment_at(since: int) -> datetime:
-    """The moment of epoch milliseconds; one that is not between the years 1 and 9999 becomes their end."""
-    try:
+    """The moment of epoch milliseconds; one just outside the years 1 to 9999, behind an entry there, becomes their end.
+
+    Raises: InvalidRequestError if it is further outside, as no list writes it.
+    """
+    with suppress(OverflowError):
         return EPOCH + timedelta(milliseconds=since)
-    except OverflowError:
-        return datetime.max.replace(tzinfo=UTC) if since > 0 else datetime.min.replace(tzinfo=UTC)
+    end = datetime.max.replace(tzinfo=UTC) if since > 0 else datetime.min.replace(tzinfo=UTC)
+    if abs(since) > abs(end - EPOCH) / timedelta(milliseconds=1) + OVERSHOOT:
+        raise foreign_cursor()
+    return end
 
 
 def _text_in(moment: datetime, zone: tzinfo | None) -> str:
