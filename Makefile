@@ -14,8 +14,8 @@ TESTS ?=
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-sync: $(VENV)/.cli ## Sync 200 leads of a sandbox into tasks.sqlite
-	$(BIN)/lofty-async sync --sandbox --db tasks.sqlite
+sync: $(VENV)/.cli ## Sync 200 leads of a sandbox into sandbox.sqlite
+	$(BIN)/lofty-async sync --sandbox --db sandbox.sqlite
 
 test: $(VENV)/.test ## Run the tests
 	$(BIN)/python -m pytest --numprocesses auto $(TESTS)

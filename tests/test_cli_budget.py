@@ -111,7 +111,7 @@ class TestAStore:
     @pytest.mark.usefixtures("sandbox")
     def test_that_nobody_uses_knows_nothing(self, tmp_path: Path) -> None:
         lines = dict(line.split("\t") for line in invoke("budget", "--store", tmp_path / "new").stdout.splitlines())
-        assert lines["left"] == "unknown; no process has used this store of late"
+        assert lines["left"] == "unknown; no process has used this store recently"
         assert lines["waiting"] == "0 interactive, 0 bulk"
 
     def test_needs_no_credential(self, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ class TestAStore:
     def test_may_be_a_postgresql(self, sandbox: Sandbox, postgres: str) -> None:
         shared = ("--store", postgres, "--app-id", "my-app")
         unknown = dict(line.split("\t") for line in invoke("budget", *shared).stdout.splitlines())["left"]
-        assert unknown == "unknown; no process has used this store of late"
+        assert unknown == "unknown; no process has used this store recently"
         assert invoke("whoami", *shared).exit_code == 0
         assert answer("budget", *shared)["remaining"] == 49
         assert len(sandbox.requests) == 1

@@ -64,7 +64,7 @@ def test_later_syncs_read_only_the_leads_in_question(sandbox: Sandbox) -> None:
     sandbox.state.remove(gone.id)
     _, changed, proven, _ = lines("sync")
     assert changed == "tasks.sqlite: 0 added, 0 changed, 1 removed"
-    assert proven.startswith(f"{TASKS - 1} of {TASKS - 1} tasks proven by reading their lead, the oldest proof from ")
+    assert proven.startswith(f"{TASKS - 1} of {TASKS - 1} tasks confirmed by reading their lead, the oldest at ")
     assert reads(sandbox) < LEADS + 10
     lines("sync", "--strategy", "leads")
     assert reads(sandbox) >= 2 * LEADS
@@ -95,7 +95,7 @@ def test_the_state_of_a_file_can_be_told_without_a_credential(
     monkeypatch.delenv("LOFTY_API_KEY")
     head, proven, run = lines("status")
     assert head == f"tasks.sqlite: {TASKS} tasks of {LEADS} leads"
-    assert proven.startswith(f"{TASKS} proven by reading their lead, the oldest proof from ")
+    assert proven.startswith(f"{TASKS} confirmed by reading their lead, the oldest at ")
     assert run.endswith(f"lists: {TASKS} added, 0 changed, 0 removed, {sent} requests")
     state = json.loads(invoke("status", "--json").stdout)
     assert (state["tasks"], state["proven"], [run["number"] for run in state["runs"]]) == (TASKS, TASKS, [1])

@@ -51,7 +51,7 @@ def test_a_run_says_what_is_proven_and_what_the_lists_do_not_show() -> None:
         hidden=("open undated tasks: 3 of 3, 2 leads, read every run",),
     )
     assert report_lines(report, DB)[2:4] == [
-        "4,000 of 5,000 tasks proven by reading their lead, the oldest proof from 2026-03-01 23:00 UTC",
+        "4,000 of 5,000 tasks confirmed by reading their lead, the oldest at 2026-03-01 23:00 UTC",
         "not in the lists: open undated tasks: 3 of 3, 2 leads, read every run",
     ]
     assert report_object(report, string_ids=False)["oldest_proof"] == "2026-03-01T23:00:00+00:00"

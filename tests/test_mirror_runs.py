@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sqlite3
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -113,6 +114,16 @@ async def test_a_run_without_a_sign_of_life_ends_within_a_minute(path: Path) -> 
 
 async def claim(database: SqliteDatabase, *, resume_within: float = 3600) -> Run:
     return await database.claim("all", strategy=None, fresh=False, resume_within=resume_within)
+
+
+@pytest.mark.skipif(not Holder().machine, reason="this platform does not tell sets of process ids apart")
+def test_a_killed_process_that_nobody_has_waited_for_is_dead() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as victim:
+        holder = Holder(process=victim.pid)
+        assert not holder.is_dead
+        victim.kill()
+        os.waitid(os.P_PID, victim.pid, os.WEXITED | os.WNOWAIT)
+        assert holder.is_dead
 
 
 async def test_a_dead_process_of_this_machine_holds_nothing(database: SqliteDatabase, path: Path) -> None:

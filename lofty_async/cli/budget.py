@@ -42,7 +42,7 @@ Read = Callable[[], Awaitable["RateLimit"]]
     default=REQUEST_INTERVAL,
     show_default=True,
     metavar="SECONDS",
-    help="Without a store: a request that often.",
+    help="Without a store: seconds between two requests.",
 )
 @server_or_sandbox_options
 def budget(*, once: bool, as_json: bool, interval: float, server: ServerOptions) -> None:
@@ -171,7 +171,9 @@ def _left(budget: "RateLimit", *, is_shared: bool, draw: bool) -> str:
     from .tables import is_ascii
 
     if budget.limit is None or budget.remaining is None:
-        return f"unknown; {'no process has used this store of late' if is_shared else 'the server sends no rate limit'}"
+        return (
+            f"unknown; {'no process has used this store recently' if is_shared else 'the server sends no rate limit'}"
+        )
     full, empty = ("#", "-") if is_ascii() else ("\N{FULL BLOCK}", "\N{LIGHT SHADE}")
     filled = round(BAR_WIDTH * min(1.0, max(0, budget.remaining) / budget.limit))
     bar = full * filled + empty * (BAR_WIDTH - filled) + " " if draw else ""

@@ -323,7 +323,7 @@ def unfinish(*, ids: tuple[str, ...], server: ServerOptions) -> None:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask; without a terminal nothing is asked.")
 @server_or_sandbox_options
 def delete(*, ids: tuple[str, ...], yes: bool, server: ServerOptions) -> None:
-    """Delete entries; on a terminal, asks before."""
+    """Delete entries; on a terminal, asks first."""
     from .writes import change_each, confirm_deletion
 
     confirm_deletion(ids, "entry", is_confirmed=yes)

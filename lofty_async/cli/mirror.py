@@ -32,7 +32,7 @@ db_option = click.option(
 def changes(*, db: Path | str, account: str, since: int, follow: bool, as_json: bool, string_ids: bool) -> None:
     """List the changes of tasks that syncs have found, oldest first.
 
-    Each has a number; --since N goes on behind the one with that number. A line has the number, the time of the sync's
+    Each has a number; --since N continues after that number. A line has the number, the time of the sync's
     write, the kind (created, updated, finished, reopened, moved, deleted), the task, its lead and its content,
     separated by tabs.
     """
@@ -91,12 +91,10 @@ def change_line(change: "Change") -> str:
 
 def status_lines(summary: "Summary", runs: "list[Run]", hidden: list[str], db: Path | str) -> list[str]:
     """Returns the state of a database for people."""
-    oldest = (
-        "" if summary.oldest_proof is None else f", the oldest proof from {summary.oldest_proof:%Y-%m-%d %H:%M} UTC"
-    )
+    oldest = "" if summary.oldest_proof is None else f", the oldest at {summary.oldest_proof:%Y-%m-%d %H:%M} UTC"
     return [
         f"{label_of(db)}: {count(summary.tasks, 'task')} of {count(summary.leads, 'lead')}",
-        f"{summary.proven:,} proven by reading their lead{oldest}",
+        f"{summary.proven:,} confirmed by reading their lead{oldest}",
         *(f"not in the lists: {line}" for line in hidden),
         *map(run_line, runs),
     ]

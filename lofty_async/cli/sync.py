@@ -58,7 +58,7 @@ STRATEGIES: Final = ("auto", "lists", "leads")
     show_default=True,
     help="Sweep the lists and read the leads in question, or read every lead.",
 )
-@click.option("--fresh", is_flag=True, help="Begin anew, also after an interrupted run.")
+@click.option("--fresh", is_flag=True, help="Start over, also after an interrupted run.")
 @click.option("--watch", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Sync again and again.")
 @click.option("--allow-mass-delete", is_flag=True, help="Delete tasks even if very many are gone at once.")
 @click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript.")
@@ -92,7 +92,7 @@ def sync(
     Strategy lists takes far fewer requests: the first run stores what the lists show, usable at once, and then reads
     every lead once; later runs read only the leads in question. --plan says what each strategy takes.
 
-    A database in PostgreSQL holds the same tables for many accounts, in the schema lofty. A password belongs into
+    A database in PostgreSQL holds the same tables for many accounts, in the schema lofty. A password belongs in
     PGPASSWORD or ~/.pgpass, as others see the command line.
 
     Times in SQLite are UTC, such as 2026-03-01 23:00:00, and compare as text: WHERE end_at < datetime('now').

@@ -80,8 +80,8 @@ def report_lines(report: "SyncReport", options: SyncOptions) -> list[str]:
         lines.append(f"{label_of(options.db)}: {changes}{hint}")
     if report.oldest_proof is not None:
         lines.append(
-            f"{report.proven:,} of {count(report.proven + report.unproven, 'task')} proven by reading their lead,"
-            f" the oldest proof from {report.oldest_proof:%Y-%m-%d %H:%M} UTC"
+            f"{report.proven:,} of {count(report.proven + report.unproven, 'task')} confirmed by reading their lead,"
+            f" the oldest at {report.oldest_proof:%Y-%m-%d %H:%M} UTC"
         )
     lines += [f"not in the lists: {line}" for line in report.hidden]
     if options.jsonl is not None:

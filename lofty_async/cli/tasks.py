@@ -211,7 +211,7 @@ def unfinish(*, ids: tuple[int, ...], server: ServerOptions) -> None:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask; without a terminal nothing is asked.")
 @server_or_sandbox_options
 def delete(*, ids: tuple[int, ...], yes: bool, server: ServerOptions) -> None:
-    """Delete tasks; on a terminal, asks before."""
+    """Delete tasks; on a terminal, asks first."""
     from .writes import change_each, confirm_deletion
 
     confirm_deletion(ids, "task", is_confirmed=yes)

@@ -149,7 +149,7 @@ def event_named(text: str) -> "WebhookEvent":
 @click.option("--yes", "-y", is_flag=True, help="Do not ask; without a terminal nothing is asked.")
 @server_options
 def delete(*, id: int, yes: bool, server: ServerOptions) -> None:
-    """Delete the subscription with this id; on a terminal, asks before."""
+    """Delete the subscription with this id; on a terminal, asks first."""
     from .writes import change_each, confirm_deletion
 
     confirm_deletion([id], "subscription", is_confirmed=yes)

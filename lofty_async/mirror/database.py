@@ -103,11 +103,12 @@ class Holder:
             return False
         try:
             os.kill(self.process, 0)
+            state = Path(f"/proc/{self.process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
         except ProcessLookupError:
             return True
         except OSError:
             return False
-        return False
+        return state.split()[0] == "Z"  # a killed process that its parent has not waited for keeps its id
 
 
 @frozen

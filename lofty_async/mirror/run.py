@@ -272,7 +272,7 @@ class SyncRun:
             tasks = max(before for before, _ in shown.values())
             raise SuspiciousDeletionError(
                 f"{' and '.join(names)} showed {tasks:,} tasks and is suddenly empty; nothing was deleted:"
-                " pass allow_mass_delete=True if the tasks are gone",
+                " use another database for another account; pass allow_mass_delete=True if the tasks are gone",
                 gone=tasks,
                 tasks=tasks,
             )
@@ -283,7 +283,7 @@ class SyncRun:
         if are_suspicious(gone, tasks) and not self.options.allow_mass_delete:
             raise SuspiciousDeletionError(
                 f"{gone:,} of {tasks:,} tasks are missing; nothing was deleted:"
-                " pass allow_mass_delete=True if they are gone",
+                " use another database for another account; pass allow_mass_delete=True if they are gone",
                 gone=gone,
                 tasks=tasks,
             )

@@ -161,9 +161,9 @@ class Lists:
         self.connection.execute(ALL, {"run": run, "reason": Reason.FIRST.value})
 
     def due(self, run: int | None, oldest: datetime) -> tuple[list[int], int]:
-        query = "SELECT lead_id, proven_run IS ?1 AND proven_at >= ?2 FROM leads WHERE due_run = ?1 ORDER BY lead_id"
+        query = "SELECT lead_id, proven_run IS ? AND proven_at >= ? FROM leads WHERE due_run = ? ORDER BY lead_id"
         due, done = list[int](), 0
-        for lead_id, is_done in self.connection.execute(query, (run, utc_text(oldest))):
+        for lead_id, is_done in self.connection.execute(query, (run, utc_text(oldest), run)):
             done += is_done
             if not is_done:
                 due.append(lead_id)
