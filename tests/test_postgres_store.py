@@ -74,7 +74,11 @@ class Way:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(2 * self.seconds)
-        there, back = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            writer.transport.abort()
+            return
         await asyncio.gather(self.pass_on(reader, back, is_asking=True), self.pass_on(there, writer, is_asking=False))
 
     async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_asking: bool) -> None:

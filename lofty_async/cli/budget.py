@@ -54,7 +54,7 @@ def budget(*, once: bool, as_json: bool, interval: float, server: ServerOptions)
     request asks the server, and other processes show only in what they have spent.
     """
     from .output import is_terminal, print_json, show_fields
-    from .run import run
+    from .run import ended_by_signal, run
     from .tables import terminal
 
     is_shared = server.store.address is not None
@@ -63,7 +63,7 @@ def budget(*, once: bool, as_json: bool, interval: float, server: ServerOptions)
         async with _reader(server, interval) as read:
             if once or as_json or not is_terminal() or terminal().is_dumb_terminal:
                 return await read()
-            with suppress(asyncio.CancelledError):  # a signal ends it in order
+            with ended_by_signal():
                 await _watch(read, is_shared=is_shared)
         return None
 

@@ -100,6 +100,16 @@ def is_startup_error(error: LoftyError) -> bool:
     return is_unsent or isinstance(error, AuthenticationError)
 
 
+@contextmanager
+def ended_by_signal() -> Generator[None, None, None]:
+    """Ends the block, and nothing else, when a signal cancels the task."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if (task := asyncio.current_task()) is not None:
+            task.uncancel()  # early releases of Python 3.11 take it for the end of each timeout that follows
+
+
 async def _stoppable(work: Work[T], received: list[int]) -> T:
     loop, working = asyncio.get_running_loop(), asyncio.create_task(work())
 

@@ -77,11 +77,10 @@ def sandbox(**options: Any) -> None:
     Prints its address and its API key. SIGINT, SIGTERM and SIGHUP end it, with exit code 0.
     """
     import asyncio
-    from contextlib import suppress
 
     from lofty_async.sandbox import Sandbox
 
-    from .run import StartupError, listen_errors, run
+    from .run import StartupError, ended_by_signal, listen_errors, run
 
     try:
         server = Sandbox(**options)
@@ -94,7 +93,7 @@ def sandbox(**options: Any) -> None:
         try:
             click.echo(f"listening on {server.url}")
             click.echo(f"API key: {server.api_key}")
-            with suppress(asyncio.CancelledError):  # a signal ends it in order
+            with ended_by_signal():
                 await asyncio.Event().wait()
         finally:
             await server.close()

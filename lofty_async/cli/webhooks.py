@@ -194,18 +194,17 @@ def listen(*, port: int, host: str, secret: str | None, output: OutputOptions) -
 
 async def _serve(receiver: "WebhookReceiver", host: str, port: int, shown_path: str, output: OutputOptions) -> None:
     import asyncio
-    from contextlib import suppress
 
     from aiohttp import web
 
-    from .run import served
+    from .run import ended_by_signal, served
 
     app = web.Application()
     receiver.mount(app, CALLBACK_PREFIX)
     async with served(app, host, port) as bound:
         click.echo(f"Listening on port {bound} of {host}; subscribe the path {shown_path}", err=True)
         printing = asyncio.create_task(_print_notices(receiver, output))
-        with suppress(asyncio.CancelledError):  # a signal ends it in order
+        with ended_by_signal():
             await asyncio.wait({printing})
     if not printing.done():  # nobody reads standard output; the receiver has counted the notices that are left
         printing.cancel()
