@@ -324,6 +324,24 @@ def test_the_store_tells_what_is_left_and_who_waits_in_all_processes() -> None:
     run(main())
 
 
+def test_bulk_gets_its_tenth_beside_another_process_that_wants_the_whole_budget() -> None:
+    async def main() -> None:
+        company = Company()
+        web, bulk = company.join(), company.join(Lane.BULK)
+        working = [
+            asyncio.ensure_future(web.calls(600, at_once=20)),
+            asyncio.ensure_future(bulk.calls(600, at_once=30)),
+        ]
+        await asyncio.sleep(130)  # a part of a window and two whole ones are spent
+        assert web.done + bulk.done == 300
+        assert 27 <= bulk.done <= 45
+        for task in working:
+            task.cancel()
+        await asyncio.wait(working)
+
+    run(main())
+
+
 SPENT_BY_OTHERS = "requests that the rate-limit store does not count spend its budget"
 
 

@@ -342,13 +342,9 @@ class Ledger:
         return max(0, number)
 
     def _is_bulk_waiting(self, member: Member, now: float) -> bool:
-        """Return whether another process waits with bulk calls alone, has had less than its fair share, and asks soon.
-
-        One that the reserve keeps waiting asks at the window's end; a turn left to it until then would be lost.
-        """
+        """Return whether another process waits with bulk calls alone, and has had less than its fair share."""
         fair = (self.window.limit or 0) / len(self.members)
-        others = (one for one in self._others(member) if one.waits_until <= now + LOOK)
-        waiting = (one for one in others if one.is_waiting(BULK, now) and one.granted < fair)
+        waiting = (one for one in self._others(member) if one.is_waiting(BULK, now) and one.granted < fair)
         return any(not one.is_waiting(INTERACTIVE, now) for one in waiting)
 
     def _is_open_to_bulk(self, member: Member, now: float) -> bool:
@@ -375,7 +371,10 @@ class Ledger:
         window = self.window
         waiting = sum(one.waits_until > now - HUNGER for one in self.members.values())
         look = window.next_look(now, request.reserve if request.bulk else 0.0, request.floor) - now
-        if not self._waits_for_time(0.0 if wants_interactive else request.reserve, request.floor, now):
+        has_turns = any(one.is_waiting(INTERACTIVE, now) for one in self.members.values())
+        # Each tenth permit goes to bulk whatever the reserve keeps, so bulk has to ask while others wait for theirs.
+        reserve = 0.0 if wants_interactive or has_turns else request.reserve
+        if not self._waits_for_time(reserve, request.floor, now):
             return max(0.0, min(look, POLL * waiting, LOOK))
         end = LOOK if window.ends_at is None else window.ends_at - now
         if request.bulk and request.reserve == "auto" and end > LAST:
