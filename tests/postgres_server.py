@@ -55,6 +55,6 @@ def _wait_for(dsn: str) -> None:
         except psycopg.OperationalError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.05)
+            time.sleep(0.05)  # the server tells nobody when it is ready
         else:
             return

@@ -572,7 +572,7 @@ class TestDelete:
 
 class TestRefusals:
     @pytest.mark.parametrize("lane", ["interactive", "bulk"])
-    async def test_a_call_turned_away_goes_again_at_no_cost_in_retries(
+    async def test_a_rate_limited_call_goes_again_at_no_cost_in_retries(
         self, sandbox: Sandbox, lofty: LoftyClient, lane: str
     ) -> None:
         sandbox.faults.add(ME, faults.TooManyRequests(SOON), times=3)
@@ -581,7 +581,7 @@ class TestRefusals:
         assert sandbox.rejected == 3
         assert lofty.stats.waited >= 0.06
 
-    async def test_a_call_turned_away_keeps_its_place(self, sandbox: Sandbox, open_client: "OpenClient") -> None:
+    async def test_a_rate_limited_call_keeps_its_place(self, sandbox: Sandbox, open_client: "OpenClient") -> None:
         first, second, _ = leads = sandbox.state.leads.ids()
         lofty = open_client(limiter=RateLimiter(max_in_flight=1))
         sandbox.faults.add("GET /v2.0/tasks", faults.TooManyRequests(SOON))
@@ -639,7 +639,7 @@ class TestRefusals:
         hold.gate.set()
         await first
 
-    async def test_being_turned_away_uses_up_the_wait(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
+    async def test_being_rate_limited_uses_up_the_wait(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
         await lofty.me()
         sandbox.faults.add(ME, faults.TooManyRequests({"Retry-After": "30"}))
         with pytest.raises(RateLimitWaitError) as caught:

@@ -181,7 +181,7 @@ class TestAfterAnyNumberOfTurnsOfTheLoop:
 
     @pytest.fixture
     async def stumbling(self, sandbox: Sandbox, open_client: "OpenClient") -> AsyncIterator[LoftyClient]:
-        """Calls that fail, are renewed, turned away, and repeated before they succeed."""
+        """Calls that fail, are renewed, rate limited, and repeated before they succeed."""
         sandbox.faults.add(ME, faults.Reply(500), times=None, chance=0.3)
         sandbox.faults.add(ME, faults.DropAfter(), times=None, chance=0.3)
         sandbox.faults.add(ME, faults.Reply(401, {"code": "BAD_CREDENTIALS"}), times=None, chance=0.2)

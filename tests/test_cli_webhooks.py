@@ -210,7 +210,7 @@ def refuses(port: int) -> bool:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            time.sleep(0.01)
+            time.sleep(0.01)  # between two looks: a closed port is no event of another process
             return False
     return True
 

@@ -88,12 +88,12 @@ def test_two_processes_ask_no_more_than_a_few_times_for_each_permit() -> None:
 
 def test_connecting_has_a_time_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
     run(share_out(DistantRedis(0.15, to_connect=2.5), 1, Lane.INTERACTIVE, 5))
-    assert "away" not in caplog.text
+    assert "unavailable" not in caplog.text
 
 
 def test_a_longer_timeout_is_followed(caplog: pytest.LogCaptureFixture) -> None:
     run(share_out(DistantRedis(0.8), 1, Lane.INTERACTIVE, 5, timeout=1.0))
-    assert "away" not in caplog.text
+    assert "unavailable" not in caplog.text
 
 
 def test_a_connection_that_was_idle_may_be_made_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -106,7 +106,7 @@ def test_a_connection_that_was_idle_may_be_made_again(caplog: pytest.LogCaptureF
         await caller.call()
 
     run(main())
-    assert "away" not in caplog.text
+    assert "unavailable" not in caplog.text
 
 
 def test_an_answer_that_does_not_come_costs_the_timeout_and_no_more() -> None:

@@ -7,7 +7,6 @@ import json
 import logging
 import pickle
 import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -839,10 +838,11 @@ class TestEventLoops:
 
     def test_threads_that_share_a_credential_spend_its_refresh_token_once(self) -> None:
         spent: list[str] = []
-        waiting = threading.Barrier(4)
+        waiting, is_spent = threading.Barrier(4), threading.Event()
 
         async def post(_: str, form: Mapping[str, str], __: object) -> tuple[int, Any]:
             spent.append(form["refresh_token"])
+            is_spent.set()
             await asyncio.to_thread(waiting.wait, 10)
             return 200, {"access_token": "access-1", "refresh_token": "refresh-1", "expires_in": LIFE}
 
@@ -858,8 +858,7 @@ class TestEventLoops:
         headers: list[str] = []
         threads = [threading.Thread(target=lambda: headers.append(asyncio.run(caller()))) for _ in range(4)]
         threads[0].start()
-        while not spent:
-            time.sleep(0)
+        assert is_spent.wait(10)
         for thread in threads[1:]:
             thread.start()
         for thread in threads:
