@@ -1,14 +1,13 @@
 """One call from request to result: admit, authorise, send, observe, decide, and again if it is retried.
 
 A `Call` is the state of one call and the steps of its loop. A `CallManager` runs the calls of one client and owns what
-they share. Its one `DeadlineTimer` serves all calls: a timer or a task for each would cost more than all other state.
+they share, the deadline timer among it.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Coroutine, Mapping
 from contextlib import suppress
-from enum import Enum
 from functools import partial
 from logging import DEBUG
 from math import inf
@@ -18,6 +17,7 @@ from attrs import define, evolve, field, frozen
 
 from . import errors
 from ._connectors import PooledLimiter, PooledPermit
+from ._deadlines import DeadlineTimer, EndReason
 from ._logging import http_log
 from ._loops import LoopOwner
 from ._observe import LISTENERS, CallRecord, Counters, Observer
@@ -33,7 +33,6 @@ CallErrorT = TypeVar("CallErrorT", bound=errors.CallError)
 
 RETRY: Final = object()
 CLOCK_TOLERANCE: Final = 0.001  # seconds by which a timer may be early
-DEADLINE_TOLERANCE: Final = 0.05  # seconds by which a deadline may be exceeded, so that one timer serves many
 SETTLE_TIMEOUT: Final = 35.0  # seconds that closing waits for a renewal: its answer may hold the only new token
 TEMPORARY: Final = (errors.ServerError, errors.RateLimitedError, errors.TransportError, errors.DecodeError)
 
@@ -47,72 +46,6 @@ class CallOptions:
     retry: RetryPolicy = field(factory=RetryPolicy)
     lane: Lane = Lane.INTERACTIVE
     headers: Mapping[str, str] = field(factory=dict[str, str])
-
-
-class EndReason(Enum):
-    """Why a call was cancelled from here."""
-
-    DEADLINE = "deadline"
-    CLOSED = "closed"
-
-
-@define(eq=False, repr=False)
-class DeadlineTimer:
-    """The calls under way, each in its task, and the one timer for their deadlines in the event loop that owns it.
-
-    The timer outlives a call that ends early, and stops once it finds no deadline left.
-    """
-
-    _calls: dict["Call", asyncio.Task[Any]] = field(factory=dict["Call", asyncio.Task[Any]], init=False)
-    _handle: asyncio.TimerHandle | None = field(default=None, init=False)
-    _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
-    _due: float = field(default=inf, init=False)
-
-    def add(self, call: "Call", task: asyncio.Task[Any]) -> None:
-        """Watch a call until it is removed, whatever happens."""
-        self._calls[call] = task
-
-    def remove(self, call: "Call") -> None:
-        del self._calls[call]
-
-    def arm(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
-        """Look at the calls once this deadline of one of them has passed."""
-        if deadline < self._due - DEADLINE_TOLERANCE or loop is not self._loop:
-            self._schedule(loop, deadline)
-
-    def end_all(self) -> None:
-        """End every call because the client closes."""
-        self._unschedule()
-        for call, task in list(self._calls.items()):
-            call.end(EndReason.CLOSED, task)
-
-    def _schedule(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
-        if loop is self._loop:
-            self._unschedule()  # the timer of another loop stays, for the calls that loop may still have
-        self._loop, self._due = loop, deadline + DEADLINE_TOLERANCE / 2
-        self._handle = loop.call_at(self._due, self._look, loop)
-
-    def _unschedule(self) -> None:
-        if self._handle:
-            self._handle.cancel()
-        self._handle, self._due = None, inf
-
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End the calls that are overdue, and look again at the next deadline."""
-        is_owner = loop is self._loop
-        if is_owner:
-            self._unschedule()
-        now = loop.time()
-        # A loop that died during its calls may have left some; a loop that ends in another thread removes its own.
-        calls = [(call, task) for call, task in list(self._calls.items()) if task.get_loop() is loop]
-        for call, task in calls:
-            if call.deadline <= now:
-                call.end(EndReason.DEADLINE, task)
-        due = min((call.deadline for call, _ in calls if call.ended_by is None), default=inf)
-        if due < inf and is_owner:
-            self._schedule(loop, due)
-        elif due < inf:
-            loop.call_at(due + DEADLINE_TOLERANCE / 2, self._look, loop)
 
 
 class CallManager:

@@ -1,10 +1,9 @@
 """Keeps a local copy of the tasks: `Mirror` makes a database equal to the API; `export_tasks` writes JSON lines."""
 
-from .database import Change, ChangeKind, Database, Phase, Run, Summary
+from .database import Change, ChangeKind, Database, Phase, Run, Summary, read_changes
 from .decide import Strategy, StrategyPlan, SyncPlan
 from .errors import SuspiciousDeletionError, SyncRunningError
 from .export import TaskExport, export_tasks
-from .feed import read_changes
 from .jsonl import JsonLines, JsonLinesOutput
 from .mirror import Mirror
 from .postgres import PostgresDatabase

@@ -1,8 +1,9 @@
 """The protocol of the databases of a mirror, and the records that go in and out of them."""
 
+import asyncio
 import os
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +22,8 @@ RESUME_WITHIN: Final = 6 * 3600.0
 """Seconds for which a lead that an interrupted run has read counts as read."""
 LEASE_SECONDS: Final = 60.0
 """Seconds after which a run that gives no sign of life is taken for dead."""
+POLL_SECONDS: Final = 1.0
+CHANGES_A_READ: Final = 500
 
 
 class ChangeKind(StrEnum):
@@ -283,3 +286,16 @@ class Database(Protocol):
         ...
 
     async def summary(self) -> Summary: ...
+
+
+async def read_changes(database: Database, since: int = 0, *, follow: bool = False) -> AsyncGenerator[Change, None]:
+    """Yields the changes after the one numbered `since`, oldest first; with `follow`, also those to come."""
+    while True:
+        changes = await database.changes(since, CHANGES_A_READ)
+        for change in changes:
+            since = change.seq
+            yield change
+        if not changes and not follow:
+            return
+        if not changes:
+            await asyncio.sleep(POLL_SECONDS)

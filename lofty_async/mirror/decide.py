@@ -1,4 +1,4 @@
-"""What a run decides, as pure functions: which leads to read, which strategy, and when deletions are suspicious.
+"""The decisions of a run, as pure functions: which leads to read, which strategy, and when deletions are suspicious.
 
 Words: a list *shows* a task if a sweep of it in this run has met the task. `MINE` is the bit of my-tasks, over all
 users swept; `CALENDAR` that of the calendar. A list proves that a task exists, never that it does not: so a task that
@@ -67,7 +67,7 @@ class Reason(StrEnum):
 
 @frozen
 class TaskFacts:
-    """What is known of `count` tasks of a lead that are alike.
+    """The facts about `count` tasks of a lead that are alike.
 
     `shown_before` and `shown` are bits of lists, in the last run and in this one. `differs` are the bits of fields in
     which the calendar differs. `is_held` says whether there are rows of them.
@@ -180,7 +180,7 @@ class ClassCount:
 
 
 def hidden_classes(classes: Iterable[ClassCount]) -> list[str]:
-    """What the lists do not show, in words, and when it is read instead."""
+    """The classes of tasks that the lists do not show, in words, and when these are read instead."""
     return [
         f"{one.name}: {one.hidden:,} of {one.tasks:,}, {one.leads:,} lead{'s' * (one.leads != 1)}, "
         + ("read in turn" if one.is_finished else "read every run")
@@ -202,7 +202,7 @@ class Size:
 
 @frozen(kw_only=True)
 class StrategyPlan:
-    """What a run by one strategy takes: requests and minutes until the data is usable, and until it is proven."""
+    """The cost of a run by one strategy: requests and minutes until the data is usable, and until it is proven."""
 
     strategy: Strategy
     usable_requests: int

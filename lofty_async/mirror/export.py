@@ -9,10 +9,9 @@ from lofty_async.bulk import LeadIds, check_bulk
 from lofty_async.client import LoftyClient
 from lofty_async.ratelimit import Lane
 
-from .meter import Meter
 from .proof import CONCURRENCY, LeadReader
 from .reading import LeadListing, LeadsToRead
-from .report import OnProgress, SyncReport
+from .report import Meter, OnProgress, SyncReport
 from .sinks import TaskSink
 
 

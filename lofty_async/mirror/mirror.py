@@ -11,7 +11,7 @@ from lofty_async.client import LoftyClient
 from lofty_async.ratelimit import Lane
 from lofty_async.webhooks import WebhookNotice, follow_tasks
 
-from .database import RESUME_WITHIN, Change, Database, Run
+from .database import RESUME_WITHIN, Change, Database, Run, read_changes
 from .decide import (
     TASKS_A_LEAD,
     Size,
@@ -22,10 +22,8 @@ from .decide import (
     plan_of,
 )
 from .errors import SyncRunningError
-from .feed import read_changes
-from .meter import Meter
 from .proof import CONCURRENCY
-from .report import OnProgress, SyncReport
+from .report import Meter, OnProgress, SyncReport
 from .run import SyncOptions, SyncRun, claimed, scope_of
 from .sinks import TaskSink
 

@@ -1,11 +1,13 @@
-"""The report of a sync: what it did, or has done so far."""
+"""The report of a sync, and the counter of the requests and the time that it takes."""
 
+import time
 from collections.abc import Callable
 from datetime import datetime
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from lofty_async.bulk import LeadTasks
+from lofty_async.client import LoftyClient
 
 from .database import Phase
 from .sinks import Changes
@@ -21,7 +23,7 @@ class LeadFailure:
 
 @frozen(kw_only=True)
 class SyncReport:
-    """What a run did, or has done so far.
+    """The result of a run, or its progress so far.
 
     `leads` counts the leads that were read, but for those that proved to be gone; `failed` names those of them that
     could not be read, or not wholly. `tasks` counts the tasks read with their leads. `skipped` counts the leads that
@@ -73,3 +75,30 @@ class SyncReport:
 
 
 OnProgress = Callable[[SyncReport], object]
+
+
+@define
+class Meter:
+    """Counts from now on what a client and its copies send."""
+
+    client: LoftyClient
+    clock: Callable[[], float] = time.monotonic
+    _began: float = field(init=False)
+    _requests: int = field(init=False)
+    _rate_limited: int = field(init=False)
+    _waited: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        stats, self._began = self.client.stats, self.clock()
+        self._requests, self._rate_limited, self._waited = stats.requests, stats.rate_limited, stats.waited
+
+    def read(self, report: SyncReport) -> SyncReport:
+        """The report with what was counted so far."""
+        stats = self.client.stats
+        return evolve(
+            report,
+            requests=stats.requests - self._requests,
+            rate_limited=stats.rate_limited - self._rate_limited,
+            waited_s=round(stats.waited - self._waited, 3),
+            seconds=round(self.clock() - self._began, 3),
+        )

@@ -30,10 +30,9 @@ from .decide import (
     rotation_size,
 )
 from .errors import SuspiciousDeletionError
-from .meter import Meter
 from .proof import LeadReader
 from .reading import LeadsToRead
-from .report import OnProgress, SyncReport
+from .report import Meter, OnProgress, SyncReport
 from .sinks import Changes, Merged, TaskSink, Tee
 from .sweep import CALENDAR, LEADS, Sweep
 
@@ -299,7 +298,7 @@ class SyncRun:
 
 
 def scope_of(lead_ids: LeadIds | None) -> str:
-    """What a run is about: runs of the same scope resume each other; one over an iterator, `""`, never does."""
+    """The scope of a run: runs of the same scope resume each other; one over an iterator, `""`, never does."""
     if lead_ids is None:
         return ALL_LEADS
     if not isinstance(lead_ids, Collection):

@@ -15,8 +15,7 @@ from lofty_async.client import LoftyClient
 from lofty_async.errors import LoftyError
 from lofty_async.mirror import Mirror, PostgresDatabase, SyncRunningError
 
-from .postgres import Tables, forget_ended, take_due
-from .status import AccountStatus
+from .postgres import AccountStatus, Tables, forget_ended, take_due
 
 if TYPE_CHECKING:
     from .queue import Queue
@@ -164,20 +163,21 @@ async def _until(stopping: asyncio.Event, work: Awaitable[None]) -> None:
 @contextmanager
 def _stop_signals() -> Generator[asyncio.Event, None, None]:
     """Yields an event that the first signal sets; the second has its usual effect."""
-    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    loop, stopping, handled = asyncio.get_running_loop(), asyncio.Event(), list[int]()
 
     def stop() -> None:
         stopping.set()
         remove()
 
     def remove() -> None:
-        for number in STOP_SIGNALS:
-            with suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.remove_signal_handler(number)
+        for number in handled:
+            loop.remove_signal_handler(number)
 
     for number in STOP_SIGNALS:
-        with suppress(NotImplementedError, RuntimeError, ValueError):  # on Windows, and off the main thread
+        # Windows has no handlers, and other threads may set none: the caller stops the worker by cancelling it.
+        with suppress(NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(number, stop)
+            handled.append(number)
     try:
         yield stopping
     finally:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from enum import StrEnum
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -10,8 +11,6 @@ from attrs import field, frozen
 
 from lofty_async._auth import Secret
 from lofty_async.errors import LoftyError
-
-from .status import AccountState, AccountStatus
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -42,6 +41,34 @@ STATUS: Final = (
     "SELECT account, due_at, synced_at, error, job.status, job.scheduled_at, job.attempts, job.scheduled_at > now()"
     f" FROM accounts LEFT JOIN LATERAL ({BUSY}) job ON true ORDER BY account"
 )
+
+
+class AccountState(StrEnum):
+    """Where an account's next sync is."""
+
+    WAITING = "waiting"
+    """Until `due_at`."""
+    QUEUED = "queued"
+    """Until a worker has a place for it."""
+    RETRYING = "retrying"
+    """Until `due_at`, after a failure."""
+    RUNNING = "running"
+
+
+@frozen(kw_only=True)
+class AccountStatus:
+    """An account of a fleet: its state, and how its last syncs ended.
+
+    `due_at` is when the next sync begins at the earliest, `attempts` the number of times that the sync under way was
+    begun before. `synced_at` is when a sync last succeeded; `error` is why the last one failed, `None` if it succeeded.
+    """
+
+    account: str
+    state: AccountState
+    due_at: datetime
+    attempts: int = 0
+    synced_at: datetime | None = None
+    error: str | None = None
 
 
 @frozen

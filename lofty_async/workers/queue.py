@@ -106,7 +106,7 @@ class Queue:
     async def cancel(self, account: str) -> None:
         """Drops the jobs of an account that wait and cancels the one under way."""
         async with self.opened():
-            for status in (Status.TODO, Status.DOING):
+            for status in (Status.TODO, Status.DOING):  # the queue's words for waiting and under way
                 for job in await self.app.job_manager.list_jobs_async(lock=account, status=status.value):
                     if job.id is not None:
                         await self.app.job_manager.cancel_job_by_id_async(job.id, abort=True, delete_job=True)
