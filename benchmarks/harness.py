@@ -1,4 +1,4 @@
-"""What all questions share: rounds in turn, tables against a baseline, instruction counts, pictures."""
+"""The parts that all benchmarks share: rounds in turn, tables against a baseline, instruction counts, pictures."""
 
 import argparse
 import asyncio
@@ -45,7 +45,7 @@ async def at_once(width: int, count: int, call: Callable[[], Awaitable[object]])
 
 @frozen
 class Table:
-    """What was measured of each candidate, round by round, and against which of them it is held."""
+    """The measurements of each candidate, round by round, and against which of them it is held."""
 
     question: str
     unit: str
@@ -132,7 +132,7 @@ def worker(module: str, *arguments: object) -> list[str]:
 
 
 def told_by(command: list[str]) -> str:
-    """What a process of its own prints."""
+    """Return the output of a process of its own."""
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout  # noqa: S603 - our own
 
 

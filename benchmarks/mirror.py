@@ -1,4 +1,4 @@
-"""What does a sync take: requests, minutes under a limit, rows a second and memory, by strategy and size?
+"""The cost of a sync: requests, minutes under a limit, rows a second and memory, by strategy and size.
 
 Each sync is a process of its own against a sandbox with tasks of 20 users: 20 % finished, 30 % appointments, 5 %
 undated. Minutes are the windows that the requests need, as the limiter spends each at once. Growth is the exponent

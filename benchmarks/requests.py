@@ -56,7 +56,7 @@ SECONDS = 30.0
 
 @frozen
 class Load:
-    """What is asked for, and how: `timed` and `counted` are numbers of requests."""
+    """The calls to measure, and how: `timed` and `counted` are numbers of requests."""
 
     name: str
     lead_ids: Iterator[int]
@@ -198,7 +198,7 @@ async def measure_cpu(url: str, rounds: int) -> AsyncIterator[Table]:
 
 
 async def run_marked(url: str, share: float) -> None:
-    """What callgrind watches: per load and client N requests, then 2N."""
+    """The run that callgrind watches: per load and client N requests, then 2N."""
     async with opened(url, countable()) as gets:
         gc.disable()  # it would strike some stretches and not others
         for load, get, repeats in product(COUNTED, gets.values(), (1, 2) * TRIES):

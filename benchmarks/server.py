@@ -50,7 +50,7 @@ def task_list(count: int, page: bytes | None = None) -> bytes:
 
 
 class Bodies:
-    """What stands at each address: a lead's tasks, and pages of as many tasks of one's own as are wanted."""
+    """The answer at each address: a lead's tasks, and pages of as many tasks of one's own as are wanted."""
 
     def __init__(self, tasks: int) -> None:
         self._tasks = tasks

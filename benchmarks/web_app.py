@@ -40,7 +40,7 @@ class Options:
 
 @define
 class Pages:
-    """What people got, and after how many seconds."""
+    """The statuses of the answers, and the seconds that each took."""
 
     seconds: list[float] = field(factory=list[float])
     statuses: Counter[int] = field(factory=Counter[int])

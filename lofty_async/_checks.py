@@ -37,7 +37,7 @@ UNSET: Final = Unset.UNSET
 """Leave it alone. Not `None`: the API ignores nulls, so `None` would promise what it cannot do."""
 
 OnBadRecord = Literal["raise", "skip"] | Callable[[DecodeError], object]
-"""What a list does with a record that cannot be read."""
+"""The way in which a list deals with a record that cannot be read."""
 
 LARGEST_ID: Final = 2**63 - 1
 LONGEST: Final = 1e9  # seconds; thirty years are as good as no bound
@@ -49,7 +49,7 @@ OWN_HEADERS: Final = frozenset(
         *("x-http-method-override", "x-http-method", "x-method-override"),
     }
 )
-"""What callers cannot set: the credential, and what says where a request goes, what it does and how it is sent."""
+"""Headers that callers cannot set: the credential, the target of a request, its method and its framing."""
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _COMPOSITE: Final = re.compile(r"([1-9]\d{0,18})-(task|appointment)", re.IGNORECASE | re.ASCII)
 _HALF_CHARACTER: Final = re.compile(r"[\ud800-\udfff]")

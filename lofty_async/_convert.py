@@ -347,7 +347,7 @@ def from_plain(kind: type[T], value: Any) -> T:
 
 
 class _PlainForm:
-    """What the models' own methods call."""
+    """The conversions behind the methods of the models."""
 
     to_dict = staticmethod(unstructure)
     from_dict = staticmethod(from_plain)

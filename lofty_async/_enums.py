@@ -60,7 +60,7 @@ class OpenStrEnum(StrEnum):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
-        """What pydantic says of the values; only pydantic calls it."""
+        """Return the JSON schema of the enum; only pydantic calls it."""
         return _open_json_schema(cls, handler(schema), handler, "string")
 
     @property
@@ -85,7 +85,7 @@ class OpenIntEnum(IntEnum):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """What pydantic reads: an integer, or its digits where all is text, as in a URL; only pydantic calls it."""
+        """Return the schema of an integer, or of its digits where all is text, as in a URL; only pydantic calls it."""
         from pydantic_core import core_schema  # noqa: PLC0415 - only pydantic asks
 
         closed = handler(source)
@@ -94,7 +94,7 @@ class OpenIntEnum(IntEnum):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
-        """What pydantic says of the values; only pydantic calls it."""
+        """Return the JSON schema of the enum; only pydantic calls it."""
         return _open_json_schema(cls, handler(schema), handler, "integer")
 
     @property
@@ -103,7 +103,7 @@ class OpenIntEnum(IntEnum):
 
 
 class TaskType(OpenStrEnum):
-    """What is to be done; also a calendar task's `task_way`."""
+    """The kind of work; also a calendar task's `task_way`."""
 
     OTHER = "Other"
     CALL = "Call"
@@ -120,14 +120,14 @@ class AssignedRole(OpenStrEnum):
 
 
 class EntryType(OpenStrEnum):
-    """What a calendar entry is."""
+    """The kind of a calendar entry."""
 
     TASK = "TASK"
     APPOINTMENT = "APPOINTMENT"
 
 
 class WebhookEvent(OpenIntEnum):
-    """What a webhook subscription is told about (`listId` on the wire)."""
+    """The event type of a webhook subscription (`listId` on the wire)."""
 
     AGENT = 1
     LEAD = 2

@@ -151,7 +151,7 @@ def explain(error: BaseException) -> str:
 
 
 def _unconnected(error: aiohttp.ClientConnectorError) -> str:
-    """What could not be reached, and why; aiohttp's own text shows the repr of an SSLContext too."""
+    """Return the address and the reason; aiohttp's own text shows the repr of an SSLContext too."""
     host = f"[{error.host}]" if ":" in error.host else error.host
     target = getattr(error, "path", None) or f"{host}:{error.port}"  # a Unix socket has a path
     kind = "the proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""

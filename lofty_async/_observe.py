@@ -37,7 +37,7 @@ class Stats:
 
 @define(eq=False, repr=False)
 class Counters:
-    """What `Stats` are made of."""
+    """The counts behind `Stats`."""
 
     requests: int = 0
     rate_limited: int = 0
@@ -83,7 +83,7 @@ class Observer:
         return self._limiter.wait_threshold
 
     async def watch(self, request: Request, lane: Lane, run: Callable[["CallRecord"], Awaitable[T]]) -> T:
-        """The result of a call, which is told from its start to its end."""
+        """Report a call from its start to its end; returns its result."""
         record = CallRecord(self, request.route.label, lane)
         self.tell(events.CallStarted(record.number, record.route, lane, self._server))
         try:

@@ -1,4 +1,4 @@
-"""What every way of paging a list has: answers as they are read, and what tells that two of them touch. Pure.
+"""The parts that all page strategies share: answers as they are read, and the test that two of them touch. Pure.
 
 No answer is trusted to continue the one before it: pages overlap by a record, and a page that does not touch the trail
 of its cursor is *missed*, that is discarded and asked for again from further back. So nothing between two pages is
@@ -70,7 +70,7 @@ class Strategy(Generic[T]):
     is_timed: ClassVar[bool] = False
 
     def key(self, item: Any) -> Hashable:
-        """What tells two records of the list apart."""
+        """The key that tells two records of the list apart."""
         return item.id  # type: ignore[no-any-return] # of every model that is listed
 
     def parse(self, text: object) -> Cursor:

@@ -296,7 +296,7 @@ class TimePages(TimedPages[T]):
         return numbered(before, self.page_size + last - before, most)
 
     def _at_frontier(self, cursor: Cursor) -> dict[str, Any]:
-        """What changes to go on from the last start seen: nothing where that brings no progress.
+        """The changes of the cursor to go on from the last start seen: none where that brings no progress.
 
         A second earlier, as the filter may not include its bound.
         """

@@ -282,7 +282,7 @@ class LoftyClient:
 
     @property
     def stats(self) -> _observe.Stats:
-        """What this client and its copies have done so far."""
+        """The requests, retries and waits of this client and its copies so far."""
         return self._caller.manager.counters.stats
 
     async def close(self) -> None:

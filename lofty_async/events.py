@@ -1,4 +1,4 @@
-"""What a client tells its listener of its calls: typed and frozen, without bodies, queries or secrets.
+"""The events that a client sends to its listener: typed and frozen, without bodies, queries or secrets.
 
 `call` numbers the calls of a process. `route` is the method and the path's template, such as
 `GET /v2.0/tasks/{taskId}`. Times are seconds.

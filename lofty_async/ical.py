@@ -50,11 +50,11 @@ def to_ical(
     """
     if tasks not in ("event", "todo"):
         raise refuse("tasks", "must be 'event' or 'todo'")
-    writer = _Writer(_library(), tasks == "todo", unless_none(moment, "stamp", stamp) or _UNKNOWN_STAMP)
+    writer = _Writer(_icalendar(), tasks == "todo", unless_none(moment, "stamp", stamp) or _UNKNOWN_STAMP)
     return writer.calendar(text("name", name), _items(entries))
 
 
-def _library() -> Any:
+def _icalendar() -> Any:
     try:
         import icalendar  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
@@ -64,7 +64,7 @@ def _library() -> Any:
 
 @frozen(kw_only=True)
 class _Item:
-    """What an entry and a task have in common."""
+    """The fields that entries and tasks share."""
 
     uid: str
     is_appointment: bool
@@ -145,14 +145,14 @@ def _is_all_day(flag: bool | None, entry: CalendarEntry | Task, is_appointment: 
 
 
 class _Writer:
-    """Writes components with the library that is handed in."""
+    """Writes components with the package icalendar, which is an extra."""
 
-    def __init__(self, library: Any, has_todos: bool, stamp: datetime) -> None:
-        self.library, self.has_todos, self.stamp = library, has_todos, stamp
-        self.text = _text_kind(library)
+    def __init__(self, icalendar: Any, has_todos: bool, stamp: datetime) -> None:
+        self.icalendar, self.has_todos, self.stamp = icalendar, has_todos, stamp
+        self.text = _text_kind(icalendar)
 
     def calendar(self, name: str, items: Iterable[_Item]) -> bytes:
-        calendar = self.library.Calendar()
+        calendar = self.icalendar.Calendar()
         # Google and Outlook know the last of these alone.
         texts = {"prodid": _PRODUCT, "version": "2.0", "name": name, "x-wr-calname": name}
         self._add_texts(calendar, texts)
@@ -165,7 +165,7 @@ class _Writer:
         is_todo = self.has_todos and not item.is_appointment
         times = _todo_times(item) if is_todo else _event_times(item)
         is_todo = is_todo or not times
-        component = self.library.Todo() if is_todo else self.library.Event()
+        component = self.icalendar.Todo() if is_todo else self.icalendar.Event()
         texts = {
             "uid": item.uid,
             "summary": item.summary if is_todo or not item.finished else _DONE + item.summary,
@@ -186,9 +186,9 @@ class _Writer:
 
 
 @cache
-def _text_kind(library: Any) -> Any:
-    class Text(library.vText):  # type: ignore[misc,no-any-unimported,unused-ignore] # the library is an extra
-        r"""A text that is escaped right: the library takes \N, as in the path C:\New, for a line break."""
+def _text_kind(icalendar: Any) -> Any:
+    class Text(icalendar.vText):  # type: ignore[misc,no-any-unimported,unused-ignore] # the package is an extra
+        r"""A text that is escaped right: icalendar takes \N, as in the path C:\New, for a line break."""
 
         def to_ical(self) -> bytes:
             return "".join(_ESCAPED.get(one, one) for one in str(self)).encode()

@@ -93,7 +93,7 @@ class Model:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
-        """What pydantic says of the model; only pydantic calls it."""
+        """Return the schema of the model; only pydantic calls it."""
         return cls.__plain__.pydantic_json_schema(schema, handler)
 
 
@@ -196,7 +196,7 @@ class Location(Model):
 
 @frozen(kw_only=True)
 class LeadInquiry(Model):
-    """What a lead is looking for; every field may be absent (`None`, or empty for lists)."""
+    """The property that a lead looks for; every field may be absent (`None`, or empty for lists)."""
 
     id: int | None = None
     lead_user_id: int | None = None

@@ -68,7 +68,7 @@ class LoftyInstrumentor(BaseInstrumentor):  # type: ignore[misc] # its module te
 
 @frozen(eq=False)
 class Instruments:
-    """What is counted and measured."""
+    """The instruments of the metrics."""
 
     requests: metrics.Counter
     retries: metrics.Counter

@@ -154,7 +154,7 @@ class PageIterator(Generic[T]):
         return await self._fetch(params)
 
     def _take(self, read: PageRead[T]) -> list[T]:
-        """What is new in an answer: drop repeats, deal with bad records, move on."""
+        """The page of the new records in an answer: drop repeats, deal with bad records, move on."""
         if read.missed:
             self._cursor = self._further_back(read)
             return []

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from inspect import getdoc
 from pathlib import Path
@@ -91,7 +92,7 @@ def first_sentence(thing: object) -> str:
     return re.split(r"(?<=[.;])\s", text)[0].rstrip(".;")
 
 
-class Generated(SphinxDirective):
+class Generated(SphinxDirective, ABC):
     """A directive whose content is reStructuredText that a function writes."""
 
     optional_arguments = 1
@@ -106,8 +107,9 @@ class Generated(SphinxDirective):
         self.state.nested_parse(StringList(text, source=__file__), self.content_offset, holder)
         return holder.children
 
+    @abstractmethod
     def lines(self) -> Iterable[str]:
-        raise NotImplementedError
+        """The lines that stand in the directive's place."""
 
 
 def table(kind: str, widths: str, rows: Iterable[Iterable[str]]) -> Iterable[str]:
@@ -171,7 +173,7 @@ class Remaining(Generated):
 
 
 class CommandHelp(Generated):
-    """What `--help` prints, for each command and group of commands."""
+    """The output of `--help` of each command and group of commands."""
 
     def lines(self) -> Iterable[str]:
         sizes = {"terminal_width": 78, "max_content_width": 78} | command_line.context_settings

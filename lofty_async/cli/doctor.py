@@ -100,7 +100,7 @@ def _show(findings: list[Finding]) -> None:
 
 
 class Recorder:
-    """What the answers told: their headers and durations, and the certificates of TLS connections by host."""
+    """The findings from answers: their headers and durations, and the certificates of TLS connections by host."""
 
     def __init__(self) -> None:
         self.headers: list[Mapping[str, str]] = []

@@ -14,7 +14,7 @@ REDIS: Final = ("redis://", "rediss://", "unix://")
 POSTGRES: Final = ("postgres://", "postgresql://")
 USABLE: Final = "use redis://HOST/0, postgresql://HOST/DATABASE, a folder or a file"
 LEDGER: Final = b'{"written_at":'
-"""What a file begins with that holds a rate limit."""
+"""The first bytes of a file that holds a rate limit."""
 
 
 def open_store(options: StoreOptions) -> Store | None:

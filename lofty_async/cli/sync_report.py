@@ -24,7 +24,7 @@ class Reporting(Protocol):
 
 
 class SyncOptions(NamedTuple):
-    """What to read, and where to write it; `jsonl` may be `STDOUT`."""
+    """The leads to read, and the places to write to; `jsonl` may be `STDOUT`."""
 
     db: Path | str | None
     jsonl: Path | None

@@ -1,4 +1,4 @@
-"""What one process knows of the server's limits: which requests may go, and what their answers change.
+"""The server's limits as one process knows them: which requests may go, and how their answers change that.
 
 The application's window, the routes' own limits and the pace act as one. There is no queue here, no loop and no clock:
 times come in as seconds of one monotonic clock. See `limiter` for the theory.

@@ -1,4 +1,4 @@
-"""What a limiter hands out, and what it tells of itself."""
+"""The permit that a limiter hands out, its snapshot, and its events."""
 
 from collections.abc import Mapping
 from copy import copy

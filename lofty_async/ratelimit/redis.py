@@ -28,7 +28,7 @@ IDLE: Final = 10.0  # seconds of silence after which a connection may have to be
 
 @frozen
 class Script:
-    """What the server runs, and what it is called there."""
+    """A script that the server runs, and its digest, which names it there."""
 
     text: str
 
@@ -59,7 +59,7 @@ return {1, now[1], now[2], ARGV[2], ARGV[3]}
 
 
 class ScriptRunner(Protocol):
-    """What of a Redis client is used; `redis.asyncio.Redis` has it."""
+    """The part of a Redis client that is used; `redis.asyncio.Redis` has it."""
 
     def evalsha(self, sha: str, numkeys: int, /, *keys_and_args: Any) -> Awaitable[Any]: ...
 

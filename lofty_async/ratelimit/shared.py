@@ -218,7 +218,7 @@ class SharedLimit:
             self._take_in(grant, request)
 
     def _request(self) -> AcquireRequest:
-        """What calls lack now; a forked process is a member of its own."""
+        """The permits that calls wait for now; a forked process is a member of its own."""
         if self._process != os.getpid():
             self._process, self.member = os.getpid(), _member_name()
         interactive, bulk = self._missing(INTERACTIVE), self._missing(BULK)
@@ -298,7 +298,7 @@ def _aged(reports: Iterable[tuple[PermitReport, float]], now: float) -> list[Per
 
 
 def _reason(failure: Exception) -> str:
-    """What a store of ours says is free of secrets; what others say need not be."""
+    """The message of an error of our own stores, which holds no secret; of any other, its class alone."""
     return str(failure) if isinstance(failure, StoreUnavailableError) else type(failure).__name__
 
 

@@ -212,7 +212,7 @@ class FileStore(Store):
         while not self._try_lock():
             if time.monotonic() > deadline:
                 raise StoreUnavailableError(f"{self.path} is locked by another process")
-            time.sleep(LOCK_INTERVAL)
+            time.sleep(LOCK_INTERVAL)  # in the store's own thread; a blocking flock could not be given up
         try:
             yield
         finally:
