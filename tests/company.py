@@ -1,13 +1,13 @@
 """Several processes that share a store, on a clock that jumps; each limiter stands for one process."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any, TypeVar
 
 from attrs import define, field
 
-from lofty_async.ratelimit import Lane, MemoryStore
+from lofty_async.ratelimit import Lane, MemoryStore, Store
 from lofty_async.ratelimit.ledger import Ledger
 from lofty_async.ratelimit.shared import SharedLimit
 from tests.virtual import Caller, LoftyWindow, limiter, now, together
@@ -93,3 +93,20 @@ async def spend_beside(server: LoftyWindow, per_window: int, seconds: float) -> 
             await asyncio.sleep(seconds / per_window)
             server.handle(now())
         await asyncio.sleep(server.length - (now() + server.phase) % server.length + 0.001)
+
+
+async def share_out(stores: Iterable[Store], lane: Lane, calls: int) -> tuple[LoftyWindow, float]:
+    """Processes, each with one of these stores, make so many calls together; return their server and the seconds."""
+    server = LoftyWindow(style="epoch_ms")
+    callers = [Caller(limiter(store=store), server, Random(number), lane=lane) for number, store in enumerate(stores)]
+    left = iter(range(calls))
+
+    async def work(caller: Caller) -> None:
+        for _ in left:
+            await caller.call()
+
+    await together(*(work(caller) for caller in callers for _ in range(25)))
+    seconds = now()
+    for caller in callers:
+        await caller.limiter.close()
+    return server, seconds

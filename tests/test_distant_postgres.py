@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from random import Random
 from typing import Any, TypeVar
 
@@ -13,8 +13,9 @@ from lofty_async import Lane, PostgresStore
 from lofty_async.errors import StoreUnavailableError
 from lofty_async.ratelimit.per_loop import PerLoop
 from lofty_async.ratelimit.postgres import CONNECT_TIMEOUT, IDLE, MAX_LOCK_HOLD, MAX_PAUSE, TIMEOUT, Known, Link
+from tests.company import share_out
 from tests.postgres_server import needs_postgres
-from tests.virtual import Caller, LoftyWindow, best_possible, limiter, now, run, together
+from tests.virtual import Caller, LoftyWindow, best_possible, limiter, now, run
 
 pytestmark = needs_postgres
 T = TypeVar("T")
@@ -107,26 +108,11 @@ def store_at(server: DistantPostgres, **options: Any) -> PostgresStore:
     return store
 
 
-async def share_out(
+def shared(
     postgres: DistantPostgres, processes: int, lane: Lane, calls: int, **options: Any
-) -> tuple[LoftyWindow, float]:
+) -> Coroutine[Any, Any, tuple[LoftyWindow, float]]:
     """Processes that each have a store of their own on one PostgreSQL make `calls` together."""
-    server = LoftyWindow(style="epoch_ms")
-    callers = [
-        Caller(limiter(store=store_at(postgres, **options)), server, Random(number), lane=lane)
-        for number in range(processes)
-    ]
-    left = iter(range(calls))
-
-    async def work(caller: Caller) -> None:
-        for _ in left:
-            await caller.call()
-
-    await together(*(work(caller) for caller in callers for _ in range(25)))
-    seconds = now()
-    for caller in callers:
-        await caller.limiter.close()
-    return server, seconds
+    return share_out([store_at(postgres, **options) for _ in range(processes)], lane, calls)
 
 
 @pytest.mark.parametrize("lane", Lane)
@@ -137,7 +123,7 @@ def test_all_calls_share_the_budget_whatever_the_distance(
     processes: int, trip: float, lane: Lane, caplog: pytest.LogCaptureFixture
 ) -> None:
     postgres = DistantPostgres(trip)
-    server, seconds = run(share_out(postgres, processes, lane, 300))
+    server, seconds = run(shared(postgres, processes, lane, 300))
     assert server.refused == 0
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert postgres.trips <= 10 * 300
@@ -148,22 +134,22 @@ def test_all_calls_share_the_budget_whatever_the_distance(
 
 def test_two_processes_ask_no_more_than_a_few_times_for_each_permit() -> None:
     postgres = DistantPostgres(0.001)
-    run(share_out(postgres, 2, Lane.INTERACTIVE, 300))
+    run(shared(postgres, 2, Lane.INTERACTIVE, 300))
     assert postgres.trips <= 3 * 300
 
 
 def test_connecting_has_a_time_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
-    run(share_out(DistantPostgres(0.15, to_connect=2.5), 1, Lane.INTERACTIVE, 5))
+    run(shared(DistantPostgres(0.15, to_connect=2.5), 1, Lane.INTERACTIVE, 5))
     assert "unavailable" not in caplog.text
 
 
 def test_a_longer_timeout_is_followed(caplog: pytest.LogCaptureFixture) -> None:
-    run(share_out(DistantPostgres(0.8), 1, Lane.INTERACTIVE, 5, timeout=1.0))
+    run(shared(DistantPostgres(0.8), 1, Lane.INTERACTIVE, 5, timeout=1.0))
     assert "unavailable" not in caplog.text
 
 
 def test_a_shorter_one_as_well(caplog: pytest.LogCaptureFixture) -> None:
-    run(share_out(DistantPostgres(0.2), 1, Lane.INTERACTIVE, 5, timeout=0.1))
+    run(shared(DistantPostgres(0.2), 1, Lane.INTERACTIVE, 5, timeout=0.1))
     assert "PostgreSQL did not answer within 0.1 s" in caplog.text
 
 

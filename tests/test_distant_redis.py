@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from random import Random
 from typing import Any
 
@@ -10,7 +11,8 @@ from attrs import define, field
 
 from lofty_async import Lane, RedisStore
 from lofty_async.ratelimit.redis import READ
-from tests.virtual import Caller, LoftyWindow, best_possible, limiter, now, run, together
+from tests.company import share_out
+from tests.virtual import Caller, LoftyWindow, best_possible, limiter, now, run
 
 SECONDS_OF_REDIS = 1_780_000_000
 
@@ -43,23 +45,11 @@ class DistantRedis:
         return self.trip / 2 * self.random.uniform(0.9, 1.1)
 
 
-async def share_out(redis: DistantRedis, processes: int, lane: Lane, calls: int, **options: Any) -> LoftyWindow:
+def shared(
+    redis: DistantRedis, processes: int, lane: Lane, calls: int, **options: Any
+) -> Coroutine[Any, Any, tuple[LoftyWindow, float]]:
     """Processes that each have a store of their own on one Redis make `calls` together."""
-    server = LoftyWindow(style="epoch_ms")
-    callers = [
-        Caller(limiter(store=RedisStore(redis, "app", **options)), server, Random(number), lane=lane)
-        for number in range(processes)
-    ]
-    left = iter(range(calls))
-
-    async def work(caller: Caller) -> None:
-        for _ in left:
-            await caller.call()
-
-    await together(*(work(caller) for caller in callers for _ in range(25)))
-    for caller in callers:
-        await caller.limiter.close()
-    return server
+    return share_out([RedisStore(redis, "app", **options) for _ in range(processes)], lane, calls)
 
 
 @pytest.mark.parametrize("lane", Lane)
@@ -68,12 +58,7 @@ def test_all_calls_share_the_budget_whatever_the_distance(
     processes: int, trip: float, lane: Lane, caplog: pytest.LogCaptureFixture
 ) -> None:
     redis = DistantRedis(trip)
-
-    async def main() -> tuple[LoftyWindow, float]:
-        server = await share_out(redis, processes, lane, 300)
-        return server, now()
-
-    server, seconds = run(main())
+    server, seconds = run(shared(redis, processes, lane, 300))
     assert server.refused == 0
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert redis.trips <= 10 * 300
@@ -82,17 +67,17 @@ def test_all_calls_share_the_budget_whatever_the_distance(
 
 def test_two_processes_ask_no_more_than_a_few_times_for_each_permit() -> None:
     redis = DistantRedis(0.001)
-    run(share_out(redis, 2, Lane.INTERACTIVE, 300))
+    run(shared(redis, 2, Lane.INTERACTIVE, 300))
     assert redis.trips <= 3 * 300
 
 
 def test_connecting_has_a_time_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
-    run(share_out(DistantRedis(0.15, to_connect=2.5), 1, Lane.INTERACTIVE, 5))
+    run(shared(DistantRedis(0.15, to_connect=2.5), 1, Lane.INTERACTIVE, 5))
     assert "unavailable" not in caplog.text
 
 
 def test_a_longer_timeout_is_followed(caplog: pytest.LogCaptureFixture) -> None:
-    run(share_out(DistantRedis(0.8), 1, Lane.INTERACTIVE, 5, timeout=1.0))
+    run(shared(DistantRedis(0.8), 1, Lane.INTERACTIVE, 5, timeout=1.0))
     assert "unavailable" not in caplog.text
 
 

@@ -338,14 +338,20 @@ async def test_a_sync_that_fails_is_tried_again_and_holds_up_no_other(dsn: str, 
         assert await left_wrong(dsn, "smith", made) == 0
 
 
-async def test_an_account_that_comes_back_at_once_is_synced_again(dsn: str, made: Account) -> None:
-    fleet = fleet_of(dsn, made, stalled_after=QUICK)
+@asynccontextmanager
+async def held_sync(dsn: str, made: Account) -> AsyncGenerator[tuple[Fleet, Hold], None]:
+    """A fleet whose worker is in the middle of the sync of the account smith."""
+    fleet, hold = fleet_of(dsn, made, stalled_after=QUICK), Hold()
     await fleet.setup()
     await fleet.add("smith")
-    hold = Hold()
     made.sandbox.faults.add("*", hold, times=None, after=2)
     async with working(fleet):
         await within(hold.reached())
+        yield fleet, hold
+
+
+async def test_an_account_that_comes_back_at_once_is_synced_again(dsn: str, made: Account) -> None:
+    async with held_sync(dsn, made) as (fleet, hold):
         await fleet.remove("smith")
         await fleet.add("smith")
         hold.gate.set()
@@ -403,13 +409,7 @@ async def test_a_sync_elsewhere_is_waited_for(dsn: str, made: Account) -> None:
 
 
 async def test_an_account_that_is_removed_is_synced_no_longer(dsn: str, made: Account) -> None:
-    fleet = fleet_of(dsn, made, stalled_after=QUICK)
-    await fleet.setup()
-    await fleet.add("smith")
-    hold = Hold()
-    made.sandbox.faults.add("*", hold, times=None, after=2)
-    async with working(fleet):
-        await within(hold.reached())
+    async with held_sync(dsn, made) as (fleet, hold):
         await fleet.remove("smith")
         await fleet.remove("nobody")
         assert await fleet.status() == []
