@@ -137,10 +137,10 @@ class TestACall:
         assert only(told, RequestFailed).error == only(told, CallFinished).error == "CancelledError"
 
     async def test_of_a_path_without_a_method_has_no_id_in_it(self, lofty: LoftyClient, told: list[Event]) -> None:
-        with pytest.raises(Exception, match=r"GET /v1\.0/notes/731"):
-            await lofty.request("GET", "/v1.0/notes/731", params={"q": "Anna"})
+        with pytest.raises(Exception, match=r"GET /v1\.0/notes/731000000000999"):
+            await lofty.request("GET", "/v1.0/notes/731000000000999", params={"q": "Anna"})
         assert only(told, CallStarted).route == "GET /v1.0/notes/{id}"
-        assert not [event for event in told if "Anna" in repr(event) or "731" in repr(event)]
+        assert not [event for event in told if "Anna" in repr(event) or "731000000000999" in repr(event)]
 
     async def test_says_nothing_of_what_it_carries(
         self, lofty: LoftyClient, told: list[Event], call_fields: Any, lead_id: int
