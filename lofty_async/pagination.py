@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Container, Generator, Hashable, Iterable, Mapping
 from itertools import islice, takewhile
 from types import TracebackType
 from typing import Any, Final, Generic, NoReturn, Self, TypeVar, cast
@@ -15,16 +15,18 @@ from ._checks import OnBadRecord, within
 from ._convert import BadRecord
 from ._cursor import END, START, Cursor
 from ._pages import RESUMED, PageRead, Strategy
-from ._wire import Params
+from ._wire import Params, request_id
 from .errors import DecodeError, LoftyError, cut
 
-__all__ = ["Page", "PageIterator", "Pager", "RecordIterator"]
+__all__ = ["Fetch", "Fetched", "Page", "PageIterator", "Pager", "RecordIterator"]
 
 log = logging.getLogger("lofty_async.pagination")
 
 T = TypeVar("T")
 
-Fetch = Callable[[Params], Awaitable[Any]]
+Fetched = tuple[Any, Mapping[str, str]]
+"""The decoded body of an answer, and its headers."""
+Fetch = Callable[[Params], Awaitable[Fetched]]
 
 RECENT_KEYS: Final = 5_000  # about 1 MB: lists of ordinary size are exact, and a million keys are not kept
 MAX_REPEATED_PAGES: Final = 3  # the same page in a row, or the same circle: the server sends them for ever
@@ -87,7 +89,7 @@ class PageIterator(Generic[T]):
         prefetch: int,
         first: PageRead[T] | None = None,
     ) -> None:
-        self._ahead: deque[tuple[Params, asyncio.Task[Any]]] = deque()
+        self._ahead: deque[tuple[Params, asyncio.Task[Fetched]]] = deque()
         self._strategy, self._fetch, self._on_bad_record = strategy, fetch, on_bad_record
         self._cursor, self._prefetch, self._first = cursor, prefetch, first
         # Unlike a set, it knows which are the oldest.
@@ -137,7 +139,7 @@ class PageIterator(Generic[T]):
     async def _read(self, cursor: Cursor) -> PageRead[T]:
         try:
             first, self._first = self._first, None
-            return first or self._strategy.read(cursor, await self._body(cursor), self._recent)
+            return first or _read(self._strategy, cursor, await self._answer(cursor), self._recent)
         except BaseException as failure:
             self.cancel()
             if not isinstance(failure, LoftyError):
@@ -146,7 +148,7 @@ class PageIterator(Generic[T]):
                 return PageRead([], next=following, missed=True)
             raise failure.with_cursor(cursor.text(self._strategy.letter)) from failure.__cause__
 
-    async def _body(self, cursor: Cursor) -> Any:
+    async def _answer(self, cursor: Cursor) -> Fetched:
         params = self._strategy.params(cursor)
         if self._ahead and self._ahead[0][0] == params:
             return await self._ahead.popleft()[1]
@@ -247,12 +249,26 @@ class PageIterator(Generic[T]):
             self._ahead.append((params, task))
 
 
-async def _fetched(fetch: Fetch, params: Params) -> Any:
+def _read(strategy: Strategy[T], cursor: Cursor, answer: Fetched, known: Container[Hashable] = ()) -> PageRead[T]:
+    """The records of an answer; errors about them have the server's id of the request."""
+    body, headers = answer
+    try:
+        read = strategy.read(cursor, body, known)
+    except DecodeError as error:
+        error.request_id = request_id(headers)
+        raise
+    for record in read.records if read.has_bad else ():
+        if isinstance(record, BadRecord):
+            record.error.request_id = request_id(headers)
+    return read
+
+
+async def _fetched(fetch: Fetch, params: Params) -> Fetched:
     # Not a method: a page fetched ahead must not keep alive the iterator whose end cancels it.
     return await fetch(params)
 
 
-def _consume_error(task: "asyncio.Task[Any]") -> None:
+def _consume_error(task: "asyncio.Task[Fetched]") -> None:
     """Nobody may come for a page fetched ahead; asyncio would then log that its error was never retrieved."""
     if not task.cancelled():
         task.exception()
@@ -345,7 +361,7 @@ class Pager(Generic[T]):
         if limit is not None and within("limit", limit, 0) == 0:
             return []
         if self.strategy.is_whole and self.cursor is None:
-            read = self.strategy.read(START, await self.fetch(self.strategy.params(START)))
+            read = _read(self.strategy, START, await self.fetch(self.strategy.params(START)))
             if not read.has_bad and len(set(map(self.strategy.key, read.records))) == len(read.records):
                 return cast("list[T]", read.records[:limit])
             pages = PageIterator(self.strategy, self.fetch, self.on_bad_record, START, prefetch=0, first=read)

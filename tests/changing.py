@@ -2,7 +2,7 @@
 
 import asyncio
 from bisect import insort
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil
 from random import Random
@@ -14,7 +14,7 @@ from lofty_async import ApiKey, LoftyClient
 from lofty_async._checks import OnBadRecord
 from lofty_async._wire import Params
 from lofty_async.errors import InvalidRequestError, LoftyError, ServerError
-from lofty_async.pagination import PageIterator, Pager
+from lofty_async.pagination import Fetch, Fetched, PageIterator, Pager
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 LENGTH = timedelta(days=3650)
@@ -267,7 +267,16 @@ def pager(
             prefetch=prefetch,
             on_bad_record=on_bad_record,
         )
-    return evolve(made, fetch=server)
+    return evolve(made, fetch=answering(server))
+
+
+def answering(server: Callable[[Params], Awaitable[Any]]) -> Fetch:
+    """The answers of a server that sends no headers."""
+
+    async def fetch(params: Params) -> Fetched:
+        return await server(params), {}
+
+    return fetch
 
 
 def ids(records: Iterable[Any]) -> list[int]:

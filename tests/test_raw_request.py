@@ -1,7 +1,7 @@
 """`LoftyClient.request`: any path of the API, with what all other calls have."""
 
 import pickle
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -18,6 +18,7 @@ from lofty_async import (
     LoftyClient,
     LoftyError,
     NotFoundError,
+    Pager,
     Permit,
     RateLimitedError,
     RateLimiter,
@@ -126,6 +127,18 @@ async def test_an_answer_that_is_no_record_has_the_servers_id_too(
     with pytest.raises(AmbiguousWriteError) as created:
         await raw.tasks.create(**call_fields)
     assert unread.value.request_id == created.value.request_id == "r-1"
+
+
+@pytest.mark.parametrize("body", [b'{"tasks": 7}', b"[]", b'{"tasks": [{"id": "x"}]}'])
+@pytest.mark.parametrize("read", [Pager.collect, Pager.first])
+async def test_a_list_that_cannot_be_read_has_the_servers_id_too(
+    server: RawServer, raw: LoftyClient, body: bytes, read: Callable[[Pager[Any]], Awaitable[Any]]
+) -> None:
+    server.reply = lambda _: answer(body, "X-Request-Id: r-1")
+    for pager in (raw.tasks.list(5), raw.tasks.mine()):
+        with pytest.raises(DecodeError) as unread:
+            await read(pager)
+        assert unread.value.request_id == "r-1"
 
 
 class TestErrors:

@@ -17,6 +17,7 @@ from lofty_async.errors import APIError, DecodeError, InvalidRequestError
 from lofty_async.models import MeetingSlot
 from lofty_async.pagination import Pager
 from lofty_async.sandbox import Sandbox
+from tests.changing import answering
 from tests.virtual import run
 
 LOS_ANGELES = ZoneInfo("America/Los_Angeles")
@@ -53,7 +54,7 @@ def slot(since: datetime, till: datetime) -> dict[str, Any]:
 
 def free_times(server: "Slots", start: datetime, end: datetime, limit: int = 100) -> Pager[MeetingSlot]:
     strategy = SlotWindows(request=CALL, start=start, end=end, page_size=limit, now=lambda: server.now)
-    return Pager(strategy, server)
+    return Pager(strategy, answering(server))
 
 
 def as_times(slots: list[MeetingSlot]) -> list[tuple[datetime, datetime]]:
@@ -194,7 +195,7 @@ class TestSlots:
         hour = timedelta(hours=1)
         long = free_times(Slots([(NOW + n * hour, NOW + n * hour) for n in range(9)]), NOW, NOW + timedelta(days=9), 4)
         cursor = (await anext(long.pages())).cursor
-        for pager in (free_times(Slots([]), NOW, NOW + 2 * hour), Pager(SLOTLESS, Slots([]))):
+        for pager in (free_times(Slots([]), NOW, NOW + 2 * hour), Pager(SLOTLESS, answering(Slots([])))):
             with pytest.raises(InvalidRequestError) as caught:
                 pager.resume(cursor)
             assert caught.value.argument == "cursor"
@@ -208,7 +209,7 @@ class TestSlots:
 
         pager = free_times(Slots([]), NOW, NOW + timedelta(days=1), limit=2)
         with pytest.raises(DecodeError) as caught:
-            run(evolve(pager, fetch=fetch, on_bad_record="skip").collect())
+            run(evolve(pager, fetch=answering(fetch), on_bad_record="skip").collect())
         assert caught.value.path == "data.slots[0].startTime"
 
     async def test_a_year_of_them_comes_over_sockets(self) -> None:

@@ -1,6 +1,6 @@
 """The base of the endpoint modules: calls with the options of a client, and lists."""
 
-from collections.abc import Awaitable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from lofty_async._convert import structure
 from lofty_async._pages import Strategy
 from lofty_async._wire import NO_PARAMS, Params, Request, Route, part
 from lofty_async.errors import DecodeError
-from lofty_async.pagination import Pager
+from lofty_async.pagination import Fetched, Pager
 from lofty_async.ratelimit import Lane
 
 T = TypeVar("T")
@@ -88,9 +88,9 @@ class Caller:
         return Pager(strategy, partial(_fetch, self, route, query), policy, _checks.within("prefetch", prefetch, 0))
 
 
-def _fetch(caller: Caller, route: Route, query: Params, page: Params) -> Awaitable[Any]:
-    params = {**query, **page} if page else query
-    return caller.manager.call(Request(route, route.template, params), caller.options)
+async def _fetch(caller: Caller, route: Route, query: Params, page: Params) -> Fetched:
+    request = Request(route, route.template, {**query, **page} if page else query)
+    return await caller.manager.call(request, caller.options), request.answered
 
 
 def _request(route: Route, names: tuple[int | str, ...], body: Mapping[str, Any] | None = None) -> Request:
