@@ -144,5 +144,6 @@ def header_safe(argument: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise InvalidRequestError(f"{argument} must be a non-empty string", argument=argument)
     if not value.isascii() or any(character.isspace() or not character.isprintable() for character in value):
-        raise InvalidRequestError(f"{argument} has characters that no header can carry", argument=argument)
+        message = f"{argument} has characters that no header can carry, such as blanks or …: copy the whole value again"
+        raise InvalidRequestError(message, argument=argument)
     return value

@@ -37,7 +37,7 @@ def _read_base_url(value: str, *, allow_http: bool) -> URL | str:
     except (TypeError, ValueError):
         return "is not a URL"
     if url.scheme not in {"http", "https"} or not url.host:
-        return "must begin with https:// or http:// and a host"
+        return "must begin with https:// or http:// and a host, such as https://api.lofty.com"
     if url.user or url.password or url.query_string or url.fragment:
         return "must hold no credentials, query or fragment"
     if url.scheme == "http" and not (allow_http or is_loopback(url.raw_host)):

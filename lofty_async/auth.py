@@ -8,7 +8,7 @@ from typing import Any, Final
 from attrs import Factory, field, frozen
 
 from ._auth import Auth, Secret, TokenPost, TokenReply, header_safe, hidden_url, pasted, sealed
-from .errors import AuthenticationError
+from .errors import AuthenticationError, InvalidRequestError
 from .oauth import (
     API_TOKEN_URL,
     CRM_TOKEN_URL,
@@ -129,17 +129,33 @@ def from_environment(
     kind = next((names for names in KINDS if values.keys() >= set(names)), None)
     if kind is None:
         raise AuthenticationError(_nothing_set(values))
-    given = [values[name] for name in kind]
+    options: dict[str, Any] = {"on_token": on_token, "allow_http": allow_http}
+    try:
+        return _from_kind(kind, values, token_url, store, **options)
+    except InvalidRequestError as error:
+        raise _with_variable(error, kind) from None
+
+
+def _from_kind(
+    kind: tuple[str, ...], values: Mapping[str, Secret], token_url: str | None, store: TokenStore | None, **options: Any
+) -> Auth:
+    given, allow_http = [values[name] for name in kind], options["allow_http"]
     if kind in KINDS[:2]:
         return ApiKey(*given) if kind is KINDS[0] else AccessToken(*given)
-    options: dict[str, Any] = {"on_token": on_token, "allow_http": allow_http}
     if kind is KINDS[3]:
         url = token_url or _moved(API_TOKEN_URL, values, allow_http=allow_http)
         return ClientCredentials(*given, token_url=url, **options)
-    if store is None and on_token is None:
+    if store is None and options["on_token"] is None:
         logger.warning(WORKS_ONCE)
     url = token_url or _moved(CRM_TOKEN_URL, values, allow_http=allow_http)
     return RefreshToken(*given, token_url=url, store=store, **options)
+
+
+def _with_variable(error: InvalidRequestError, kind: tuple[str, ...]) -> InvalidRequestError:
+    """The error about a value of the environment, with its variable in place of the argument that it becomes."""
+    argument = error.argument or ""
+    variable = next((name for name in kind if name.endswith(f"_{argument.upper()}")), argument)
+    return InvalidRequestError(error.message.replace(argument, variable, 1), argument=argument)
 
 
 def _moved(token_url: str, values: Mapping[str, Secret], *, allow_http: bool) -> str:

@@ -78,6 +78,28 @@ SANDBOX = {"LOFTY_BASE_URL": "http://127.0.0.1:9/lofty/"}
 
 
 @pytest.mark.parametrize(
+    ("environ", "variable"),
+    [
+        (KEY, "LOFTY_API_KEY"),
+        (ACCESS, "LOFTY_ACCESS_TOKEN"),
+        (CLIENT | REFRESH, "LOFTY_REFRESH_TOKEN"),
+        (CLIENT | REFRESH, "LOFTY_CLIENT_ID"),
+        (CLIENT | REFRESH, "LOFTY_CLIENT_SECRET"),
+        (CLIENT | CUSTOMER, "LOFTY_CUSTOMER_KEY"),
+    ],
+)
+@pytest.mark.parametrize("value", ["s3cr\u2026et", "s3cr et", "\u201cs3cret\u201d"])
+def test_a_value_that_cannot_be_sent_names_its_variable_and_not_itself(
+    environ: dict[str, str], variable: str, value: str
+) -> None:
+    with pytest.raises(
+        InvalidRequestError, match=f"^{variable} has characters .* copy the whole value again$"
+    ) as caught:
+        from_environment(environ | {variable: value}, on_token=print)
+    assert "s3cr" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("environ", "token_url", "expected"),
     [
         (CLIENT | REFRESH, None, CRM_TOKEN_URL),
