@@ -231,6 +231,35 @@ def test_an_application_needs_an_id() -> None:
     assert caught.value.argument == "app_id"
 
 
+@pytest.mark.parametrize(
+    "app_id",
+    [
+        "/run/lofty.json",
+        "~/lofty",
+        "./lofty",
+        "../lofty",
+        "..\\lofty",
+        "C:\\lofty",
+        "redis://localhost/0",
+        "postgresql://db/x",
+    ],
+)
+def test_a_path_or_an_address_is_no_id_of_an_application(app_id: str) -> None:
+    for make in (
+        FileStore,
+        lambda given: PostgresStore(given, "postgresql://db/x"),
+        lambda given: RedisStore.from_url("redis://localhost", given),
+    ):
+        with pytest.raises(InvalidRequestError, match=r"app_id must be the application's id.*directory=") as caught:
+            make(app_id)
+        assert caught.value.argument == "app_id"
+
+
+@pytest.mark.parametrize("app_id", ["my-app", "com.example/app", "Zm9v/YmFy+==", "app:1", "a~b"])
+def test_ids_of_other_forms_are_taken(app_id: str) -> None:
+    assert application_key(app_id, "https://api.lofty.com")
+
+
 @pytest.mark.parametrize(("age", "known"), [(0.0, True), (599.0, True), (601.0, False), (-59.0, True), (-61.0, False)])
 def test_a_ledger_is_known_while_it_is_fresh_and_its_clock_is_the_same(age: float, known: bool) -> None:
     text = write_ledger(Ledger("e"), 1000.0)

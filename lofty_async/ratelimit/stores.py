@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import stat
 import tempfile
 import time
@@ -30,6 +31,7 @@ STALE: Final = 600.0  # seconds after which a ledger nobody changed tells nothin
 BACKWARDS: Final = 60.0  # seconds by which a clock may be set back; one further back was started anew
 BLOCK: Final = 4096  # a page is written whole or not at all, and nearly every ledger fits in one
 LOCK_TIMEOUT: Final = 0.2
+PATH_OR_ADDRESS: Final = re.compile(r"[/~]|\.{1,2}[/\\]|[A-Za-z]:\\|[a-z]+://")
 LOCK_INTERVAL: Final = 0.002
 
 
@@ -286,9 +288,15 @@ def write_ledger(ledger: Ledger, now: float) -> bytes:
 
 
 def application_key(app_id: str, base_url: str) -> str:
-    """Names an application's ledger without telling its id."""
-    if not app_id:
+    """Names an application's ledger without telling its id.
+
+    Raises: InvalidRequestError if the id is empty, or is the path or the address of a store.
+    """
+    if not isinstance(app_id, str) or not app_id:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidRequestError("app_id must be a non-empty string", argument="app_id")
+    if PATH_OR_ADDRESS.match(app_id):
+        message = "app_id must be the application's id, not a path or an address: use FileStore(app_id, directory=…)"
+        raise InvalidRequestError(message, argument="app_id")
     return "lofty-" + sha256(f"{app_id}\0{base_url}".encode()).hexdigest()[:32]
 
 
