@@ -369,9 +369,9 @@ class TestLogin:
         [
             ((), "--redirect-uri"),
             (("--redirect-uri", "http://127.0.0.1:99999/back"), "--redirect-uri"),
-            (("--redirect-uri", "back"), "redirect_uri"),
-            (("--redirect-uri", ELSEWHERE, "--client-id", "a:b"), "client_id"),
-            (("--redirect-uri", ELSEWHERE, "--token-url", "http://lofty.example/token"), "token_url"),
+            (("--redirect-uri", "back"), "--redirect-uri"),
+            (("--redirect-uri", ELSEWHERE, "--client-id", "a:b"), "--client-id"),
+            (("--redirect-uri", ELSEWHERE, "--token-url", "http://lofty.example/token"), "--token-url"),
             (("--redirect-uri", ELSEWHERE, "--token-file", "/dev/null/token.json"), "/dev/null"),
         ],
     )

@@ -85,7 +85,7 @@ class TestEveryCommand:
 
     def test_refuses_an_http_address_off_this_machine(self, command: list[str]) -> None:
         result = invoke(*command, "--base-url", "http://lofty.test")
-        assert (result.exit_code, "base_url" in result.stderr) == (2, True)
+        assert (result.exit_code, "--base-url" in result.stderr) == (2, True)
 
 
 def test_the_environments_proxy_is_used_and_an_empty_option_is_none(
@@ -113,7 +113,7 @@ def test_an_http_address_may_be_allowed(tunnels: tuple[str, list[str]]) -> None:
 def test_a_login_takes_a_proxy(environment: pytest.MonkeyPatch, tunnels: tuple[str, list[str]], tmp_path: Path) -> None:
     environment.setenv("LOFTY_CLIENT_SECRET", "secret")
     environment.delenv("LOFTY_BASE_URL")
-    environment.setattr("lofty_async.oauth.new_state", lambda: "state")
+    environment.setattr("lofty_async.cli.login.new_state", lambda: "state")
     options = ["--client-id", "id", "--redirect-uri", "https://app.example/back", "--no-browser"]
     arguments = ["login", *options, "--token-file", str(tmp_path / "token.json"), "--proxy", tunnels[0]]
     answer = "https://app.example/back?code=c0de&state=state\n"

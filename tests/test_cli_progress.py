@@ -1,7 +1,7 @@
 import pytest
 from attrs import evolve
 
-from lofty_async.cli.progress import progress_text, seconds_left
+from lofty_async.cli.sync_report import progress_text, seconds_left
 from lofty_async.mirror import LeadFailure, Phase, SyncReport
 from lofty_async.ratelimit import RateLimit
 

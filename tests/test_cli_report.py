@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from lofty_async.cli.options import STDOUT
+from lofty_async.cli.options import STDOUT, SyncOptions
 from lofty_async.cli.sync_report import (
-    SyncOptions,
     plan_lines,
     plan_object,
     print_report,

@@ -12,7 +12,7 @@ from lofty_async.cli.times import zone_named
 from lofty_async.cli.week import draw_slots, draw_week
 from lofty_async.models import CalendarEntry, EntryType, Lead, MeetingSlot, Task, TaskType
 from lofty_async.sandbox import Sandbox
-from tests.commands import answer, invoke, on_terminal, plain_terminal, sandboxed
+from tests.commands import answer, on_terminal, plain_terminal, sandboxed
 
 OSLO = zone_named("Europe/Oslo")
 NINE = datetime(2026, 3, 4, 8, tzinfo=UTC)
@@ -263,11 +263,11 @@ class TestAWeek:
         assert "Entry" not in week(monkeypatch, 100, entry(1, None, None))
 
 
-def test_the_command_draws_the_week_of_a_date(sandbox: Sandbox) -> None:
+def test_the_command_draws_the_week_of_a_date(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     some = next(one for one in sandbox.state.entries.values() if one.start_at and not one.finished)
     assert some.start_at is not None
     day = some.start_at.astimezone(UTC).date()
-    text = invoke("calendar", "--week", day, "--time-zone", "UTC").stdout
+    text = on_terminal(monkeypatch, 120, "calendar", "--week", day, "--time-zone", "UTC")
     assert f"Week of {day - timedelta(day.weekday())}" in text
     assert f"{some.start_at.astimezone(UTC):%H:%M}" in text
 

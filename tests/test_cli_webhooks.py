@@ -153,6 +153,13 @@ class TestDelete:
         assert invoke("delete", one.id).stdout == f"{one.id} deleted\n"
         assert not sandbox.webhooks.subscriptions.own()
 
+    def test_several_are_ended_and_one_that_is_not_there_is_named(self, sandbox: Sandbox) -> None:
+        ids = [sandbox.webhooks.subscriptions.add(event, URL).id for event in (10, 11)]
+        result = invoke("delete", ids[0], 999_999, ids[1])
+        assert (result.exit_code, result.stdout) == (1, f"{ids[0]} deleted\n{ids[1]} deleted\n")
+        assert result.stderr.startswith("Error: 999999: ")
+        assert not sandbox.webhooks.subscriptions.own()
+
     @pytest.mark.usefixtures("sandbox")
     @pytest.mark.parametrize(("id", "code"), [(1, 1), (0, 2), (2**63, 2)])
     def test_one_that_is_not_there(self, id: int, code: int) -> None:

@@ -134,7 +134,7 @@ PROGRAM = """
 import asyncio, json, sys
 from pathlib import Path
 from lofty_async import ApiKey, LoftyClient, RateLimiter
-from lofty_async.cli.stores import SingleFileStore
+from lofty_async.cli.client import SingleFileStore
 from lofty_async.workers import Fleet
 
 dsn, every, ledger, servers = sys.argv[1:]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from lofty_async.errors import LoftyError, RateLimitWaitError, StoreUnavailableError
+
 from .options import ServerOptions, examples, server_or_sandbox_options
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def budget(*, once: bool, as_json: bool, interval: float, server: ServerOptions)
     from .run import ended_by_signal, run
     from .tables import terminal
 
-    is_shared = server.store.address is not None
+    is_shared = server.store is not None
 
     async def work() -> "RateLimit | None":
         async with _reader(server, interval) as read:
@@ -80,16 +82,14 @@ async def _reader(server: ServerOptions, interval: float) -> AsyncGenerator[Read
 
     Raises: StartupError if the store is none; as `connected` does.
     """
-    from lofty_async.errors import LoftyError
-
-    from .run import StartupError, base_url_of, connected
-    from .stores import open_store
+    from .client import base_url_of, connected, open_store
+    from .run import StartupError, explained
 
     try:
-        store = open_store(server.store)
+        store = open_store(server)
         shared = store and store.for_server(base_url_of(server))
     except LoftyError as error:
-        raise StartupError(str(error)) from error
+        raise StartupError(explained(error)) from error
     if shared is None:
         async with connected(server) as lofty:
             yield asking(lofty, interval)
@@ -102,8 +102,6 @@ async def _reader(server: ServerOptions, interval: float) -> AsyncGenerator[Read
 
 def asking(lofty: "LoftyClient", interval: float) -> Read:
     """Returns the function that asks the server if the last request is so many seconds ago, or its window has ended."""
-    from lofty_async.errors import RateLimitWaitError
-
     at_once = lofty.with_options(max_wait=0)
     asked_at, window_ends_at = -math.inf, math.inf
 
@@ -125,12 +123,12 @@ async def stored_budget(store: "Store") -> "RateLimit":
 
     Raises: click.ClickException if the store cannot be read.
     """
-    from lofty_async.errors import StoreUnavailableError
+    from .run import as_typed
 
     try:
         return await store.snapshot()
     except StoreUnavailableError as error:
-        raise click.ClickException(f"--store: {error}; check its address, and that it runs") from error
+        raise click.ClickException(as_typed(f"store: {error}; check its address, and that it runs")) from error
 
 
 async def _watch(read: Read, *, is_shared: bool) -> None:

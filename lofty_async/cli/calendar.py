@@ -1,13 +1,14 @@
-"""The commands on the calendar's entries and its free slots."""
+"""The commands on the calendar's entries and its free slots; those that change one are declared in `writes`."""
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from lofty_async.models import AssignedRole, EntryType, TaskType
+from lofty_async.models import EntryType, TaskType
 
 from .options import (
     LEAD_ID,
@@ -17,17 +18,24 @@ from .options import (
     OutputOptions,
     ServerOptions,
     TimeRange,
+    address_option,
     choice_of,
+    content_option,
+    end_option,
     entry_id,
     examples,
     given,
+    lead_option,
     list_options,
     record_options,
+    role_option,
     server_or_sandbox_options,
+    start_option,
     time_range_options,
     time_zone_option,
 )
 from .times import Zone, later, midnight, parse_day, parse_end, parse_start, zone_named
+from .writes import Records, add_delete, add_finish, add_update, created
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -36,6 +44,8 @@ WEEK: Final = timedelta(7)
 LAST_SECOND: Final = timedelta(seconds=1)
 HOUR: Final = timedelta(hours=1)
 CALENDAR_NAME: Final = "Lofty"
+ENTRY: Final = Records("entry", "entries", attrgetter("calendar"), entry_id, "731000000000001-task")
+ADDRESS: Final = "Where it takes place; for appointments."
 
 
 class ListByDefault(click.Group):
@@ -87,7 +97,7 @@ def calendar() -> None:
     is_flag=False,
     flag_value="today",
     metavar="[DATE]",
-    help="The week of DATE, of today by default, as a grid.",
+    help="The week of DATE, of today by default; on a terminal, a grid.",
 )
 @click.option("--lead", "lead_id", type=LEAD_ID, metavar="ID", help="Only entries of this lead.")
 @click.option("--include-finished", is_flag=True, help="Include finished entries.")
@@ -109,8 +119,8 @@ def list_(
 
     Those of the next seven days, unless told otherwise. Times are shown in the zone of --time-zone.
     """
-    from .output import CALENDAR_ENTRIES, show_records
-    from .run import collect
+    from .client import collect
+    from .output import CALENDAR_ENTRIES, is_terminal, show_records
     from .week import draw_week
 
     zone = times.zone
@@ -128,7 +138,7 @@ def list_(
     def draw(entries: Sequence[Any], zone: Zone) -> None:
         draw_week(entries, zone, monday or zone.now().date())
 
-    show_records(entries, CALENDAR_ENTRIES, output, zone, draw=None if monday is None else draw)
+    show_records(entries, CALENDAR_ENTRIES, output, zone, draw=draw if monday is not None and is_terminal() else None)
 
 
 def _monday(week: str, times: TimeRange) -> date:
@@ -185,67 +195,52 @@ def _write_ics(entries: Sequence[Any], path: Path) -> None:
         "--start 'tomorrow 9:00' --end 'tomorrow 9:15'",
     )
 )
-@click.option("--lead", "lead_id", type=LEAD_ID, required=True, metavar="ID", help="The lead that it is about.")
-@click.option("--content", required=True, metavar="TEXT", help="What it is about.")
-@click.option("--start", metavar="TIME", help="When it begins.")
-@click.option("--end", metavar="TIME", help="When it ends.")
+@lead_option(required=True)
+@content_option(required=True)
+@start_option()
+@end_option()
 @click.option("--all-day", metavar="DATE", help="From midnight to midnight, in place of --start and --end.")
 @click.option(
     "--type",
-    "kind",
     type=choice_of(EntryType),
     default=EntryType.APPOINTMENT.value,
     show_default=True,
     help="Kind of entry.",
 )
-@click.option("--way", type=choice_of(TaskType), help="What is to be done; needed for a task.")
-@click.option("--role", type=choice_of(AssignedRole), help="Role that it is assigned to. Default for a task: Agent.")
-@click.option("--address", metavar="TEXT", help="Where it takes place; for appointments.")
+@click.option("--way", "task_way", type=choice_of(TaskType), help="What is to be done; needed for a task.")
+@role_option(help="Role that it is assigned to. Default for a task: Agent.")
+@address_option(help=ADDRESS)
 @time_zone_option
 @record_options
 @server_or_sandbox_options
 def create(
     *,
-    lead_id: int,
-    content: str,
-    start: str | None,
-    end: str | None,
+    start_at: str | None,
+    end_at: str | None,
     all_day: str | None,
-    kind: str,
-    way: str | None,
-    role: str | None,
-    address: str | None,
     time_zone: str | None,
     output: OutputOptions,
     server: ServerOptions,
+    **fields: Any,
 ) -> None:
     """Create an appointment or a task and print its id; both times must be later than now.
 
     The request is never sent twice. If its response is lost, the exit code is 3 and the entry may exist: look before
     you create it again.
     """
-    from .writes import created
-
     zone = zone_named(time_zone)
     if zone.name is None:
         raise click.UsageError("this machine's time zone has no IANA name: pass --time-zone")
-    if kind == EntryType.TASK and way is None:
+    if fields["type"] == EntryType.TASK and fields["task_way"] is None:
         raise click.UsageError("--type task needs --way")
-    first, last = _both_ends(start, end, all_day, zone)
-    values = given(task_way=way, assigned_role=role, address=address)
+    first, last = _both_ends(start_at, end_at, all_day, zone)
+    values: dict[str, Any] = given(**fields) | {"start_at": first, "end_at": last, "time_zone": zone.name}
+    range_ = f"--start {first.date()} --end {last.date()} --time-zone {zone.name}"
     created(
         server,
         output,
-        lambda lofty: lofty.calendar.create(
-            type=kind,
-            lead_id=lead_id,
-            content=content,
-            time_zone=zone.name or "",
-            start_at=first,
-            end_at=last,
-            **values,
-        ),
-        f"lofty-async calendar --lead {lead_id} --start {first.date()} --end {last.date()} --time-zone {zone.name}",
+        lambda lofty: lofty.calendar.create(**values),
+        look=f"lofty-async calendar --lead {fields['lead_id']} {range_}",
     )
 
 
@@ -261,73 +256,10 @@ def _both_ends(start: str | None, end: str | None, all_day: str | None, zone: Zo
     return first, last
 
 
-@calendar.command(
-    epilog=examples(
-        "lofty-async calendar update 731000000000001-appointment --start 'tomorrow 16:00' --end 'tomorrow 17:00'",
-        "lofty-async calendar update 731000000000001-task --content 'Ring Ann about the viewing'",
-    )
-)
-@click.argument("id", type=entry_id, metavar="ID")
-@click.option("--content", metavar="TEXT", help="What it is about.")
-@click.option("--start", metavar="TIME", help="When it begins.")
-@click.option("--end", metavar="TIME", help="When it ends.")
-@click.option("--lead", "lead_id", type=LEAD_ID, metavar="ID", help="The lead that it is about.")
-@click.option("--address", metavar="TEXT", help="Where it takes place; for appointments.")
-@time_zone_option
-@server_or_sandbox_options
-def update(
-    *,
-    id: str,
-    content: str | None,
-    start: str | None,
-    end: str | None,
-    lead_id: int | None,
-    address: str | None,
-    time_zone: str | None,
-    server: ServerOptions,
-) -> None:
-    """Change the given fields of an entry and leave the others alone."""
-    from .writes import change_each
-
-    zone = zone_named(time_zone)
-    times = given(start_at=parse_start(start, zone), end_at=parse_end(end, zone))
-    values: dict[str, Any] = given(content=content, lead_id=lead_id, address=address) | times
-    if not values:
-        raise click.UsageError("nothing to update: pass --content, --start, --end, --lead or --address")
-    values |= given(time_zone=zone.name if times else None)
-    change_each(server, [id], lambda lofty, one: lofty.calendar.update(one, **values), "updated")
-
-
-@calendar.command(epilog=examples("lofty-async calendar finish 731000000000001-task 731000000000002-appointment"))
-@click.argument("ids", type=entry_id, metavar="ID...", nargs=-1, required=True)
-@server_or_sandbox_options
-def finish(*, ids: tuple[str, ...], server: ServerOptions) -> None:
-    """Mark entries as finished."""
-    from .writes import change_each
-
-    change_each(server, ids, lambda lofty, one: lofty.calendar.finish(one), "finished")
-
-
-@calendar.command(epilog=examples("lofty-async calendar unfinish 731000000000001-task"))
-@click.argument("ids", type=entry_id, metavar="ID...", nargs=-1, required=True)
-@server_or_sandbox_options
-def unfinish(*, ids: tuple[str, ...], server: ServerOptions) -> None:
-    """Mark entries as open again."""
-    from .writes import change_each
-
-    change_each(server, ids, lambda lofty, one: lofty.calendar.unfinish(one), "open again")
-
-
-@calendar.command(epilog=examples("lofty-async calendar delete --yes 731000000000001-appointment"))
-@click.argument("ids", type=entry_id, metavar="ID...", nargs=-1, required=True)
-@click.option("--yes", "-y", is_flag=True, help="Do not ask; without a terminal nothing is asked.")
-@server_or_sandbox_options
-def delete(*, ids: tuple[str, ...], yes: bool, server: ServerOptions) -> None:
-    """Delete entries; on a terminal, asks first."""
-    from .writes import change_each, confirm_deletion
-
-    confirm_deletion(ids, "entry", is_confirmed=yes)
-    change_each(server, ids, lambda lofty, one: lofty.calendar.delete(one), "deleted")
+add_update(calendar, ENTRY, content_option(), start_option(), end_option(), lead_option(), address_option(help=ADDRESS))
+add_finish(calendar, ENTRY, "finish", "finished")
+add_finish(calendar, ENTRY, "unfinish", "open again")
+add_delete(calendar, ENTRY)
 
 
 @click.command(
@@ -345,8 +277,8 @@ def slots(*, times: TimeRange, limit: int | None, output: OutputOptions, server:
 
     From the next hour on and for seven days, unless told otherwise. --start must be later than now.
     """
+    from .client import collect
     from .output import MEETING_SLOTS, is_terminal, show_records
-    from .run import collect
     from .week import draw_slots
 
     zone, filters = times.zone, times.parsed()

@@ -23,12 +23,13 @@ from lofty_async.errors import (
     RateLimitWaitError,
     TransportError,
 )
+from lofty_async.models import Lead
+from lofty_async.pagination import Pager
 
 from .options import ServerOptions, examples, server_or_sandbox_options
 
 if TYPE_CHECKING:
     from lofty_async.client import LoftyClient
-    from lofty_async.models import Lead
 
 TIMEOUT: Final = 15.0
 """Seconds for each request."""
@@ -136,7 +137,8 @@ class Recorder:
 
 
 async def _examine(server: ServerOptions) -> list[Finding]:
-    from .run import StartupError, base_url_of, network_from
+    from .client import base_url_of, network_of
+    from .run import StartupError, explained
     from .saved_login import credential
 
     libraries = f"lofty-async {__version__}, aiohttp {aiohttp.__version__}, Python {platform.python_version()}"
@@ -148,9 +150,9 @@ async def _examine(server: ServerOptions) -> list[Finding]:
         return [*findings, Finding("credential", "failed", str(error), remedy)]
     try:
         url = URL("http://127.0.0.1" if server.sandbox else base_url_of(server))
-        network = network_from(server.network)
+        network = network_of(server.proxy, server.ca_file)
     except LoftyError as error:
-        return [*findings, Finding("server", "failed", str(error), "correct --base-url or LOFTY_BASE_URL")]
+        return [*findings, Finding("server", "failed", explained(error), "correct this address")]
     except StartupError as error:
         return [*findings, Finding("network", "failed", error.message, "correct this option")]
     findings += [_credential(auth), Finding("server", "ok", "a sandbox" if auth is None else str(url))]
@@ -174,23 +176,23 @@ def _credential(auth: Auth | None) -> Finding:
 
 
 def _proxy(server: ServerOptions, url: URL) -> Finding:
-    from .run import network_from
+    from .client import network_of
 
     try:
-        proxy = network_from(server.network).hop(url).proxy
+        proxy = network_of(server.proxy, server.ca_file).hop(url).proxy
     except LoftyError as error:
         return Finding("proxy", "failed", str(error), "correct the variable, or pass --proxy")
-    source = "--proxy" if server.network.proxy else f"{url.scheme.upper()}_PROXY"
+    source = "--proxy" if server.proxy else f"{url.scheme.upper()}_PROXY"
     return Finding("proxy", "ok", "none" if proxy is None else f"{proxy} of {source}")
 
 
 async def _store(server: ServerOptions) -> list[Finding]:
     from .budget import stored_budget
-    from .run import base_url_of
-    from .stores import open_store
+    from .client import base_url_of, open_store
+    from .run import explained
 
     try:
-        store = open_store(server.store)
+        store = open_store(server)
         if store is None:
             return []
         shared = store.for_server(base_url_of(server))
@@ -199,12 +201,14 @@ async def _store(server: ServerOptions) -> list[Finding]:
         finally:
             await shared.close()
     except (LoftyError, click.ClickException) as error:
-        return [Finding("store", "failed", str(error), "correct --store or LOFTY_STORE, and look whether it runs")]
+        text = explained(error) if isinstance(error, LoftyError) else str(error)
+        return [Finding("store", "failed", text, "correct this address, and look whether the store runs")]
     return [Finding("store", "ok", f"{type(store).__name__}; left of the limit: {'unknown' if left is None else left}")]
 
 
 async def _ask(server: ServerOptions, url: URL, recorder: Recorder, options: dict[str, Any]) -> list[Finding]:
-    from .run import StartupError, connected
+    from .client import connected
+    from .run import StartupError
 
     try:
         async with connected(server, **options) as client:
@@ -261,7 +265,7 @@ def _certificate(server: ServerOptions, url: URL, recorder: Recorder) -> Finding
     ends = ssl.cert_time_to_seconds(found["notAfter"])
     days = int((ends - time.time()) / DAY)
     text = f"from {issuer.get('organizationName') or issuer.get('commonName')}, valid for {days} days; trusted by "
-    text += str(server.network.ca_file or ssl.get_default_verify_paths().cafile or "this machine's certificates")
+    text += str(server.ca_file or ssl.get_default_verify_paths().cafile or "this machine's certificates")
     if days < CERTIFICATE_DAYS:
         return Finding("certificate", "warning", text, "the server's operator has to renew it")
     return Finding("certificate", "ok", text)
@@ -326,33 +330,22 @@ async def _scopes(lofty: "LoftyClient", now: datetime) -> AsyncIterator[Finding]
     async def read_lead() -> None:
         leads.extend(await lofty.leads.list(page_size=1, prefetch=0).collect(limit=1))
 
-    async def read_tasks_of_lead() -> None:
-        await lofty.tasks.list(leads[0].id).first()
-
-    async def read_slots() -> None:
-        await lofty.calendar.slots(start=now + hour, end=now + 2 * hour, limit=1).first()
-
-    async def read_calendar() -> None:
-        await lofty.calendar.list(start=now, end=now + hour, page_size=1).first()
-
-    async def read_tasks() -> None:
-        await lofty.tasks.mine(page_size=1).first()
-
-    async def read_webhooks() -> None:
-        await lofty.webhooks.list().first()
-
     yield await _scope("leads", read_lead)
     if leads:
-        yield await _scope("tasks of a lead", read_tasks_of_lead)
+        yield await _scope("tasks of a lead", lofty.tasks.list(leads[0].id).first)
     else:
         yield Finding("tasks of a lead", "skipped", "no lead to read them of")
-    yield await _scope("your tasks", read_tasks)
-    yield await _scope("calendar", read_calendar)
-    yield await _scope("free slots", read_slots)
-    yield await _scope("webhooks", read_webhooks)
+    lists: dict[str, Pager[Any]] = {
+        "your tasks": lofty.tasks.mine(page_size=1),
+        "calendar": lofty.calendar.list(start=now, end=now + hour, page_size=1),
+        "free slots": lofty.calendar.slots(start=now + hour, end=now + 2 * hour, limit=1),
+        "webhooks": lofty.webhooks.list(),
+    }
+    for name, records in lists.items():
+        yield await _scope(name, records.first)
 
 
-async def _scope(name: str, read: Callable[[], Awaitable[None]]) -> Finding:
+async def _scope(name: str, read: Callable[[], Awaitable[object]]) -> Finding:
     try:
         await read()
     except PermissionDeniedError as error:

@@ -93,8 +93,8 @@ def list_(
     server: ServerOptions,
 ) -> None:
     """List the leads that you may see; several filters are combined with "and"."""
+    from .client import collect
     from .output import LEADS, show_records
-    from .run import collect
 
     named = given(
         key=key,

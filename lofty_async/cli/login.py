@@ -9,13 +9,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
+import aiohttp
 import click
 
 from lofty_async._auth import Secret
+from lofty_async._network import Network
+from lofty_async._session import token_post
+from lofty_async.auth import environment_base_url
+from lofty_async.client import USER_AGENT
+from lofty_async.errors import LoftyError
+from lofty_async.oauth import (
+    API_TOKEN_URL,
+    AUTHORIZE_PAGE,
+    CRM_TOKEN_URL,
+    AuthorizationCode,
+    LoginClient,
+    Pkce,
+    Token,
+    at_base_url,
+    new_state,
+    read_redirect,
+)
 
 from .options import (
     FilePath,
-    NetworkOptions,
     OutputOptions,
     ServerOptions,
     examples,
@@ -27,9 +44,6 @@ from .options import (
 
 if TYPE_CHECKING:
     from aiohttp import web
-
-    from lofty_async._network import Network
-    from lofty_async.oauth import AuthorizationCode, Pkce, Token
 
 TIMEOUT: Final = 30.0
 """Seconds for the exchange of the code."""
@@ -47,8 +61,8 @@ PRIVATE: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 @server_or_sandbox_options
 def whoami(*, output: OutputOptions, server: ServerOptions) -> None:
     """Show whose credential is in use."""
+    from .client import ask
     from .output import show_record
-    from .run import ask
 
     show_record(ask(server, lambda lofty: lofty.me()), output)
 
@@ -78,7 +92,8 @@ def login(
     redirect_uri: str,
     token_file: Path | None,
     no_browser: bool,
-    network: NetworkOptions,
+    proxy: str | None,
+    ca_file: Path | None,
     authorize_page: str | None,
     token_url: str | None,
 ) -> None:
@@ -99,10 +114,8 @@ def login(
     If LOFTY_BASE_URL is set, the login is made and renewed at that server. The successor of a LOFTY_REFRESH_TOKEN of
     the environment is saved in FILE as well.
     """
-    from lofty_async.errors import LoftyError
-    from lofty_async.oauth import AuthorizationCode, LoginClient, Pkce, new_state, read_redirect
-
-    from .run import StartupError, network_from, run
+    from .client import network_of
+    from .run import StartupError, explained, run
     from .saved_login import LoginFile, client_secret, deferred_signals, token_path
 
     secret, listener = client_secret(), loopback(redirect_uri)
@@ -111,13 +124,13 @@ def login(
         client = LoginClient(flow.client_id, flow.refresh_url, has_secret=flow.client_secret is not None)
         file = LoginFile(token_file or token_path(), client=client)
     except LoftyError as error:
-        raise StartupError(str(error)) from error
-    pkce, connection = None if secret else Pkce.new(), network_from(network)
+        raise StartupError(explained(error)) from error
+    pkce, network = None if secret else Pkce.new(), network_of(proxy, ca_file)
 
     async def save(read_code: Callable[[], str]) -> None:
         code = read_code()
         with deferred_signals():
-            await file.save(await _exchanged(flow, pkce, code, connection))
+            await file.save(await _exchanged(flow, pkce, code, network))
 
     run(file.prepare)
     state = new_state()
@@ -134,9 +147,6 @@ def login(
 
 def _addresses(secret: str | None, authorize_page: str | None, token_url: str | None) -> dict[str, Any]:
     """Returns the page and the endpoint of a login: those given, else those of the environment's server."""
-    from lofty_async.auth import environment_base_url
-    from lofty_async.oauth import API_TOKEN_URL, AUTHORIZE_PAGE, CRM_TOKEN_URL, at_base_url
-
     base_url = environment_base_url()
     if base_url is not None:
         authorize_page = authorize_page or at_base_url(AUTHORIZE_PAGE, base_url)
@@ -144,12 +154,7 @@ def _addresses(secret: str | None, authorize_page: str | None, token_url: str | 
     return given(authorize_page=authorize_page, token_url=token_url)
 
 
-async def _exchanged(flow: "AuthorizationCode", pkce: "Pkce | None", code: str, network: "Network") -> "Token":
-    import aiohttp
-
-    from lofty_async._session import token_post
-    from lofty_async.client import USER_AGENT
-
+async def _exchanged(flow: AuthorizationCode, pkce: Pkce | None, code: str, network: Network) -> Token:
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
         post = token_post(session, timeout=TIMEOUT, user_agent=USER_AGENT, network=network)
         credentials = await flow.exchange(code, post, pkce=pkce)
@@ -236,8 +241,6 @@ def code_in(line: str, state: str) -> str:
 
     Raises: StartupError if it has none; AuthenticationError as `read_redirect` does.
     """
-    from lofty_async.oauth import read_redirect
-
     from .run import StartupError
 
     state = Secret(state)

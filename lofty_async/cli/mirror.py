@@ -1,22 +1,47 @@
-"""The commands that read a mirror's database: its changes and its state; they send nothing."""
+"""The database of a mirror as commands name it, and the commands that read one: its changes and its state."""
 
 import json
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+import sqlite3
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import click
+from attrs import asdict
 
-from .database import DATABASE, DEFAULT_DB, account_option, database_errors, label_of, open_database
-from .options import examples
-from .sync_report import count
+from lofty_async._convert import unstructure
+
+from .options import FilePath, examples
 
 if TYPE_CHECKING:
     from lofty_async.mirror import Change, Database, PostgresDatabase, Run, SqliteDatabase, Summary
 
-RUNS_SHOWN = 5
+DEFAULT_DB: Final = Path("tasks.sqlite")
+DEFAULT_ACCOUNT: Final = "default"
+EXTRAS: Final = ("psycopg", "procrastinate", "croniter")
+SCHEMES: Final = ("postgresql://", "postgres://")
+RUNS_SHOWN: Final = 5
 
+
+class DatabaseParam(FilePath):
+    """The path of a file, or the address of a PostgreSQL database, which stays a string."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if str(value).startswith(SCHEMES) else super().convert(value, param, ctx)
+
+
+DATABASE: Final = DatabaseParam()
+
+account_option = click.option(
+    "--account",
+    default=DEFAULT_ACCOUNT,
+    show_default=True,
+    metavar="NAME",
+    help="The mirror's name in PostgreSQL, where many accounts share a database.",
+)
 db_option = click.option(
     "--db", type=DATABASE, default=DEFAULT_DB, show_default=True, metavar="FILE|URL", help="Database of a sync."
 )
@@ -65,7 +90,6 @@ def status(*, db: Path | str, account: str, as_json: bool) -> None:
 
 def change_object(change: "Change", *, string_ids: bool) -> dict[str, Any]:
     """Returns a change for programs."""
-    from lofty_async._convert import unstructure
 
     def plain(task: Any) -> Any:
         return None if task is None else unstructure(task, ids_as_strings=string_ids)
@@ -107,7 +131,7 @@ def run_line(run: "Run") -> str:
         state = "interrupted" if run.ended_at is not None or run.process is None else f"{run.phase.value}, unfinished"
         return f"{head}: {state}"
     report = run.report
-    changed = f"{report['added']:,} added, {report['changed']:,} changed, {report['removed']:,} removed"
+    changed = changed_rows(report["added"], report["changed"], report["removed"])
     failed = f", {count(report['failed'], 'lead')} failed" if report["failed"] else ""
     return f"{head}: {changed}{failed}, {count(report['requests'], 'request')}"
 
@@ -121,8 +145,6 @@ async def _status_text(database: "Database", db: Path | str) -> str:
 
 
 async def _status_json(database: "Database") -> str:
-    from attrs import asdict
-
     def plain(_: object, __: object, value: Any) -> Any:
         return value.isoformat() if hasattr(value, "isoformat") else value
 
@@ -155,3 +177,50 @@ def run_on(db: Path | str, work: Callable[[], Coroutine[Any, Any, None]]) -> Non
         raise StartupError(f"{db} does not exist: lofty-async sync --db {db} makes it")
     with database_errors(click.ClickException):
         run(work)
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def changed_rows(added: int, changed: int, removed: int, *, is_complete: bool = True) -> str:
+    """Returns what a run has done to the rows, for people."""
+    if is_complete and not (added or changed or removed):
+        return "nothing changed"
+    return f"{added:,} added, {changed:,} changed, {removed:,} removed"
+
+
+def label_of(db: Path | str) -> str:
+    """Returns the database's name for people, without credentials."""
+    if isinstance(db, Path):
+        return str(db)
+    parts = urlsplit(db)
+    return f"{parts.hostname or 'PostgreSQL'}{parts.path}"
+
+
+def open_database(db: Path | str, account: str) -> "AbstractAsyncContextManager[SqliteDatabase | PostgresDatabase]":
+    from lofty_async.mirror import PostgresDatabase, SqliteDatabase
+
+    return SqliteDatabase(db) if isinstance(db, Path) else PostgresDatabase(db, account=account)
+
+
+@contextmanager
+def database_errors(kind: type[click.ClickException]) -> Generator[None, None, None]:
+    """Replaces the error of a file or of a database that cannot be read or written by one line."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # click ends without output if the reader has closed the pipe
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        raise kind(str(error)) from error
+    except Exception as error:
+        if not _is_of_database(error):
+            raise
+        raise kind(" ".join(str(error).split())) from error
+
+
+def _is_of_database(error: Exception) -> bool:
+    psycopg = sys.modules.get("psycopg")  # who has not loaded it raises none of its errors
+    return isinstance(error, sqlite3.Error | OSError) or (psycopg is not None and isinstance(error, psycopg.Error))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from enum import StrEnum
-from functools import wraps
+from functools import partial, reduce, wraps
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -10,12 +10,14 @@ import click
 from click.core import ParameterSource
 
 from lofty_async import _checks
-from lofty_async._auth import hidden
+from lofty_async._auth import hidden, pasted
 from lofty_async.errors import InvalidRequestError
+from lofty_async.models import AssignedRole
 
 from .times import MAX_SHOWN, Zone, parse_end, parse_start, zone_named
 
-Command = Callable[..., None]
+Command = Callable[..., Any]
+Option = Callable[[Command], Command]
 
 CERTIFICATES: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 MAX_ID: Final = 2**63 - 1
@@ -23,28 +25,20 @@ STDOUT: Final = Path("-")
 STDOUT_NAMES: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
-class NetworkOptions(NamedTuple):
-    """How servers are reached; `None` leaves it to the environment."""
-
-    proxy: str | None
-    ca_file: Path | None
-
-
-class StoreOptions(NamedTuple):
-    """Where the rate limit is shared with other processes; `None` for nowhere."""
-
-    address: str | None = None
-    app_id: str | None = None
-
-
 class ServerOptions(NamedTuple):
-    """The server to talk to; without a base URL or a sandbox, the one that the environment names."""
+    """The server to talk to, how to reach it, and where its rate limit is shared with other processes.
 
-    base_url: str | None
-    allow_http: bool
-    sandbox: bool
-    network: NetworkOptions
-    store: StoreOptions = StoreOptions()
+    Without a base URL or a sandbox it is Lofty; without a proxy or a file of certificates, the environment's apply;
+    without a store, the rate limit is the process's own.
+    """
+
+    base_url: str | None = None
+    allow_http: bool = False
+    sandbox: bool = False
+    proxy: str | None = None
+    ca_file: Path | None = None
+    store: str | None = None
+    app_id: str | None = None
 
 
 class OutputOptions(NamedTuple):
@@ -54,6 +48,21 @@ class OutputOptions(NamedTuple):
     string_ids: bool = False
     as_csv: bool = False
     path: Path | None = None
+
+
+class SyncOptions(NamedTuple):
+    """The leads to read, and the places to write to; `jsonl` may be `STDOUT`."""
+
+    db: Path | str | None
+    jsonl: Path | None
+    lead_ids: list[int] | None = None
+    concurrency: int = 32
+    strategy: str = "auto"
+    fresh: bool = False
+    allow_mass_delete: bool = False
+    string_ids: bool = False
+    as_json: bool = False
+    account: str = "default"
 
 
 class TimeRange(NamedTuple):
@@ -165,129 +174,44 @@ def given(**arguments: Any) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def _grouped(command: Command, name: str, kind: Callable[..., Any], *parts: str) -> Command:
-    @wraps(command)
-    def grouping(**values: Any) -> None:
-        group = kind(**{part: values.pop(part) for part in parts})
-        command(**values, **{name: group})
+def grouping(name: str, kind: Callable[..., Any], **options: Option) -> Option:
+    """Returns the decorator that adds options, and passes their values to the command as one."""
 
-    return grouping
+    def grouped(command: Command) -> Command:
+        @wraps(command)
+        def parse(**values: Any) -> None:
+            group = kind(**{part: values.pop(part) for part in options})
+            command(**values, **{name: group})
 
+        return adding(*options.values())(parse)
 
-def network_options(command: Command) -> Command:
-    """Adds `--proxy` and `--ca-file`, passed to the command as `network`."""
-    command = _grouped(command, "network", NetworkOptions, "proxy", "ca_file")
-    command = click.option(
-        "--ca-file", type=CERTIFICATES, metavar="FILE", help="Trust the certificates in this PEM file as well."
-    )(command)
-    return click.option(
-        "--proxy", metavar="URL", help="Use this HTTP proxy, '' for none. Default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY."
-    )(command)
+    return grouped
 
 
-def server_options(command: Command) -> Command:
-    """Adds the options of how to reach the server and whom to share its rate limit with, passed as `server`."""
-    parts = ("base_url", "allow_http", "network", "store", "app_id")
-    return _address_options(_grouped(command, "server", _server, *parts))
+def adding(*options: Option) -> Option:
+    """Returns the decorator that adds options, in this order."""
+
+    def add(command: Command) -> Command:
+        return reduce(lambda inner, option: option(inner), reversed(options), command)
+
+    return add
 
 
-def server_or_sandbox_options(command: Command) -> Command:
-    """Adds `--sandbox` to the options of `server_options`."""
-    parts = ("base_url", "allow_http", "network", "store", "app_id", "sandbox")
-    command = _grouped(command, "server", _server, *parts)
-    return _address_options(
-        click.option("--sandbox", is_flag=True, help="Start a sandbox of 200 leads and use it.")(command)
-    )
+def _server(**values: Any) -> ServerOptions:
+    server = ServerOptions(**values)
+    if not server.sandbox:
+        return server
+    for name, reason in (("base_url", ""), ("store", ": a sandbox has a rate limit of its own")):
+        source = click.get_current_context().get_parameter_source(name)
+        if getattr(server, name) is not None and source is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} and --sandbox exclude each other{reason}")
+    return server._replace(base_url=None, store=None)
 
 
-def _address_options(command: Command) -> Command:
-    command = click.option(
-        "--app-id",
-        envvar="LOFTY_APP_ID",
-        metavar="ID",
-        help="The application's app_id in a Redis, PostgreSQL or folder that is shared. Default: LOFTY_APP_ID.",
-    )(command)
-    command = click.option(
-        "--store",
-        type=hidden,
-        envvar="LOFTY_STORE",
-        metavar="STORE",
-        help="Share the rate limit with other processes: redis://HOST/0, postgresql://HOST/DATABASE, a "
-        "folder or a file. Prefer LOFTY_STORE if the address holds a password, since other users can see arguments.",
-    )(command)
-    command = network_options(command)
-    command = click.option(
-        "--allow-http", is_flag=True, help="Allow an http:// address off this machine: others can read the credential."
-    )(command)
-    return click.option("--base-url", metavar="URL", help="Use the server at this address. Default: LOFTY_BASE_URL.")(
-        command
-    )
-
-
-def _server(
-    *,
-    base_url: str | None,
-    allow_http: bool,
-    network: NetworkOptions,
-    store: str | None,
-    app_id: str | None,
-    sandbox: bool = False,
-) -> ServerOptions:
-    if sandbox and base_url is not None:
-        raise click.UsageError("--base-url and --sandbox exclude each other")
-    if sandbox and store is not None:
-        if click.get_current_context().get_parameter_source("store") is ParameterSource.COMMANDLINE:
-            raise click.UsageError("--store and --sandbox exclude each other: a sandbox has a rate limit of its own")
-        store = None
-    return ServerOptions(base_url, allow_http, sandbox, network, StoreOptions(store, app_id))
-
-
-def record_options(command: Command) -> Command:
-    """Adds `--json` and `--string-ids`, passed to the command as `output`."""
-    return _json_options(_grouped(command, "output", OutputOptions, "as_json", "string_ids"))
-
-
-def list_options(command: Command) -> Command:
-    """Adds `--limit`, passed as such, and `--json`, `--csv`, `--string-ids` and `--output`, passed as `output`."""
-    command = _grouped(command, "output", _list_output, "as_json", "string_ids", "as_csv", "path")
-    command = click.option(
-        "--output",
-        "-o",
-        "path",
-        type=FilePath(),
-        metavar="FILE",
-        help="Write to FILE, - for standard output. A new file is readable by its owner alone.",
-    )(command)
-    command = click.option(
-        "--csv",
-        "as_csv",
-        cls=FormFlag,
-        is_flag=True,
-        help="CSV with all fields, for spreadsheets: a text that they would run as a formula gets a ' in front.",
-    )(command)
-    return limit_option(_json_options(command))
-
-
-def _json_options(command: Command) -> Command:
-    command = click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript.")(command)
-    return click.option("--json", "as_json", cls=FormFlag, is_flag=True, help="JSON with all fields, for programs.")(
-        command
-    )
-
-
-def _list_output(*, as_json: bool, string_ids: bool, as_csv: bool, path: Path | None) -> OutputOptions:
-    if as_json and as_csv:
+def _list_output(*, path: Path | None, **values: bool) -> OutputOptions:
+    if values["as_json"] and values["as_csv"]:
         raise click.UsageError("--json and --csv exclude each other")
-    return OutputOptions(as_json, string_ids, as_csv, STDOUT if str(path) in STDOUT_NAMES else path)
-
-
-def time_range_options(command: Command) -> Command:
-    """Adds `--start`, `--end` and `--time-zone`, passed to the command as `times`."""
-    command = time_zone_option(_grouped(command, "times", TimeRange, "start", "end", "time_zone"))
-    command = click.option("--end", metavar="TIME", help="Until then; a date includes its whole day.")(command)
-    return click.option("--start", metavar="TIME", help="From then on: a date, ISO 8601, or such as 'tomorrow 15:00'.")(
-        command
-    )
+    return OutputOptions(**values, path=STDOUT if str(path) in STDOUT_NAMES else path)
 
 
 def choice_of(kind: type[StrEnum]) -> click.Choice[str]:
@@ -300,9 +224,102 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-limit_option = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N of them.")
+NETWORK: Final = {
+    "proxy": click.option(
+        "--proxy", metavar="URL", help="Use this HTTP proxy, '' for none. Default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY."
+    ),
+    "ca_file": click.option(
+        "--ca-file", type=CERTIFICATES, metavar="FILE", help="Trust the certificates in this PEM file as well."
+    ),
+}
+SERVER: Final = {
+    "base_url": click.option(
+        "--base-url",
+        type=pasted,
+        envvar="LOFTY_BASE_URL",
+        metavar="URL",
+        help="Use the server at this address. Default: LOFTY_BASE_URL.",
+    ),
+    "allow_http": click.option(
+        "--allow-http",
+        is_flag=True,
+        help="Allow an http:// address off this machine: others can read the credential.",
+    ),
+    **NETWORK,
+    "store": click.option(
+        "--store",
+        type=hidden,
+        envvar="LOFTY_STORE",
+        metavar="STORE",
+        help="Share the rate limit with other processes: redis://HOST/0, postgresql://HOST/DATABASE, a "
+        "folder or a file. Prefer LOFTY_STORE if the address holds a password, since other users can see arguments.",
+    ),
+    "app_id": click.option(
+        "--app-id",
+        envvar="LOFTY_APP_ID",
+        metavar="ID",
+        help="The application's app_id in a Redis, PostgreSQL or folder that is shared. Default: LOFTY_APP_ID.",
+    ),
+}
+SANDBOX: Final = click.option("--sandbox", is_flag=True, help="Start a sandbox of 200 leads and use it.")
+RECORD: Final = {
+    "as_json": click.option(
+        "--json", "as_json", cls=FormFlag, is_flag=True, help="JSON with all fields, for programs."
+    ),
+    "string_ids": click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript."),
+}
+CSV: Final = click.option(
+    "--csv",
+    "as_csv",
+    cls=FormFlag,
+    is_flag=True,
+    help="CSV with all fields, for spreadsheets: a text that they would run as a formula gets a ' in front.",
+)
+OUTPUT: Final = click.option(
+    "--output",
+    "-o",
+    "path",
+    type=FilePath(),
+    metavar="FILE",
+    help="Write to FILE, - for standard output. A new file is readable by its owner alone.",
+)
+
+network_options = adding(*NETWORK.values())
+"""Adds `--proxy` and `--ca-file`."""
+server_options = grouping("server", _server, **SERVER)
+"""Adds the options of how to reach the server and whom to share its rate limit with, passed as `server`."""
+server_or_sandbox_options = grouping("server", _server, **SERVER, sandbox=SANDBOX)
+"""Adds `--sandbox` to the options of `server_options`."""
+record_options = grouping("output", OutputOptions, **RECORD)
+"""Adds `--json` and `--string-ids`, passed to the command as `output`."""
+list_options = adding(
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N of them."),
+    grouping("output", _list_output, **RECORD, as_csv=CSV, path=OUTPUT),
+)
+"""Adds `--limit`, passed as such, and `--json`, `--csv`, `--string-ids` and `--output`, passed as `output`."""
 time_zone_option = click.option(
     "--time-zone",
     metavar="ZONE",
     help="Zone of times without offset and of tables, such as America/Los_Angeles. Default: this machine's.",
 )
+time_range_options = grouping(
+    "times",
+    TimeRange,
+    start=click.option("--start", metavar="TIME", help="From then on: a date, ISO 8601, or such as 'tomorrow 15:00'."),
+    end=click.option("--end", metavar="TIME", help="Until then; a date includes its whole day."),
+    time_zone=time_zone_option,
+)
+"""Adds `--start`, `--end` and `--time-zone`, passed to the command as `times`."""
+lead_option = partial(click.option, "--lead", "lead_id", type=LEAD_ID, metavar="ID", help="The lead that it is about.")
+content_option = partial(click.option, "--content", metavar="TEXT", help="What it is about.")
+start_option = partial(click.option, "--start", "start_at", metavar="TIME", help="When it begins.")
+end_option = partial(click.option, "--end", "end_at", metavar="TIME", help="When it ends.")
+role_option = partial(
+    click.option,
+    "--role",
+    "assigned_role",
+    type=choice_of(AssignedRole),
+    show_default=True,
+    help="Role that it is assigned to.",
+)
+address_option = partial(click.option, "--address", metavar="TEXT", help="Where it takes place.")

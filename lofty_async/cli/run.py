@@ -1,30 +1,25 @@
-"""Runs a command's work: its client, its server, its signals, and the exception that becomes its exit code."""
+"""Runs a command's work: its signals, the exception that becomes its exit code, and a server of its own."""
 
 import asyncio
 import re
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from ssl import SSLContext, SSLError, create_default_context
-from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
-from urllib.parse import urlsplit
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
-from yarl import URL
+from click.core import ParameterSource
 
-from lofty_async import _network
-from lofty_async._checks import UNSET, Unset, is_loopback
-from lofty_async._wire import BASE_URL
-from lofty_async.auth import BASE_URL as BASE_URL_VARIABLE
-from lofty_async.auth import environment_variables
-from lofty_async.client import ClientOptions, LoftyClient
-from lofty_async.errors import AmbiguousWriteError, AuthenticationError, InvalidRequestError, LoftyError
-from lofty_async.pagination import Pager
-from lofty_async.ratelimit import RateLimiter
-
-from .options import NetworkOptions, ServerOptions
-from .saved_login import credential
-from .stores import open_store
+from lofty_async.errors import (
+    AmbiguousWriteError,
+    APIError,
+    AuthenticationError,
+    InvalidRequestError,
+    LoftyError,
+    NotFoundError,
+    PermissionDeniedError,
+    TransportError,
+)
 
 if TYPE_CHECKING:
     from aiohttp.web import Application, AppRunner
@@ -32,16 +27,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, T]]
 
-TYPED_AS: Final = {
-    "start_at": "start",
-    "end_at": "end",
-    "type": "kind",
-    "task_way": "way",
-    "assigned_role": "role",
+HINTS: Final[dict[type[LoftyError], str]] = {
+    AuthenticationError: "lofty-async doctor says more",
+    PermissionDeniedError: "the lead or the record may not be yours, or the application lacks the permission: "
+    "lofty-async leads list, lofty-async doctor",
+    NotFoundError: "it may be deleted, or not yours to see",
+    TransportError: "lofty-async doctor says more",
 }
-"""Parameters of commands by the arguments of calls that they become, where the names differ."""
+"""The next step after a server's answer of each kind, or after none."""
 STOP_SIGNALS: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-SANDBOX_LEADS: Final = 200
 SHUTDOWN_TIMEOUT: Final = 5.0
 """Seconds for answers in progress when a server is stopped."""
 
@@ -75,23 +69,35 @@ def run(work: Work[T], *, look: str = "") -> T:
         hint = f"; before creating it again, look with: {look}" if look else ""
         raise AmbiguousError(f"{error}{hint}") from error
     except LoftyError as error:
-        text = as_typed(error)
-        raise (StartupError if is_startup_error(error) else click.ClickException)(text) from error
+        raise (StartupError if is_startup_error(error) else click.ClickException)(explained(error)) from error
     except (asyncio.CancelledError, KeyboardInterrupt) as error:
         raise click.exceptions.Exit(128 + next(iter(received), signal.SIGINT)) from error
 
 
-def as_typed(error: LoftyError) -> str:
-    """Returns the error's text; an argument that was never sent has the name of the option that it was typed as."""
-    text, context = str(error), click.get_current_context(silent=True)
-    if context is None or not isinstance(error, InvalidRequestError) or error.status is not None:
+def explained(error: LoftyError) -> str:
+    """Returns the error's text, its argument by the name that was typed, and the next step, if there is one to say."""
+    if isinstance(error, InvalidRequestError) and error.status is None:
+        return as_typed(str(error))
+    has_answer = isinstance(error, TransportError) or (isinstance(error, APIError) and error.status is not None)
+    hint = next((text for kind, text in HINTS.items() if has_answer and isinstance(error, kind)), "")
+    return f"{error}; {hint}" if hint else str(error)
+
+
+def as_typed(text: str) -> str:
+    """Returns the text of an error; arguments that it names have the name of the option or variable they came from."""
+    context = click.get_current_context(silent=True)
+    if context is None:
         return text
-    options = {str(each.name): each.opts[0] for each in context.command.params if isinstance(each, click.Option)}
-    options |= {name: options[typed] for name, typed in TYPED_AS.items() if typed in options}
-    first, space, rest = text.partition(" ")
+    options = {one.name: _name(one, context) for one in context.command.params if isinstance(one, click.Option)}
+    first, rest = re.fullmatch(r"(\w*)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]  # it always matches
     # Other words may be names too, but only those with an underscore are surely no words of a sentence.
     rest = re.sub(r"\w+_\w+", lambda found: options.get(found[0], found[0]), rest)
-    return f"{options.get(first, first)}{space}{rest}"
+    return f"{options.get(first, first)}{rest}"
+
+
+def _name(option: click.Option, context: click.Context) -> str:
+    is_variable = context.get_parameter_source(str(option.name)) is ParameterSource.ENVIRONMENT
+    return str(option.envvar) if is_variable else option.opts[0]
 
 
 def is_startup_error(error: LoftyError) -> bool:
@@ -127,129 +133,6 @@ async def _stoppable(work: Work[T], received: list[int]) -> T:
         with suppress(NotImplementedError):  # on Windows, where asyncio.run itself handles SIGINT
             loop.add_signal_handler(number, stop, number)
     return await working
-
-
-def collect(server: ServerOptions, limit: int | None, ask: Callable[[LoftyClient], Pager[Any]]) -> list[Any]:
-    """Returns the records of a list, at most `limit` of them.
-
-    Raises: as `run` and `connected` do.
-    """
-
-    async def work() -> list[Any]:
-        async with connected(server) as lofty:
-            return await ask(lofty).collect(limit=limit)
-
-    return run(work)
-
-
-def ask(server: ServerOptions, call: Callable[[LoftyClient], Awaitable[T]]) -> T:
-    """Returns the result of one call.
-
-    Raises: as `run` and `connected` do.
-    """
-
-    async def work() -> T:
-        async with connected(server) as lofty:
-            return await call(lofty)
-
-    return run(work)
-
-
-@asynccontextmanager
-async def connected(server: ServerOptions, **options: Unpack[ClientOptions]) -> AsyncGenerator[LoftyClient, None]:
-    """Yields a client for the server that was chosen; `options` are more of the client's.
-
-    Raises: StartupError if neither the environment nor `login` provides a usable credential, or the store is none.
-    """
-    async with _sandbox_client(**options) if server.sandbox else _user_client(server, **options) as client:
-        yield client
-
-
-def allows_http(server: ServerOptions) -> bool:
-    """Whether http:// addresses are allowed: by an option, or because the server runs on this machine."""
-    try:
-        is_local = server.sandbox or is_loopback(urlsplit(_base_url(server) or BASE_URL).hostname)
-    except ValueError:
-        return False  # the client rejects such an address
-    return is_local or server.allow_http
-
-
-def base_url_of(server: ServerOptions) -> str:
-    """Returns the address of the server as limiters name it.
-
-    Raises: InvalidRequestError if it is none.
-    """
-    address = _base_url(server)
-    return str(_network.base_url(BASE_URL if address is None else address, allow_http=allows_http(server))).rstrip("/")
-
-
-def network_from(options: NetworkOptions) -> _network.Network:
-    """Returns the proxy and TLS settings of the options.
-
-    Raises: StartupError if the proxy is not a URL or the file holds no certificates.
-    """
-    try:
-        return _network.Network(_proxy(options), _tls(options))
-    except LoftyError as error:
-        raise StartupError(f"--{error}") from error
-    except (SSLError, OSError) as error:
-        raise StartupError(f"--ca-file {options.ca_file}: no certificates in PEM form ({error})") from error
-
-
-def _proxy(options: NetworkOptions) -> URL | Unset | None:
-    if options.proxy is None:
-        return UNSET
-    return _network.proxy_url("proxy", options.proxy) if options.proxy else None
-
-
-def _tls(options: NetworkOptions) -> SSLContext | None:
-    if options.ca_file is None:
-        return None
-    context = create_default_context()
-    context.load_verify_locations(options.ca_file)
-    return context
-
-
-def _base_url(server: ServerOptions) -> str | None:
-    return environment_variables().get(BASE_URL_VARIABLE) if server.base_url is None else server.base_url
-
-
-@asynccontextmanager
-async def options_for(server: ServerOptions) -> AsyncGenerator[ClientOptions, None]:
-    """Yields the options of clients of the server that was chosen; they share a limiter.
-
-    Raises: LoftyError if the store is none that can be used; StartupError as `network_from` does.
-    """
-    base_url, network = _base_url(server), network_from(server.network)
-    async with RateLimiter(store=open_store(server.store)) as limiter:
-        yield {
-            "base_url": BASE_URL if base_url is None else base_url,
-            "limiter": limiter,
-            "proxy": network.proxy,
-            "ssl": network.ssl,
-            "allow_http": allows_http(server),
-        }
-
-
-@asynccontextmanager
-async def _user_client(server: ServerOptions, **options: Unpack[ClientOptions]) -> AsyncGenerator[LoftyClient, None]:
-    async with AsyncExitStack() as stack:
-        try:
-            more: ClientOptions = {**await stack.enter_async_context(options_for(server)), **options}
-            client = LoftyClient(await credential(), **more)
-        except LoftyError as error:
-            raise StartupError(str(error)) from error
-        yield await stack.enter_async_context(client)
-
-
-@asynccontextmanager
-async def _sandbox_client(**options: Unpack[ClientOptions]) -> AsyncGenerator[LoftyClient, None]:
-    from lofty_async.sandbox import Sandbox
-
-    async with Sandbox(leads=SANDBOX_LEADS, allow_http=True) as sandbox:
-        more: ClientOptions = {**options, "base_url": sandbox.url, "allow_http": True}
-        async with LoftyClient(sandbox.auth, **more) as client:
-            yield client
 
 
 @contextmanager

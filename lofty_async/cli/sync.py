@@ -1,35 +1,56 @@
 """The command that copies tasks into a database or a file: its arguments and its run."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from os.path import realpath
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
-from .database import DATABASE, DEFAULT_DB, account_option, database_errors, open_database
+from lofty_async.errors import AuthenticationError, LoftyError
+
+from .mirror import DATABASE, DEFAULT_DB, account_option, database_errors, open_database
 from .options import (
     LEAD_ID,
     STDOUT,
     STDOUT_NAMES,
     FilePath,
     ServerOptions,
+    SyncOptions,
     examples,
+    grouping,
     parse_id,
     server_or_sandbox_options,
 )
-from .sync_report import Reporting, SyncOptions, plan_lines, plan_object, print_report
 from .times import MAX_SHOWN
 
 if TYPE_CHECKING:
     from lofty_async.client import LoftyClient
     from lofty_async.mirror import Mirror, SyncReport, TaskSink
 
+    from .sync_report import Reporting
+
 FILE: Final = FilePath()
 LINES: Final = click.File(encoding="utf-8-sig")
 STRATEGIES: Final = ("auto", "lists", "leads")
+IN_MEMORY: Final = Path(":memory:")
+"""SQLite's name for a database that is in no file."""
+
+
+def _sync_options(
+    *,
+    db: Path | str | None,
+    jsonl: Path | None,
+    leads: tuple[int, ...],
+    leads_file: IO[str] | None,
+    **values: Any,
+) -> SyncOptions:
+    jsonl = STDOUT if str(jsonl) in STDOUT_NAMES else jsonl
+    db = db if db or jsonl else DEFAULT_DB
+    return SyncOptions(db=db, jsonl=jsonl, lead_ids=chosen_leads(leads, leads_file), **values)
 
 
 @click.command(
@@ -39,49 +60,43 @@ STRATEGIES: Final = ("auto", "lists", "leads")
         "lofty-async sync --jsonl - | jq -r .content",
     )
 )
-@click.option(
-    "--db",
-    type=DATABASE,
-    metavar="FILE|URL",
-    help="SQLite file, or postgresql://…; tasks.sqlite unless --jsonl is given.",
+@grouping(
+    "options",
+    _sync_options,
+    db=click.option(
+        "--db", type=DATABASE, metavar="FILE|URL", help="SQLite file, or postgresql://…; tasks.sqlite without --jsonl."
+    ),
+    account=account_option,
+    jsonl=click.option(
+        "--jsonl", type=FILE, metavar="FILE", help="Text file, one JSON object a line; - for standard output."
+    ),
+    leads=click.option(
+        "--lead", "leads", type=LEAD_ID, multiple=True, metavar="ID", help="Only this lead; repeatable."
+    ),
+    leads_file=click.option("--leads-file", type=LINES, metavar="FILE", help="Only leads listed here, one id a line."),
+    concurrency=click.option(
+        "--concurrency", type=click.IntRange(1), default=32, show_default=True, help="Leads at a time."
+    ),
+    strategy=click.option(
+        "--strategy",
+        type=click.Choice(STRATEGIES),
+        default="auto",
+        show_default=True,
+        help="Sweep the lists and read the leads in question, or read every lead.",
+    ),
+    fresh=click.option("--fresh", is_flag=True, help="Start over, also after an interrupted run."),
+    allow_mass_delete=click.option(
+        "--allow-mass-delete", is_flag=True, help="Delete tasks even if very many are gone at once."
+    ),
+    string_ids=click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript."),
+    as_json=click.option("--json", "as_json", is_flag=True, help="End with one JSON object for programs."),
 )
-@account_option
-@click.option("--jsonl", type=FILE, metavar="FILE", help="Text file, one JSON object a line; - for standard output.")
-@click.option("--lead", "leads", type=LEAD_ID, multiple=True, metavar="ID", help="Only this lead; repeatable.")
-@click.option("--leads-file", type=LINES, metavar="FILE", help="Only leads listed here, one id a line.")
-@click.option("--concurrency", type=click.IntRange(1), default=32, show_default=True, help="Leads at a time.")
-@click.option("--plan", is_flag=True, help="Say what a sync would take, and end.")
-@click.option(
-    "--strategy",
-    type=click.Choice(STRATEGIES),
-    default="auto",
-    show_default=True,
-    help="Sweep the lists and read the leads in question, or read every lead.",
-)
-@click.option("--fresh", is_flag=True, help="Start over, also after an interrupted run.")
+@click.option("--plan", is_flag=True, help="Say what a sync would take, and end; nothing is written.")
 @click.option("--watch", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Sync again and again.")
-@click.option("--allow-mass-delete", is_flag=True, help="Delete tasks even if very many are gone at once.")
-@click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript.")
-@click.option("--json", "as_json", is_flag=True, help="End with one JSON object for programs.")
 @server_or_sandbox_options
 @click.pass_context
 def sync(
-    context: click.Context,
-    *,
-    db: Path | str | None,
-    account: str,
-    jsonl: Path | None,
-    leads: tuple[int, ...],
-    leads_file: IO[str] | None,
-    concurrency: int,
-    server: ServerOptions,
-    plan: bool,
-    strategy: str,
-    fresh: bool,
-    watch: float | None,
-    allow_mass_delete: bool,
-    string_ids: bool,
-    as_json: bool,
+    context: click.Context, *, options: SyncOptions, server: ServerOptions, plan: bool, watch: float | None
 ) -> None:
     """Copy the tasks of all leads, or of some, into a file.
 
@@ -101,19 +116,6 @@ def sync(
     (-) tasks appear as they are read, and the report goes to standard error. New files are readable by their owner
     alone.
     """
-    jsonl = STDOUT if str(jsonl) in STDOUT_NAMES else jsonl
-    options = SyncOptions(
-        db=db if db or jsonl else DEFAULT_DB,
-        account=account,
-        jsonl=jsonl,
-        lead_ids=chosen_leads(leads, leads_file),
-        concurrency=concurrency,
-        strategy=strategy,
-        fresh=fresh,
-        allow_mass_delete=allow_mass_delete,
-        string_ids=string_ids,
-        as_json=as_json,
-    )
     _check(options, plan=plan, watch=watch)
     if plan:
         _print_plan(options, server)
@@ -182,6 +184,7 @@ def _is_same(one: Path, other: Path) -> bool:
 def _run(options: SyncOptions, server: ServerOptions, watch: float | None) -> int:
     """Syncs, and prints the report even if the run is interrupted; returns the exit code."""
     from .run import run
+    from .sync_report import print_report
 
     runs: list[Reporting] = []
     try:
@@ -192,10 +195,15 @@ def _run(options: SyncOptions, server: ServerOptions, watch: float | None) -> in
 
 
 def _print_plan(options: SyncOptions, server: ServerOptions) -> None:
+    """Prints the plan; a file that is not there, or empty, is an empty mirror and stays as it is."""
     from .run import run
+    from .sync_report import plan_lines, plan_object
+
+    is_new = isinstance(options.db, Path) and not (options.db.exists() and options.db.stat().st_size)
+    planned = options._replace(db=IN_MEMORY) if is_new else options
 
     async def work() -> None:
-        async with _mirror(options, server) as (mirror, _):
+        async with _mirror(planned, server) as (mirror, _):
             plan = await mirror.plan()
         click.echo(json.dumps(plan_object(plan)) if options.as_json else "\n".join(plan_lines(plan)))
 
@@ -203,9 +211,9 @@ def _print_plan(options: SyncOptions, server: ServerOptions) -> None:
 
 
 async def _sync(
-    options: SyncOptions, server: ServerOptions, runs: list[Reporting], watch: float | None
+    options: SyncOptions, server: ServerOptions, runs: "list[Reporting]", watch: float | None
 ) -> "SyncReport":
-    from .run import connected
+    from .client import connected
 
     with database_errors(click.ClickException):  # closing a file may fail too
         if options.db is None:
@@ -223,14 +231,11 @@ async def _sync(
 
 
 async def _sync_again(
-    mirror: "Mirror", client: "LoftyClient", options: SyncOptions, runs: list[Reporting], seconds: float
+    mirror: "Mirror", client: "LoftyClient", options: SyncOptions, runs: "list[Reporting]", seconds: float
 ) -> "SyncReport":
     """Prints the last report, waits, and syncs; an outage is reported and ends nothing."""
-    import asyncio
-
-    from lofty_async.errors import AuthenticationError, LoftyError
-
     from .output import print_note
+    from .sync_report import print_report
 
     while runs:
         print_report(runs.pop().report, options)
@@ -245,11 +250,11 @@ async def _sync_again(
 
 
 async def _export(
-    client: "LoftyClient", lines: "TaskSink", options: SyncOptions, runs: list[Reporting]
+    client: "LoftyClient", lines: "TaskSink", options: SyncOptions, runs: "list[Reporting]"
 ) -> "SyncReport":
     from lofty_async.mirror import TaskExport
 
-    from .progress import progress_bar
+    from .sync_report import progress_bar
 
     export = TaskExport(client, lines, options.lead_ids, concurrency=options.concurrency)
     runs.append(export)
@@ -258,12 +263,12 @@ async def _export(
 
 
 async def _sync_once(
-    mirror: "Mirror", client: "LoftyClient", export: "TaskSink | None", options: SyncOptions, runs: list[Reporting]
+    mirror: "Mirror", client: "LoftyClient", export: "TaskSink | None", options: SyncOptions, runs: "list[Reporting]"
 ) -> "SyncReport":
     from lofty_async.mirror import SuspiciousDeletionError, SyncRunningError
 
-    from .progress import progress_bar
     from .run import StartupError
+    from .sync_report import progress_bar
 
     runs.append(mirror)
     try:
@@ -288,7 +293,8 @@ async def _sync_once(
 async def _mirror(options: SyncOptions, server: ServerOptions) -> "AsyncGenerator[tuple[Mirror, LoftyClient], None]":
     from lofty_async.mirror import Mirror
 
-    from .run import StartupError, connected
+    from .client import connected
+    from .run import StartupError
 
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connected(server))

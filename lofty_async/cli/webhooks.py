@@ -1,6 +1,7 @@
 """The commands on webhooks: subscriptions, and a listener to try them out."""
 
 import re
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -13,10 +14,10 @@ from .options import (
     examples,
     list_options,
     record_options,
-    server_options,
     server_or_sandbox_options,
 )
 from .times import MAX_SHOWN
+from .writes import Records, add_delete
 
 if TYPE_CHECKING:
     from lofty_async.models import WebhookEvent, WebhookSubscription
@@ -50,8 +51,8 @@ def list_(*, show_urls: bool, limit: int | None, output: OutputOptions, server: 
     """The application's subscriptions; the secret parts of callback URLs are masked."""
     from attrs import evolve
 
+    from .client import collect
     from .output import SUBSCRIPTIONS, show_records
-    from .run import collect
 
     records = collect(server, limit, lambda lofty: lofty.webhooks.list())
     if not show_urls:
@@ -107,8 +108,9 @@ def ensure(
     from lofty_async import _checks
     from lofty_async.models import PermissionMode
 
+    from .client import allows_http, connected
     from .output import print_json
-    from .run import allows_http, connected, run
+    from .run import run
 
     wanted, mode = event_named(event), PermissionMode[permission_mode.upper()]
 
@@ -144,16 +146,7 @@ def event_named(text: str) -> "WebhookEvent":
     return event
 
 
-@webhooks.command(epilog=examples("lofty-async webhooks delete 7", "lofty-async webhooks delete --yes 7"))
-@click.argument("id", type=RecordId("webhook"), metavar="ID")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask; without a terminal nothing is asked.")
-@server_options
-def delete(*, id: int, yes: bool, server: ServerOptions) -> None:
-    """Delete the subscription with this id; on a terminal, asks first."""
-    from .writes import change_each, confirm_deletion
-
-    confirm_deletion([id], "subscription", is_confirmed=yes)
-    change_each(server, [id], lambda lofty, one: lofty.webhooks.delete(one), "deleted")
+add_delete(webhooks, Records("subscription", "subscriptions", attrgetter("webhooks"), RecordId("webhook"), "7"))
 
 
 @webhooks.command(

@@ -12,9 +12,11 @@ import click
 
 from lofty_async import _checks
 from lofty_async._auth import hidden
+from lofty_async.auth import ApiKey
+from lofty_async.client import LoftyClient
 from lofty_async.errors import InvalidRequestError
 
-from .database import SCHEMES, database_errors
+from .mirror import SCHEMES, database_errors
 from .options import FilePath, ServerOptions, examples, server_options
 
 EVERY: Final = "*/15 * * * *"
@@ -60,11 +62,9 @@ def worker(*, db: str, file: Path, every: str, concurrency: int, server: ServerO
     keys = _keys(file, os.environ)
 
     async def work() -> None:
-        from lofty_async.auth import ApiKey
-        from lofty_async.client import LoftyClient
         from lofty_async.workers import Fleet
 
-        from .run import options_for
+        from .client import options_for
 
         async with options_for(server) as options:
             fleet = Fleet(db, lambda account: LoftyClient(ApiKey(_key(keys, account)), **options), every=every)
