@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from lofty_async.cli.options import OutputOptions
-from lofty_async.cli.output import cell, print_in_thread, show_record, show_records
+from lofty_async.cli.output import cell, show_record, show_records
 from lofty_async.cli.tables import Layout, fitting
+from lofty_async.cli.webhooks import print_in_thread
 from lofty_async.models import AgentInfo, LeadTag, Task, TaskType, User
 
 TABLE = OutputOptions(as_json=False, string_ids=False)

@@ -47,6 +47,14 @@ def test_the_calendar(sandbox: Sandbox) -> None:
     assert {entry["lead_id"] for entry in of_lead} == {lead_id}
 
 
+def test_a_week_in_a_pipe_is_a_line_for_each_entry(sandbox: Sandbox) -> None:
+    entries = answer("calendar", "--week", "--time-zone", "UTC")
+    rows = [line.split("\t") for line in invoke("calendar", "--week", "--time-zone", "UTC").stdout.splitlines()]
+    assert [row[0] for row in rows] == [entry["id"] for entry in entries]
+    assert {len(row) for row in rows} == {7}
+    assert sandbox.requests
+
+
 def test_without_a_range_the_calendar_is_that_of_seven_days(sandbox: Sandbox) -> None:
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     wide = answer("calendar", "--start", "2000-01-01", "--end", "2100-01-01")

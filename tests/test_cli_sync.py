@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from lofty_async.cli.app import app
 from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.faults import DropBefore, Reply
+from tests.commands import sandboxed
 from tests.mirrored import held, read_lines, truth
 
 TASKS_OF_LEAD = "GET /v2.0/tasks"
@@ -52,6 +53,44 @@ def test_all_tasks_of_all_leads_are_kept(sandbox: Sandbox, db: Path) -> None:
     assert held(db) == truth(sandbox)
     assert result.stdout.splitlines()[0] == f"12 leads, {len(truth(sandbox))} tasks"
     assert result.stderr == ""
+
+
+def test_a_run_that_had_to_read_no_lead_says_what_the_mirror_holds(sandbox: Sandbox, db: Path) -> None:
+    invoke()
+    lines = invoke().stdout.splitlines()
+    tasks = len(truth(sandbox))
+    assert lines[:2] == ["Lists checked, no lead had to be read", f"tasks.sqlite: {tasks} tasks, nothing changed"]
+    assert f"lists: nothing changed, {lines[-1].split(',')[0]}" in status(db)
+
+
+def test_an_account_without_leads_is_no_error(monkeypatch: pytest.MonkeyPatch, db: Path) -> None:
+    with sandboxed(monkeypatch, leads=0):
+        assert invoke().exit_code == 0
+        assert invoke("--strategy", "leads").stdout.splitlines()[0] == "0 leads, 0 tasks"
+    assert held(db) == {}
+
+
+def status(db: Path) -> str:
+    return CliRunner().invoke(app, ["status", "--db", str(db)]).stdout
+
+
+@pytest.mark.usefixtures("sandbox")
+class TestAPlan:
+    def test_writes_no_file(self, db: Path) -> None:
+        assert "leads: usable after" in invoke("--plan").stdout
+        assert [*db.parent.iterdir()] == []
+
+    def test_leaves_an_empty_file_empty(self, db: Path) -> None:
+        db.touch()
+        assert invoke("--plan", "--db", db).exit_code == 0
+        assert db.read_bytes() == b""
+
+    def test_leaves_a_mirror_as_it_is(self, db: Path) -> None:
+        invoke()
+        before = db.read_bytes()
+        assert "(a guess)" not in invoke("--plan").stdout
+        assert db.read_bytes() == before
+        assert [*db.parent.iterdir()] == [db]
 
 
 def test_a_second_run_leaves_no_duplicates_and_removes_what_is_gone(sandbox: Sandbox, db: Path) -> None:

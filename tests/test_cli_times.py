@@ -63,6 +63,13 @@ def test_a_day_by_its_name_may_have_a_time() -> None:
     assert (at.hour, at.minute) == (15, 30)
 
 
+@pytest.mark.parametrize("text", ["tomorrow 9:05", "2026-03-01 9:05", "2026-03-01T9:05"])
+def test_an_hour_may_have_one_digit(text: str) -> None:
+    at = parse_start(text, OSLO)
+    assert at is not None
+    assert (at.hour, at.minute) == (9, 5)
+
+
 def test_now_is_a_time() -> None:
     before = datetime.now(UTC)
     now = parse_start("now", OSLO)

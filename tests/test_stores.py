@@ -250,7 +250,7 @@ def test_a_path_or_an_address_is_no_id_of_an_application(app_id: str) -> None:
         lambda given: PostgresStore(given, "postgresql://db/x"),
         lambda given: RedisStore.from_url("redis://localhost", given),
     ):
-        with pytest.raises(InvalidRequestError, match=r"app_id must be the application's id.*directory=") as caught:
+        with pytest.raises(InvalidRequestError, match=r"app_id must be the application's id.*not a path") as caught:
             make(app_id)
         assert caught.value.argument == "app_id"
 

@@ -199,6 +199,8 @@ def _connecting(store: Callable[[str, str], Store], address: str, app_id: str) -
     try:
         return store(address, app_id)
     except (ModuleNotFoundError, InvalidRequestError) as error:
+        if isinstance(error, InvalidRequestError) and error.argument == "app_id":
+            raise
         raise _refused(str(error)) from None
 
 

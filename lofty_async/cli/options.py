@@ -198,12 +198,13 @@ def adding(*options: Option) -> Option:
 
 
 def _server(**values: Any) -> ServerOptions:
-    server = ServerOptions(**values)
+    server, source = ServerOptions(**values), click.get_current_context().get_parameter_source
+    if not server.base_url and source("base_url") is ParameterSource.ENVIRONMENT:
+        server = server._replace(base_url=None)  # a variable of blanks is not set
     if not server.sandbox:
         return server
     for name, reason in (("base_url", ""), ("store", ": a sandbox has a rate limit of its own")):
-        source = click.get_current_context().get_parameter_source(name)
-        if getattr(server, name) is not None and source is ParameterSource.COMMANDLINE:
+        if source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} and --sandbox exclude each other{reason}")
     return server._replace(base_url=None, store=None)
 

@@ -3,13 +3,11 @@
 A table on a terminal fits its width; elsewhere it is one line per record, its cells separated by tabs.
 """
 
-import asyncio
 import csv
 import io
 import json
 import os
 import re
-import select
 import stat
 import sys
 from collections.abc import Callable, Sequence
@@ -17,7 +15,6 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from threading import Thread
 from typing import Any, Final, cast
 
 import click
@@ -282,47 +279,6 @@ def mute_stderr() -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stderr.fileno())
         os.close(null)
-
-
-async def print_in_thread(line: str) -> None:
-    """Prints from a new thread, so that a full pipe blocks neither the loop nor its end.
-
-    Raises: OSError, ValueError if standard output cannot be written.
-    """
-    loop = asyncio.get_running_loop()
-    printed: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: Exception | None) -> None:
-        if not printed.done():
-            printed.set_result(None) if error is None else printed.set_exception(error)
-
-    def work() -> None:
-        error: Exception | None = None
-        try:
-            _write(f"{line}\n")
-        except (OSError, ValueError) as raised:
-            error = raised
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(settle, error)
-
-    # A daemon: a thread that is blocked in a write must not keep the process alive.
-    Thread(target=work, daemon=True).start()
-    await printed
-
-
-def _write(text: str) -> None:
-    stream = sys.stdout
-    if stream is None:
-        return
-    # Not through the buffer: Python takes its lock at exit, and would abort if a blocked thread holds it.
-    raw = getattr(stream.buffer, "raw", stream.buffer)
-    rest = text.replace("\n", os.linesep).encode(stream.encoding, stream.errors or "strict")
-    while rest:
-        written = raw.write(rest)
-        if written is None:  # a pipe that does not block has no room
-            select.select([], [raw], [])
-        else:
-            rest = rest[written:]
 
 
 def _plain(record: Any, output: OutputOptions) -> dict[str, Any]:

@@ -28,11 +28,11 @@ T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, T]]
 
 HINTS: Final[dict[type[LoftyError], str]] = {
-    AuthenticationError: "lofty-async doctor says more",
-    PermissionDeniedError: "the lead or the record may not be yours, or the application lacks the permission: "
-    "lofty-async leads list, lofty-async doctor",
+    AuthenticationError: "to find out why: lofty-async doctor",
+    PermissionDeniedError: "the record or its lead may not be yours (lofty-async leads list), or the application "
+    "lacks the permission (lofty-async doctor)",
     NotFoundError: "it may be deleted, or not yours to see",
-    TransportError: "lofty-async doctor says more",
+    TransportError: "to find out why: lofty-async doctor",
 }
 """The next step after a server's answer of each kind, or after none."""
 STOP_SIGNALS: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

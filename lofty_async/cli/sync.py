@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from os.path import realpath
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 
@@ -21,7 +21,6 @@ from .options import (
     ServerOptions,
     SyncOptions,
     examples,
-    grouping,
     parse_id,
     server_or_sandbox_options,
 )
@@ -29,28 +28,17 @@ from .times import MAX_SHOWN
 
 if TYPE_CHECKING:
     from lofty_async.client import LoftyClient
-    from lofty_async.mirror import Mirror, SyncReport, TaskSink
+    from lofty_async.mirror import Mirror, SyncReport, TaskExport, TaskSink
 
-    from .sync_report import Reporting
+Runs: TypeAlias = "list[Mirror | TaskExport]"
+"""Holds the run under way until its report is printed."""
+
 
 FILE: Final = FilePath()
 LINES: Final = click.File(encoding="utf-8-sig")
 STRATEGIES: Final = ("auto", "lists", "leads")
 IN_MEMORY: Final = Path(":memory:")
 """SQLite's name for a database that is in no file."""
-
-
-def _sync_options(
-    *,
-    db: Path | str | None,
-    jsonl: Path | None,
-    leads: tuple[int, ...],
-    leads_file: IO[str] | None,
-    **values: Any,
-) -> SyncOptions:
-    jsonl = STDOUT if str(jsonl) in STDOUT_NAMES else jsonl
-    db = db if db or jsonl else DEFAULT_DB
-    return SyncOptions(db=db, jsonl=jsonl, lead_ids=chosen_leads(leads, leads_file), **values)
 
 
 @click.command(
@@ -60,44 +48,30 @@ def _sync_options(
         "lofty-async sync --jsonl - | jq -r .content",
     )
 )
-@grouping(
-    "options",
-    _sync_options,
-    db=click.option(
-        "--db", type=DATABASE, metavar="FILE|URL", help="SQLite file, or postgresql://…; tasks.sqlite without --jsonl."
-    ),
-    account=account_option,
-    jsonl=click.option(
-        "--jsonl", type=FILE, metavar="FILE", help="Text file, one JSON object a line; - for standard output."
-    ),
-    leads=click.option(
-        "--lead", "leads", type=LEAD_ID, multiple=True, metavar="ID", help="Only this lead; repeatable."
-    ),
-    leads_file=click.option("--leads-file", type=LINES, metavar="FILE", help="Only leads listed here, one id a line."),
-    concurrency=click.option(
-        "--concurrency", type=click.IntRange(1), default=32, show_default=True, help="Leads at a time."
-    ),
-    strategy=click.option(
-        "--strategy",
-        type=click.Choice(STRATEGIES),
-        default="auto",
-        show_default=True,
-        help="Sweep the lists and read the leads in question, or read every lead.",
-    ),
-    fresh=click.option("--fresh", is_flag=True, help="Start over, also after an interrupted run."),
-    allow_mass_delete=click.option(
-        "--allow-mass-delete", is_flag=True, help="Delete tasks even if very many are gone at once."
-    ),
-    string_ids=click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript."),
-    as_json=click.option("--json", "as_json", is_flag=True, help="End with one JSON object for programs."),
+@click.option(
+    "--db", type=DATABASE, metavar="FILE|URL", help="SQLite file, or postgresql://…; tasks.sqlite without --jsonl."
 )
+@account_option
+@click.option("--jsonl", type=FILE, metavar="FILE", help="Text file, one JSON object a line; - for standard output.")
+@click.option("--lead", "leads", type=LEAD_ID, multiple=True, metavar="ID", help="Only this lead; repeatable.")
+@click.option("--leads-file", type=LINES, metavar="FILE", help="Only leads listed here, one id a line.")
+@click.option("--concurrency", type=click.IntRange(1), default=32, show_default=True, help="Leads at a time.")
+@click.option(
+    "--strategy",
+    type=click.Choice(STRATEGIES),
+    default="auto",
+    show_default=True,
+    help="Sweep the lists and read the leads in question, or read every lead.",
+)
+@click.option("--fresh", is_flag=True, help="Start over, also after an interrupted run.")
+@click.option("--allow-mass-delete", is_flag=True, help="Delete tasks even if very many are gone at once.")
+@click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript.")
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON object for programs.")
 @click.option("--plan", is_flag=True, help="Say what a sync would take, and end; nothing is written.")
 @click.option("--watch", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Sync again and again.")
 @server_or_sandbox_options
 @click.pass_context
-def sync(
-    context: click.Context, *, options: SyncOptions, server: ServerOptions, plan: bool, watch: float | None
-) -> None:
+def sync(context: click.Context, /, *, server: ServerOptions, plan: bool, watch: float | None, **values: Any) -> None:
     """Copy the tasks of all leads, or of some, into a file.
 
     The SQLite file's table `tasks` is made equal to the API: another run adds no duplicates and removes deleted tasks.
@@ -116,11 +90,25 @@ def sync(
     (-) tasks appear as they are read, and the report goes to standard error. New files are readable by their owner
     alone.
     """
+    options = _sync_options(**values)
     _check(options, plan=plan, watch=watch)
     if plan:
         _print_plan(options, server)
     else:
         context.exit(_run(options, server, watch))
+
+
+def _sync_options(
+    *,
+    db: Path | str | None,
+    jsonl: Path | None,
+    leads: tuple[int, ...],
+    leads_file: IO[str] | None,
+    **values: Any,
+) -> SyncOptions:
+    jsonl = STDOUT if str(jsonl) in STDOUT_NAMES else jsonl
+    db = db if db or jsonl else DEFAULT_DB
+    return SyncOptions(db=db, jsonl=jsonl, lead_ids=chosen_leads(leads, leads_file), **values)
 
 
 def _check(options: SyncOptions, *, plan: bool, watch: float | None) -> None:
@@ -186,7 +174,7 @@ def _run(options: SyncOptions, server: ServerOptions, watch: float | None) -> in
     from .run import run
     from .sync_report import print_report
 
-    runs: list[Reporting] = []
+    runs: Runs = []
     try:
         return 1 if run(lambda: _sync(options, server, runs, watch)).failed else 0
     finally:
@@ -210,9 +198,7 @@ def _print_plan(options: SyncOptions, server: ServerOptions) -> None:
     run(work)
 
 
-async def _sync(
-    options: SyncOptions, server: ServerOptions, runs: "list[Reporting]", watch: float | None
-) -> "SyncReport":
+async def _sync(options: SyncOptions, server: ServerOptions, runs: Runs, watch: float | None) -> "SyncReport":
     from .client import connected
 
     with database_errors(click.ClickException):  # closing a file may fail too
@@ -231,7 +217,7 @@ async def _sync(
 
 
 async def _sync_again(
-    mirror: "Mirror", client: "LoftyClient", options: SyncOptions, runs: "list[Reporting]", seconds: float
+    mirror: "Mirror", client: "LoftyClient", options: SyncOptions, runs: Runs, seconds: float
 ) -> "SyncReport":
     """Prints the last report, waits, and syncs; an outage is reported and ends nothing."""
     from .output import print_note
@@ -249,9 +235,7 @@ async def _sync_again(
         return mirror.report
 
 
-async def _export(
-    client: "LoftyClient", lines: "TaskSink", options: SyncOptions, runs: "list[Reporting]"
-) -> "SyncReport":
+async def _export(client: "LoftyClient", lines: "TaskSink", options: SyncOptions, runs: Runs) -> "SyncReport":
     from lofty_async.mirror import TaskExport
 
     from .sync_report import progress_bar
@@ -263,7 +247,7 @@ async def _export(
 
 
 async def _sync_once(
-    mirror: "Mirror", client: "LoftyClient", export: "TaskSink | None", options: SyncOptions, runs: "list[Reporting]"
+    mirror: "Mirror", client: "LoftyClient", export: "TaskSink | None", options: SyncOptions, runs: Runs
 ) -> "SyncReport":
     from lofty_async.mirror import SuspiciousDeletionError, SyncRunningError
 

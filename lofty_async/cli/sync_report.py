@@ -7,14 +7,14 @@ import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import click
 from attrs import asdict
 from rich.progress import BarColumn, Progress, TextColumn
 
 from lofty_async.client import LoftyClient
-from lofty_async.mirror import JsonLines, Phase, Strategy, StrategyPlan, SyncPlan, SyncReport
+from lofty_async.mirror import JsonLines, Mirror, Phase, Strategy, StrategyPlan, SyncPlan, SyncReport, TaskExport
 from lofty_async.ratelimit import RateLimit
 
 from .mirror import changed_rows, count, label_of
@@ -26,15 +26,6 @@ WINDOW: Final = 60.0
 """Seconds of a rate-limit window."""
 REFRESH_INTERVAL: Final = 0.2
 """Seconds between two updates: while the run waits for a window, only the time changes."""
-
-
-class Reporting(Protocol):
-    """A run whose report can be read at any time."""
-
-    @property
-    def report(self) -> SyncReport:
-        """The run so far."""
-        ...
 
 
 def print_report(report: SyncReport, options: SyncOptions) -> None:
@@ -195,7 +186,7 @@ def _clock(seconds: float) -> str:
 
 
 @asynccontextmanager
-async def progress_bar(sync: Reporting, client: LoftyClient) -> AsyncGenerator[None, None]:
+async def progress_bar(sync: Mirror | TaskExport, client: LoftyClient) -> AsyncGenerator[None, None]:
     """Shows the progress inside the context, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield
@@ -213,7 +204,7 @@ async def progress_bar(sync: Reporting, client: LoftyClient) -> AsyncGenerator[N
 class Bar:
     """One line of progress; drawn no more once the terminal is gone."""
 
-    def __init__(self, sync: Reporting, client: LoftyClient) -> None:
+    def __init__(self, sync: Mirror | TaskExport, client: LoftyClient) -> None:
         self._sync = sync
         self._client = client
         # Rich would refresh from a thread, and the client belongs to the loop.

@@ -1,6 +1,7 @@
 """Times as people type and read them: in a named time zone, or in this machine's."""
 
 import os
+import re
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -118,7 +119,7 @@ def _parse_time(text: str, zone: Zone, time_of_day: time, option: str) -> dateti
 def _parse_iso(text: str, time_of_day: time) -> datetime:
     with suppress(ValueError):
         return datetime.combine(date.fromisoformat(text), time_of_day)
-    return datetime.fromisoformat(text)
+    return datetime.fromisoformat(re.sub(r"(?<=[ T])(?=\d:)", "0", text))  # people write 9:00
 
 
 def _without_words(text: str, zone: Zone) -> str:

@@ -1,11 +1,25 @@
 """The commands on webhooks: subscriptions, and a listener to try them out."""
 
+import asyncio
+import json
+import os
 import re
+import secrets
+import select
+import sys
+from contextlib import aclosing, suppress
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from threading import Thread
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import click
+from attrs import evolve
+
+from lofty_async import _checks
+from lofty_async.errors import InvalidRequestError
+from lofty_async.models import PermissionMode, WebhookEvent, WebhookSubscription
+from lofty_async.webhooks import WebhookNotice, WebhookReceiver
 
 from .options import (
     OutputOptions,
@@ -18,10 +32,6 @@ from .options import (
 )
 from .times import MAX_SHOWN
 from .writes import Records, add_delete
-
-if TYPE_CHECKING:
-    from lofty_async.models import WebhookEvent, WebhookSubscription
-    from lofty_async.webhooks import WebhookNotice, WebhookReceiver
 
 PERMISSION_MODES: Final = ("assignment", "ownership")
 MASK: Final = "***"
@@ -49,8 +59,6 @@ def webhooks() -> None:
 @server_or_sandbox_options
 def list_(*, show_urls: bool, limit: int | None, output: OutputOptions, server: ServerOptions) -> None:
     """The application's subscriptions; the secret parts of callback URLs are masked."""
-    from attrs import evolve
-
     from .client import collect
     from .output import SUBSCRIPTIONS, show_records
 
@@ -65,7 +73,7 @@ def list_(*, show_urls: bool, limit: int | None, output: OutputOptions, server: 
 class _Row:
     """A subscription as a table shows it: with names in place of numbers."""
 
-    def __init__(self, one: "WebhookSubscription") -> None:
+    def __init__(self, one: WebhookSubscription) -> None:
         self.id, self.callback_url, self.limit = one.id, one.callback_url, one.limit
         self.event = None if one.event is None else one.event.name.lower()
         self.permission_mode = None if one.permission_mode is None else one.permission_mode.name.lower()
@@ -105,16 +113,13 @@ def ensure(
     sandbox, also accepts http://. Prints the subscription's id, and whether it existed or was created; a
     subscription that existed is not changed.
     """
-    from lofty_async import _checks
-    from lofty_async.models import PermissionMode
-
     from .client import allows_http, connected
     from .output import print_json
     from .run import run
 
     wanted, mode = event_named(event), PermissionMode[permission_mode.upper()]
 
-    async def subscribe() -> "tuple[WebhookSubscription, bool]":
+    async def subscribe() -> tuple[WebhookSubscription, bool]:
         # Checked before anything is sent: the list is read before the client checks the URL.
         _checks.https_url("callback_url", callback_url, plain=allows_http(server))
         async with connected(server) as lofty:
@@ -131,13 +136,11 @@ def ensure(
         click.echo(f"{subscription.id} {'existed' if existed else 'created'}")
 
 
-def event_named(text: str) -> "WebhookEvent":
+def event_named(text: str) -> WebhookEvent:
     """Returns the event with that name, in any case, or with that number.
 
     Raises: click.BadParameter if there is none.
     """
-    from lofty_async.models import WebhookEvent
-
     events = {word: event for event in WebhookEvent for word in (event.name, str(int(event)))}
     event = events.get(text.upper().replace("-", "_"))
     if event is None:
@@ -170,11 +173,6 @@ def listen(*, port: int, host: str, secret: str | None, output: OutputOptions) -
     accepted notice is printed; the exit code is then 0. Notices that are not printed within five seconds are counted
     on stderr, and the exit code is 1. A second signal ends it at once.
     """
-    import secrets
-
-    from lofty_async.errors import InvalidRequestError
-    from lofty_async.webhooks import WebhookReceiver
-
     from .run import StartupError, run
 
     try:
@@ -185,9 +183,7 @@ def listen(*, port: int, host: str, secret: str | None, output: OutputOptions) -
     run(lambda: _serve(receiver, host, port, path, output))
 
 
-async def _serve(receiver: "WebhookReceiver", host: str, port: int, shown_path: str, output: OutputOptions) -> None:
-    import asyncio
-
+async def _serve(receiver: WebhookReceiver, host: str, port: int, shown_path: str, output: OutputOptions) -> None:
     from aiohttp import web
 
     from .run import ended_by_signal, served
@@ -205,17 +201,13 @@ async def _serve(receiver: "WebhookReceiver", host: str, port: int, shown_path: 
     await printing
 
 
-async def _print_notices(receiver: "WebhookReceiver", output: OutputOptions) -> None:
-    from contextlib import aclosing
-
-    from .output import print_in_thread
-
+async def _print_notices(receiver: WebhookReceiver, output: OutputOptions) -> None:
     async with aclosing(receiver.notices()) as notices:
         async for notice in notices:
             await print_in_thread(notice_json(notice, output) if output.as_json else notice_line(notice))
 
 
-def notice_line(notice: "WebhookNotice") -> str:
+def notice_line(notice: WebhookNotice) -> str:
     """Returns the time, the bucket and the ids: `2026-03-01 15:00+00:00 updatedTask task 123 lead 456`."""
     from .output import cell
 
@@ -225,9 +217,8 @@ def notice_line(notice: "WebhookNotice") -> str:
     return " ".join([cell(notice.at) or "-", cell(notice.bucket), *(ids or [str(notice.kind)])])
 
 
-def notice_json(notice: "WebhookNotice", output: OutputOptions) -> str:
+def notice_json(notice: WebhookNotice, output: OutputOptions) -> str:
     """Returns one line with all fields; `raw` is null if JSON cannot represent it, such as NaN."""
-    import json
 
     def shown(number: int | None) -> int | str | None:
         return str(number) if output.string_ids and number is not None else number
@@ -244,3 +235,44 @@ def notice_json(notice: "WebhookNotice", output: OutputOptions) -> str:
         return json.dumps(plain, allow_nan=False)
     except (ValueError, RecursionError):
         return json.dumps(plain | {"raw": None}, allow_nan=False)
+
+
+async def print_in_thread(line: str) -> None:
+    """Prints from a new thread, so that a full pipe blocks neither the loop nor its end.
+
+    Raises: OSError, ValueError if standard output cannot be written.
+    """
+    loop = asyncio.get_running_loop()
+    printed: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: Exception | None) -> None:
+        if not printed.done():
+            printed.set_result(None) if error is None else printed.set_exception(error)
+
+    def work() -> None:
+        error: Exception | None = None
+        try:
+            _write(f"{line}\n")
+        except (OSError, ValueError) as raised:
+            error = raised
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, error)
+
+    # A daemon: a thread that is blocked in a write must not keep the process alive.
+    Thread(target=work, daemon=True).start()
+    await printed
+
+
+def _write(text: str) -> None:
+    stream = sys.stdout
+    if stream is None:
+        return
+    # Not through the buffer: Python takes its lock at exit, and would abort if a blocked thread holds it.
+    raw = getattr(stream.buffer, "raw", stream.buffer)
+    rest = text.replace("\n", os.linesep).encode(stream.encoding, stream.errors or "strict")
+    while rest:
+        written = raw.write(rest)
+        if written is None:  # a pipe that does not block has no room
+            select.select([], [raw], [])
+        else:
+            rest = rest[written:]

@@ -295,7 +295,7 @@ def application_key(app_id: str, base_url: str) -> str:
     if not isinstance(app_id, str) or not app_id:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidRequestError("app_id must be a non-empty string", argument="app_id")
     if PATH_OR_ADDRESS.match(app_id):
-        message = "app_id must be the application's id, not a path or an address: use FileStore(app_id, directory=…)"
+        message = "app_id must be the application's id, such as my-app, not a path or an address (FileStore: directory)"
         raise InvalidRequestError(message, argument="app_id")
     return "lofty-" + sha256(f"{app_id}\0{base_url}".encode()).hexdigest()[:32]
 
