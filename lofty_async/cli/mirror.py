@@ -1,7 +1,6 @@
 """The database of a mirror as commands name it, and the commands that read one: its changes and its state."""
 
 import json
-import sqlite3
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
@@ -222,5 +221,6 @@ def database_errors(kind: type[click.ClickException]) -> Generator[None, None, N
 
 
 def _is_of_database(error: Exception) -> bool:
-    psycopg = sys.modules.get("psycopg")  # who has not loaded it raises none of its errors
-    return isinstance(error, sqlite3.Error | OSError) or (psycopg is not None and isinstance(error, psycopg.Error))
+    # Whoever has not loaded a library raises none of its errors.
+    kinds = [library.Error for name in ("sqlite3", "psycopg") if (library := sys.modules.get(name)) is not None]
+    return isinstance(error, (OSError, *kinds))

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from enum import IntEnum
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, Final, cast
@@ -181,7 +182,7 @@ def cell(value: object) -> str:
             parts = cast("tuple[object, ...]", value)
             return ("; " if any(isinstance(part, Model) for part in parts) else ", ").join(map(cell, parts))
         case _:
-            return one_line(str(value))
+            return one_line(value.name.lower() if isinstance(value, IntEnum) else str(value))
 
 
 def _parts(record: Model) -> dict[str, object]:

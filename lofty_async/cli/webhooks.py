@@ -67,16 +67,7 @@ def list_(*, show_urls: bool, limit: int | None, output: OutputOptions, server: 
         records = [
             one if one.callback_url is None else evolve(one, callback_url=masked(one.callback_url)) for one in records
         ]
-    show_records(records if output.as_json or output.as_csv else [_Row(one) for one in records], SUBSCRIPTIONS, output)
-
-
-class _Row:
-    """A subscription as a table shows it: with names in place of numbers."""
-
-    def __init__(self, one: WebhookSubscription) -> None:
-        self.id, self.callback_url, self.limit = one.id, one.callback_url, one.limit
-        self.event = None if one.event is None else one.event.name.lower()
-        self.permission_mode = None if one.permission_mode is None else one.permission_mode.name.lower()
+    show_records(records, SUBSCRIPTIONS, output)
 
 
 def masked(url: str) -> str:
