@@ -89,10 +89,9 @@ def as_typed(text: str) -> str:
     if context is None:
         return text
     options = {one.name: _name(one, context) for one in context.command.params if isinstance(one, click.Option)}
-    first, rest = re.fullmatch(r"(\w*)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]  # it always matches
-    # Other words may be names too, but only those with an underscore are surely no words of a sentence.
-    rest = re.sub(r"\w+_\w+", lambda found: options.get(found[0], found[0]), rest)
-    return f"{options.get(first, first)}{rest}"
+    # The first word is what the error is about. Others may be names too, but those without an underscore may be
+    # words of a sentence.
+    return re.sub(r"^\w+|\w+_\w+", lambda found: options.get(found[0], found[0]), text)
 
 
 def _name(option: click.Option, context: click.Context) -> str:

@@ -67,7 +67,7 @@ IN_MEMORY: Final = Path(":memory:")
 @click.option("--allow-mass-delete", is_flag=True, help="Delete tasks even if very many are gone at once.")
 @click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object for programs.")
-@click.option("--plan", is_flag=True, help="Say what a sync would take, and end; nothing is written.")
+@click.option("--plan", is_flag=True, help="Say what a sync would take, and end; a missing file is not made.")
 @click.option("--watch", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Sync again and again.")
 @server_or_sandbox_options
 @click.pass_context
