@@ -447,6 +447,7 @@ class TestKeptLogin:
         assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
         assert "LOFTY_API_KEY" in result.stderr
         assert "lofty-async login" in result.stderr
+        assert "--sandbox" in result.stderr
 
     def test_another_file_can_be_named(self, file: Path, tmp_path: Path) -> None:
         environment = {"LOFTY_TOKEN_FILE": str(tmp_path / "none.json")}

@@ -49,7 +49,7 @@ async def credential() -> Auth:
         return auth if is_saved else from_environment()  # logs that the refresh token works only once
     login = await _saved(file)
     if login is None:
-        raise AuthenticationError(f"{missing}; or log in with `lofty-async login`")
+        raise AuthenticationError(f"{missing}; or log in with `lofty-async login`; or try it out with --sandbox")
     return login
 
 

@@ -5,7 +5,7 @@ the id of what it has created.
 """
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final, NamedTuple
 
 import click
@@ -69,9 +69,14 @@ def add_update(group: click.Group, records: Records, *options: Callable[[Any], A
         times = given(start_at=parse_start(start_at, zone), end_at=parse_end(end_at, zone))
         values = given(**fields) | times
         if not values:
-            raise click.UsageError("nothing to update: pass at least one of the fields, such as --content")
+            *others, last = _options_of({*fields, "start_at", "end_at"})
+            raise click.UsageError(f"nothing to update: pass {', '.join(others)} or {last}")
         values |= given(time_zone=zone.name if times else None)
         change_each(server, [id], lambda lofty, one: records.resource(lofty).update(one, **values), "updated")
+
+
+def _options_of(fields: Collection[str]) -> list[str]:
+    return [one.opts[0] for one in click.get_current_context().command.params if one.name in fields]
 
 
 def add_finish(group: click.Group, records: Records, word: str, state: str) -> None:
