@@ -13,13 +13,20 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from attrs import field, frozen
 
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[1]
+
+INK = "#010203"  # stands for the colour of text until the picture is written
+# Of the documentation's theme where the picture is part of a page, else by what the reader's system prefers.
+INK_OF_PAGE = """
+#figure_1 { --ink: #1f2328; color: var(--color-foreground-primary, var(--ink)); }
+@media (prefers-color-scheme: dark) { #figure_1 { --ink: #e6edf3; } }
+"""
 
 
 def in_turn(candidates: Mapping[str, T], rounds: int) -> Iterator[tuple[str, T]]:
@@ -82,30 +89,54 @@ def _whole(row: dict[str, float]) -> str:
     return f"{row['minimum']:12,.0f}{row['median']:12,.0f}"
 
 
-def read_options(question: str | None, arguments: list[str] | None, **numbers: float) -> argparse.Namespace:
-    """The options of one question: each of `numbers` by its default, and where to write."""
+def read_options(question: str | None, arguments: list[str] | None, **values: float | str) -> argparse.Namespace:
+    """The options of one question: each of `values` by its default, and where to write."""
     parser = argparse.ArgumentParser(description=question)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw them there (SVG)")
     parser.add_argument("--worker", nargs="*", help=argparse.SUPPRESS)
-    for name, default in numbers.items():
+    for name, default in values.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=f"{default}")
     return parser.parse_args(arguments)
 
 
-def publish(tables: list[Table], options: argparse.Namespace) -> None:
-    """Write and draw what was asked for; the tables were printed as they came."""
+Draw = Callable[[list[Table], Path], None]
+
+
+def publish(tables: list[Table], options: argparse.Namespace, draw: Draw | None = None) -> None:
+    """Write and draw what was asked for, by default as bars; the tables were printed as they came."""
     if options.json:
         answers = {f"{table.question} ({table.unit})": table.rows for table in tables}
         options.json.write_text(json.dumps(answers, indent=1))
-    if options.picture:
-        draw(tables, options.picture)
+    if options.picture and find_spec("matplotlib"):
+        (draw or draw_bars)(tables, options.picture)
 
 
-def draw(tables: list[Table], path: Path) -> None:
-    """Bars of the medians, one panel per table; nothing where matplotlib is missing."""
-    if not find_spec("matplotlib"):
-        return
+def page_plots(name: str) -> Any:
+    """Matplotlib's pyplot for a picture of that name in the documentation: the same bytes for the same figures."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"})
+    mpl.rcParams.update(dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor"), INK))
+    mpl.rcParams.update(dict.fromkeys(("xtick.color", "ytick.color"), INK))
+    from matplotlib import pyplot as plt
+
+    return plt
+
+
+def save_for_page(figure: Any, path: Path) -> None:
+    """Write a figure of `page_plots` so that it reads on a light page and on a dark one."""
+    from matplotlib import pyplot as plt
+
+    figure.savefig(path, metadata={"Date": None}, transparent=True)
+    plt.close(figure)
+    drawn = path.read_text(encoding="utf-8").replace(INK, "currentColor")
+    path.write_text(drawn.replace("</style>", f"{INK_OF_PAGE}</style>", 1), encoding="utf-8")
+
+
+def draw_bars(tables: list[Table], path: Path) -> None:
+    """Bars of the medians, one panel per table."""
     import matplotlib as mpl
 
     mpl.use("svg")

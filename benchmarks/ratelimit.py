@@ -20,6 +20,7 @@ from typing import Any
 
 from attrs import asdict, frozen
 
+from benchmarks.harness import page_plots, save_for_page
 from lofty_async import FileStore, Lane, LoftyClient, MemoryStore, RateLimiter, RedisStore
 from lofty_async.auth import ApiKey
 from lofty_async.sandbox import Sandbox
@@ -27,13 +28,6 @@ from tests.virtual import Caller, LoftyWindow, best_possible, limiter, now, run,
 
 CALLS, AT_ONCE = 1000, 50
 STYLE = "epoch_ms"
-
-INK = "#010203"  # stands for the colour of text until the picture is written
-# Of the documentation's theme where the picture is part of a page, else by what the reader's system prefers.
-INK_OF_PAGE = """
-#figure_1 { --ink: #1f2328; color: var(--color-foreground-primary, var(--ink)); }
-@media (prefers-color-scheme: dark) { #figure_1 { --ink: #e6edf3; } }
-"""
 
 
 @frozen
@@ -238,18 +232,12 @@ async def real(window: float) -> AsyncIterator[Row]:
 
 def draw(rows: list[Row], path: Path) -> None:
     """Requests per second against the windows' budget, for a few ways; it reads on a light page and on a dark one."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "ratelimit", "font.family": "sans-serif"})
-    mpl.rcParams.update(dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor"), INK))
-    mpl.rcParams.update(dict.fromkeys(("xtick.color", "ytick.color"), INK))
-    from matplotlib import pyplot as plt
-
     shown = [row for row in rows if row.sent_at][:1] + [
         row for row in rows if row.way in {"this limiter", "4 processes, a store"}
     ]
-    figure, axes = plt.subplots(len(shown), 1, sharex=True, figsize=(8, 1.6 * len(shown)), layout="constrained")
+    figure, axes = page_plots("ratelimit").subplots(
+        len(shown), 1, sharex=True, figsize=(8, 1.6 * len(shown)), layout="constrained"
+    )
     for axis, row in zip(axes, shown, strict=True):
         axis.hist(row.sent_at, bins=range(0, 560, 2), histtype="stepfilled", color="#3b8fc2")
         for end in range(14, 560, 60):
@@ -257,9 +245,7 @@ def draw(rows: list[Row], path: Path) -> None:
         axis.set_title(f"{row.way}: {row.seconds:.0f} s, {row.refused} refused", fontsize=9, loc="left")
         axis.set_ylabel("accepted / 2 s", fontsize=8)
     axes[-1].set_xlabel("seconds; a line where the server's window ends")
-    figure.savefig(path, metadata={"Date": None}, transparent=True)
-    drawn = path.read_text(encoding="utf-8").replace(INK, "currentColor")
-    path.write_text(drawn.replace("</style>", f"{INK_OF_PAGE}</style>", 1), encoding="utf-8")
+    save_for_page(figure, path)
 
 
 async def _real_rows(window: float) -> list[Row]:

@@ -16,9 +16,8 @@ from tests.redis_server import free_port
 
 HOMES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda home: int(home.parent.name))
 INITDB = shutil.which("initdb") or next((str(home / "initdb") for home in reversed(HOMES)), None)
-needs_postgres = pytest.mark.skipif(
-    INITDB is None or find_spec("psycopg") is None, reason="PostgreSQL or psycopg is not installed"
-)
+HAS_POSTGRES = INITDB is not None and find_spec("psycopg") is not None
+needs_postgres = pytest.mark.skipif(not HAS_POSTGRES, reason="PostgreSQL or psycopg is not installed")
 FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
