@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.harness import ROOT
 
-DRAWN = ("requests", "throughput", "paging", "memory", "startup", "ratelimit", "mirror")
+DRAWN = ("requests", "throughput", "paging", "memory", "startup", "ratelimit", "mirror", "hidden")
 QUESTIONS = ("conversion", *DRAWN)
 
 

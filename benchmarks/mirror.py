@@ -171,10 +171,11 @@ def draw(costs: Costs, path: Path) -> None:
 
 async def ask(options: argparse.Namespace) -> None:
     costs: Costs = {}
-    sizes = [Size(int(leads)) for leads in options.sizes.split(",")]
+    many_rows = [Size(options.rows // ROWS_A_LEAD, ROWS_A_LEAD)] if options.rows else []
+    sizes = [*many_rows, *(Size(int(leads)) for leads in options.sizes.split(","))]
     if not HAS_POSTGRES:
         print("PostgreSQL or psycopg is not installed: its rows are left out")
-    for size in [Size(options.rows // ROWS_A_LEAD, ROWS_A_LEAD), *sizes]:
+    for size in sizes:
         print(line(str(size), list(HEADS)))
         with tempfile.TemporaryDirectory() as directory, running_postgres() if HAS_POSTGRES else nullcontext() as dsn:
             databases = {"SQLite": f"{directory}/"} | ({"PostgreSQL": f"{dsn}#"} if dsn else {})

@@ -28,9 +28,10 @@ QUESTIONS = {
         ["10 tasks streamed", "150 tasks streamed", "600 entries streamed", "10 leads in bulk", "20 leads in bulk"],
     ),
     "mirror": (
-        ["--few", "12", "--leads", "30"],
-        ["12 leads, leads, first", "30 leads, lists, 1 % changed", "growth of requests: leads, first: 0"],
+        ["--sizes", "12,30", "--rows", "0"],
+        ["every lead read, nothing kept", "lists, 1 % changed, SQLite", "growth from 12 leads to 30 leads"],
     ),
+    "hidden": (["--leads", "40", "--only", "undated"], ["every lead read", "undated, in both"]),
     "startup": (
         ["--rounds", "1"],
         ["import aiohttp, attrs, backoff, cattrs", "import lofty_async", "lofty-async --help"],

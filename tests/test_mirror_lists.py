@@ -16,6 +16,7 @@ from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.entities import MEMBER_ID
 from lofty_async.sandbox.faults import Answer, Reply
 from tests.account import OTHERS, Account, fields_of, query, wrong
+from tests.visibility import HIDDEN, Visibility, differing
 
 LEADS, TASKS_PER_LEAD = 60, 3
 MINE, CALENDAR, LISTING = "GET /v2.0/tasks/my-tasks", "GET /v2.0/calendar", "GET /v1.0/leads"
@@ -128,6 +129,20 @@ async def test_what_no_list_shows_is_right_after_thirty_runs(open_scene: OpenSce
         requests = [(await scene.sync()).requests for _ in range(30)]
         assert max(requests) < LEADS
         assert await scene.wrong() == 0
+
+
+@pytest.mark.parametrize("hiding", HIDDEN.values(), ids=list(HIDDEN))
+async def test_a_run_leaves_wrong_only_what_no_list_shows_to_be_wrong(
+    open_scene: OpenScene, hiding: dict[str, Any]
+) -> None:
+    async with open_scene(**hiding) as scene:
+        await scene.mirror.sync()
+        for _ in range(3):
+            scene.account.change(0.2)
+            report = await scene.mirror.sync()
+            wrong = differing(fields_of(await scene.database.tasks()), scene.account.truth())
+            assert [rows for rows in wrong if Visibility(**hiding).shows_difference(*rows)] == []
+            assert report.strategy == "lists" or not wrong
 
 
 async def test_every_lead_is_read_once_in_thirty_runs(open_scene: OpenScene) -> None:
