@@ -24,8 +24,10 @@ from lofty_async.mirror.decide import (
     is_too_many,
     leads_to_read,
     plan_of,
+    reads_in_turn,
     reason_to_read,
     rotation_size,
+    turns_of,
 )
 
 BOTH = MINE | CALENDAR
@@ -74,6 +76,28 @@ def test_a_lead_read_every_run_is_counted_as_such_unless_more_is_amiss() -> None
 @pytest.mark.parametrize(("every_run", "leads", "too_many"), [(30, 100, False), (31, 100, True), (0, 0, False)])
 def test_more_than_three_tenths_of_all_leads_are_too_many(every_run: int, leads: int, *, too_many: bool) -> None:
     assert is_too_many(every_run, leads) is too_many
+
+
+@pytest.mark.parametrize(
+    ("every_run", "leads", "turns"), [(0, 0, 1), (30, 100, 1), (31, 100, 3), (45, 100, 3), (46, 100, 4), (100, 100, 7)]
+)
+def test_too_many_leads_to_be_read_every_run_take_turns(every_run: int, leads: int, turns: int) -> None:
+    assert turns_of(every_run, leads) == turns
+
+
+@given(st.sets(st.integers(1, 2**63 - 1)), st.integers(0, 10**6), st.integers(1, 7))
+def test_each_lead_of_hidden_tasks_has_its_turn_and_others_are_read_at_once(
+    leads: set[int], cycle: int, turns: int
+) -> None:
+    reads = dict.fromkeys(leads, Reason.HIDDEN) | {0: Reason.LOST}
+    runs = [reads_in_turn(reads, cycle + run, turns) for run in range(turns)]
+    assert all(run[0] is Reason.LOST for run in runs)
+    assert sorted(lead for run in runs for lead in run if lead) == sorted(leads)
+
+
+def test_turns_are_about_equal_whatever_the_ids_have_in_common() -> None:
+    reads = dict.fromkeys(range(0, 7 * 7000, 7), Reason.HIDDEN)
+    assert all(900 < len(reads_in_turn(reads, cycle, 7)) < 1100 for cycle in range(7))
 
 
 @pytest.mark.parametrize(
@@ -171,5 +195,7 @@ def test_a_plan_says_when_the_data_is_usable_and_when_proven() -> None:
     size = Size(leads=5000, tasks=10_000, users=20)
     first = plan_of(Strategy.LISTS, size, 100)
     later = plan_of(Strategy.LISTS, evolve(size, every_run=212, is_first=False), 100)
+    in_turn = plan_of(Strategy.LISTS, evolve(size, every_run=2100, is_first=False), 100)
     assert (first.usable_requests, first.requests, first.usable_minutes, first.minutes) == (192, 5192, 1, 51)
     assert (later.usable_requests, later.requests) == (192, 192 + 212 + 167)
+    assert in_turn.requests == 192 + 700 + 167

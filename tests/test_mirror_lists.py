@@ -1,6 +1,7 @@
 """Syncs that sweep the lists, against an account that changes, whatever the lists hide."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.entities import MEMBER_ID
 from lofty_async.sandbox.faults import Answer, Reply
 from tests.account import OTHERS, Account, fields_of, query, wrong
-from tests.visibility import HIDDEN, Visibility, differing
+from tests.visibility import HIDDEN, Visibility, differing, hides
 
 LEADS, TASKS_PER_LEAD = 60, 3
 MINE, CALENDAR, LISTING = "GET /v2.0/tasks/my-tasks", "GET /v2.0/calendar", "GET /v1.0/leads"
@@ -166,11 +167,11 @@ async def test_a_finished_task_that_hides_is_read_and_one_that_is_reopened_shows
             assert await scene.wrong() == 0
 
 
-async def test_so_much_that_no_list_shows_takes_the_other_strategy_and_says_why(
-    open_scene: OpenScene, caplog: pytest.LogCaptureFixture
-) -> None:
-    hiding = {"my_tasks_hides": ["appointments"], "calendar_hides": ["appointments"]}
-    async with open_scene(**hiding) as scene:
+APPOINTMENTS_HIDDEN = hides("appointments")
+
+
+async def test_so_much_that_no_list_shows_takes_the_other_strategy(open_scene: OpenScene) -> None:
+    async with open_scene(**APPOINTMENTS_HIDDEN) as scene:
         first = await scene.mirror.sync()
         assert first.strategy == "lists"
         assert any(line.startswith("open appointments") for line in first.hidden)
@@ -178,11 +179,36 @@ async def test_so_much_that_no_list_shows_takes_the_other_strategy_and_says_why(
         report = await scene.mirror.sync()
         assert (report.strategy, report.leads, scene.sent(CALENDAR)) == ("leads", LEADS, 1)
         assert await scene.wrong() == 0
-        await scene.sync()
-        assert f"of {LEADS} leads, so every lead is read" in caplog.text
         plan = await scene.mirror.plan()
         assert (plan.chosen, plan.is_first) == ("leads", False)
         assert any("read every run" in line for line in plan.hidden)
+
+
+async def test_lists_that_are_looked_at_anew_and_hide_too_much_are_said_to(
+    open_scene: OpenScene, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_scene(leads=12, **APPOINTMENTS_HIDDEN) as scene:
+        for _ in range(31):
+            await scene.mirror.sync()
+        report = await scene.mirror.sync()
+        assert (report.strategy, report.leads) == ("leads", 12)
+        assert "of 12 leads, so every lead is read" in caplog.text
+        assert any(line.endswith("read every run") for line in report.hidden)
+
+
+@pytest.mark.parametrize("hidden", ["appointments", "others"])
+async def test_strategy_lists_reads_too_much_that_no_list_shows_in_turn(open_scene: OpenScene, hidden: str) -> None:
+    async with open_scene(leads=100, **hides(hidden)) as scene:
+        await scene.sync()
+        for entry in list(scene.state.entries.values()):
+            if not entry.finished:
+                scene.state.change(entry.id, content=f"Edited {entry.id}")
+        reports = [await scene.sync() for _ in range(7)]
+        assert await scene.wrong() == 0
+        assert max(report.leads for report in reports[1:]) < 40
+        assert any(re.search(r"^open .* read every [2-7] runs$", line) for line in reports[-1].hidden)
+        plan = next(plan for plan in (await scene.mirror.plan()).plans if plan.strategy == "lists")
+        assert plan.requests < 60
 
 
 async def test_tasks_leads_and_users_that_come_and_go_meanwhile_are_right_after_the_next_run(

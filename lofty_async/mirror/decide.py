@@ -6,6 +6,7 @@ a list no longer shows makes its lead a candidate, and reading the lead decides.
 """
 
 import math
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
@@ -27,6 +28,8 @@ PROOF_CYCLES: Final = 30
 """Runs within which every lead is read once."""
 MAX_SHARE_EVERY_RUN: Final = 0.3
 """Share of leads to be read every run above which reading all leads is better."""
+MAX_SHARE_IN_TURN: Final = 0.15
+"""Share of leads of which a run by the lists reads those that no list shows, if they are too many for every run."""
 MAX_DIFFERING: Final = 0.2
 """Share of entries in which a calendar's field may differ from the tasks and still be compared."""
 MIN_COMPARED: Final = 50
@@ -129,6 +132,21 @@ def is_too_many(every_run: int, leads: int) -> bool:
     return every_run > MAX_SHARE_EVERY_RUN * leads
 
 
+def turns_of(every_run: int, leads: int) -> int:
+    """The number of runs over which the leads to be read every run are spread: 1 unless they are too many."""
+    return math.ceil(every_run / (MAX_SHARE_IN_TURN * leads)) if is_too_many(every_run, leads) else 1
+
+
+def reads_in_turn(reads: Mapping[int, Reason], cycle: int, turns: int) -> dict[int, Reason]:
+    """The leads to read in a run of that cycle: each lead of hidden tasks is in one of `turns` consecutive ones."""
+    # Ids may have a common divisor, so that their own remainders would make unequal shares.
+    return {
+        lead_id: reason
+        for lead_id, reason in reads.items()
+        if reason is not Reason.HIDDEN or zlib.crc32(str(lead_id).encode()) % turns == cycle % turns
+    }
+
+
 def rotation_size(ages: Mapping[int, int], leads: int, cycles: int = PROOF_CYCLES) -> int:
     """How many of the leads read longest ago to read, so that none gets older than `cycles` runs.
 
@@ -179,11 +197,15 @@ class ClassCount:
         return " ".join(word for word in words if word)
 
 
-def hidden_classes(classes: Iterable[ClassCount]) -> list[str]:
-    """The classes of tasks that the lists do not show, in words, and when these are read instead."""
+def hidden_classes(classes: Iterable[ClassCount], turns: int = 1) -> list[str]:
+    """The classes of tasks that the lists do not show, in words, and when these are read instead.
+
+    Open ones are read once in `turns` runs.
+    """
+    often = "read every run" if turns == 1 else f"read every {turns} runs"
     return [
         f"{one.name}: {one.hidden:,} of {one.tasks:,}, {one.leads:,} lead{'s' * (one.leads != 1)}, "
-        + ("read in turn" if one.is_finished else "read every run")
+        + ("read in turn" if one.is_finished else often)
         for one in sorted(classes, key=lambda one: (one.is_finished, -one.hidden))
         if one.hidden
     ]
@@ -243,7 +265,8 @@ def plan_of(strategy: Strategy, size: Size, limit: int | None) -> StrategyPlan:
     usable, total = listing + size.leads, listing + size.leads
     if strategy is Strategy.LISTS:
         usable = listing + sweep_requests(size)
-        reads = size.leads if size.is_first else size.every_run + math.ceil(size.leads / PROOF_CYCLES)
+        often = size.every_run // turns_of(size.every_run, size.leads)
+        reads = size.leads if size.is_first else often + math.ceil(size.leads / PROOF_CYCLES)
         total = usable + reads
     return StrategyPlan(
         strategy=strategy,

@@ -106,7 +106,9 @@ class Mirror:
         calendar. The first run stores what they show, usable at once and unproven, and then reads every lead. Later
         runs take over what my-tasks shows, and read the leads of tasks that a list no longer shows, that have moved,
         that the calendar alone shows otherwise, or that are open and in no list, and a thirtieth of all leads in turn.
-        `auto` takes `lists` unless it costs more requests. With `lead_ids`, these are read and no others.
+        If over 30 % of all leads have open tasks that are in no list, a run reads those in turn, at most 15 % of all
+        leads, so that edits of such tasks are found within 7 runs. `auto` takes `lists` unless it costs more requests
+        or over 30 % of all leads have such tasks. With `lead_ids`, these are read and no others.
 
         A lead's tasks go if the API answers that the lead does not exist (20006) and a complete list of leads lacks it
         too; any other 404 is a failure of that lead. A task that its lead no longer has is asked for by its id: it may

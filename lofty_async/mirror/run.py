@@ -27,7 +27,9 @@ from .decide import (
     hidden_classes,
     is_too_many,
     leads_to_read,
+    reads_in_turn,
     rotation_size,
+    turns_of,
 )
 from .errors import SuspiciousDeletionError
 from .proof import LeadReader
@@ -206,12 +208,13 @@ class SyncRun:
         strangers = await self.database.strangers() - unshown if pages[LEADS].is_complete else frozenset[int]()
         reads = {lead_id: reason for lead_id, reason in reads.items() if lead_id not in strangers}
         every_run = sum(reason is Reason.HIDDEN for reason in reads.values())
-        if is_first or is_too_many(every_run, leads):
-            if not is_first:
-                log.warning("the lists hide tasks of %d of %d leads, so every lead is read", every_run, leads)
-                self._strategy = Strategy.LEADS if self.options.strategy is Strategy.AUTO else self._strategy
+        if not is_first and is_too_many(every_run, leads) and self.options.strategy is Strategy.AUTO:
+            log.warning("the lists hide tasks of %d of %d leads, so every lead is read", every_run, leads)
+            self._strategy = Strategy.LEADS
+        if is_first or self._strategy is Strategy.LEADS:
             await self._read_every_lead()
             return
+        reads = reads_in_turn(reads, self.run.cycle, turns_of(every_run, leads))
         await self.database.request_reads(reads)
         await self.database.request_oldest(rotation_size(await self.database.ages(), leads))
         await self._set_phase(Phase.PROVING)
@@ -244,9 +247,14 @@ class SyncRun:
         self._is_complete, self._phase = True, Phase.DONE
         report = self.report
         await self.database.end(_plain(report), was_swept=self._was_swept)
-        hidden = hidden_classes(await self.database.classes()) if self._was_swept else []
-        self._swept = evolve(self._swept, hidden=tuple(hidden))
+        self._swept = evolve(self._swept, hidden=await self._hidden() if self._was_swept else ())
         return self.report
+
+    async def _hidden(self) -> tuple[str, ...]:
+        """What the lists do not show, in words."""
+        is_by_lists, leads = self._strategy is Strategy.LISTS, (await self.database.summary()).leads
+        turns = turns_of(await self.database.every_run(), leads) if is_by_lists else 1
+        return tuple(hidden_classes(await self.database.classes(), turns))
 
     async def _update_summary(self) -> None:
         summary = await self.database.summary()
