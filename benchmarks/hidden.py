@@ -2,9 +2,9 @@
 
 An account of 20 users, 2 tasks a lead: 20 % finished, 30 % appointments, 5 % undated. After a first sync, 1 % of the
 tasks change, a third of these being deletions. Counted are the requests of the next run, by the strategy that the
-mirror chooses, and by the lists if it chooses to read every lead; the rows that are wrong after it; those of them that a
-list shows to be wrong, of which there must be none; and the runs until no row is wrong, at most 30. The baseline reads
-every lead.
+mirror chooses, and by the lists if it chooses to read every lead; the rows that are wrong after it; those of them that
+a list shows to be wrong, of which there must be none; and the runs until no row is wrong, at most 30. The baseline
+reads every lead.
 """
 
 import argparse
