@@ -149,17 +149,20 @@ PANELS = {"requests": "requests", "cpu": "CPU seconds", "peak": "MiB at most"}
 
 def draw(costs: Costs, path: Path) -> None:
     """Requests, CPU and memory of syncs by the lists over the number of leads."""
+    sizes = scaled(costs)
     figure, axes = page_plots("mirror").subplots(1, len(PANELS), figsize=(8, 3.2), layout="constrained")
-    for axis, (figure_name, title) in zip(axes, PANELS.items(), strict=True):
-        for label, (run, requests_name, style, colour) in LINES.items():
-            is_drawn = figure_name == "requests" or requests_name == "requests"
-            name = requests_name if figure_name == "requests" else figure_name
-            points = {size.leads: getattr(runs[run], name) for size, runs in scaled(costs).items() if run in runs}
-            if points and is_drawn:
+    for axis, (panel, title) in zip(axes, PANELS.items(), strict=True):
+        for label, (run, requests, style, colour) in LINES.items():
+            name = requests if panel == "requests" else panel
+            points = {size.leads: getattr(runs[run], name) for size, runs in sizes.items() if run in runs}
+            if points and "requests" in {requests, panel}:
                 axis.plot(
                     *zip(*points.items(), strict=True), style, marker="o", markersize=3, color=colour, label=label
                 )
-        axis.set(xscale="log", yscale="linear" if figure_name == "peak" else "log")
+        axis.set(xscale="log", yscale="linear" if panel == "peak" else "log")
+        axis.set_xticks([size.leads for size in sizes], [f"{size.leads:,}" for size in sizes])
+        axis.minorticks_off()
+        axis.yaxis.set_major_formatter("{x:,g}")
         axis.set_title(title, fontsize=9, loc="left")
         axis.set_xlabel("leads", fontsize=8)
         axis.tick_params(labelsize=8)
