@@ -2,8 +2,8 @@
 
 A request passes `gate` (firewall, rate limit, credentials) and `faults`; `tasks`, `calendar`, `leads`, `webhooks` and
 `oauth` hold the calls, which read it strictly by `parameters`, act on `state`, and write by `shapes` and `errors`.
-`state` holds the records of `entities`, which `seed` generates. `lists` says how lists behave where the contract leaves
-it open, `requests` keeps what was requested, and `server` puts all together by its options.
+`state` holds the records of `entities`, which `seed` generates. `requests` keeps what was requested, and `server` puts
+all together by its `options`, also of what the contract leaves open.
 
 Names are imported on first use, so that the pytest plugin imports no server in runs that use none.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .entities import Entry, EntryClass, EntryKind, Lead
     from .faults import Faults
     from .gate import ResetStyle
-    from .lists import ListTotals, UnknownCursor
+    from .options import ListTotals, UnknownCursor
     from .requests import RequestRecord
     from .server import Sandbox
     from .state import State
@@ -42,12 +42,12 @@ _HOMES = {
     "EntryKind": ".entities",
     "Faults": ".faults",
     "Lead": ".entities",
-    "ListTotals": ".lists",
+    "ListTotals": ".options",
     "RequestRecord": ".requests",
     "ResetStyle": ".gate",
     "Sandbox": ".server",
     "State": ".state",
-    "UnknownCursor": ".lists",
+    "UnknownCursor": ".options",
 }
 
 

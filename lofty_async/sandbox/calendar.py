@@ -12,7 +12,7 @@ from attrs import frozen
 from . import errors, times
 from .entities import Entry, EntryKind
 from .errors import json_response
-from .lists import ListOptions
+from .options import Options, check_offset, page_size, reported_size, total
 from .parameters import MAX_ID, Fields
 from .shapes import EntryWriter
 from .state import State, latest_end_first, newest_first
@@ -32,11 +32,10 @@ SLOT_LENGTH = timedelta(hours=1)
 
 @frozen
 class CalendarHandlers:
-    """`/v2.0/calendar`; `time_zone` is the caller's own."""
+    """`/v2.0/calendar`."""
 
     state: State
-    time_zone: str
-    lists: ListOptions
+    options: Options
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -53,16 +52,16 @@ class CalendarHandlers:
         fields = Fields.of_query(request)
         query = CalendarQuery.read(fields, _source_types(request))
         page, asked = _page(fields)
-        size = self.lists.page_size(asked)
-        self.lists.check_offset(page * size)
+        size = page_size(self.options, asked)
+        check_offset(self.options, page * size)
         code = fields.zone()
         ordered = query.ordered(self.state)
-        found = self.state.visible(query, lambda: filter(query.matches, ordered), self.lists.calendar_hides)
+        found = self.state.visible(query, lambda: filter(query.matches, ordered), self.options.calendar_hides)
         writer = EntryWriter(self.state.now(), times.zone(code) if code else None)
         shown = found[page * size : (page + 1) * size]
         items = [writer.item(entry, self.state.leads[entry.lead_id]) for entry in shown]
-        page_fields = {"page": page, "pageSize": self.lists.reported_size(asked), "items": items}
-        return json_response({"data": {**self.lists.total(len(found)), **page_fields}})
+        page_fields = {"page": page, "pageSize": reported_size(self.options, asked), "items": items}
+        return json_response({"data": {**total(self.options, len(found)), **page_fields}})
 
     async def create(self, request: web.Request) -> web.Response:
         fields = await Fields.of_body(request)
@@ -88,7 +87,7 @@ class CalendarHandlers:
         start, end = fields.required_moment("startTime"), fields.required_moment("endTime")
         limit = fields.limit(default=10)
         self._check_range(start, end)
-        slots = free_slots(start, end, times.zone(fields.zone() or self.time_zone) or UTC, self._busy())
+        slots = free_slots(start, end, times.zone(fields.zone() or self.options.time_zone) or UTC, self._busy())
         written = [EntryWriter(start).slot(*slot) for slot in slots[:limit]]
         return json_response({"data": {"total": len(slots), "slots": written}})
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from attrs import define, field, frozen
 
 from .errors import PROXY_PAGE, json_response, usual_body
-from .requests import CallPattern
+from .requests import RequestPattern
 
 
 @define
@@ -159,7 +159,7 @@ class RateHeaders:
 class Rule:
     """A fault and the requests to which it happens."""
 
-    pattern: CallPattern
+    pattern: RequestPattern
     fault: Fault
     times: int | None
     after: int
@@ -168,7 +168,7 @@ class Rule:
     struck: int = 0
 
     def applies(self, label: str, request: web.Request, rng: random.Random) -> bool:
-        if self.spent or not self.pattern.matches(label, request.method, request.path, request.query):
+        if self.spent or not self.pattern.matches_call(label, request.method, request.path, request.query):
             return False
         self.seen += 1
         hit = self.seen > self.after and (self.chance >= 1 or rng.random() < self.chance)
@@ -213,7 +213,7 @@ class Faults:
         Raises: ValueError for a `match` that no call matches.
         """
         self._check(match)
-        rule = Rule(CallPattern(match, query or {}), Reply() if kind is None else kind, times, after, chance)
+        rule = Rule(RequestPattern(match, query or {}), Reply() if kind is None else kind, times, after, chance)
         self.rules.append(rule)
         return rule
 

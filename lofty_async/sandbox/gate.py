@@ -5,16 +5,17 @@ import math
 from collections.abc import Callable, Container, Mapping
 from email.utils import formatdate
 from enum import StrEnum
+from functools import partial
 from threading import Lock
 
 from aiohttp import ClientPayloadError, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 from attrs import define, field, frozen
 
 from . import errors, parameters
 from .errors import ResponseError
-from .faults import EXCHANGE, Exchange, Faults
+from .faults import EXCHANGE, Answer, Exchange, Faults
 from .parameters import label_of
 from .requests import RequestLog, RequestRecord
 
@@ -181,7 +182,7 @@ class Credentials:
 
 @frozen
 class Gate:
-    """The middlewares; calls in `open_calls` need no credential and have no rate limit."""
+    """Passes requests on; calls in `open_calls` need no credential and have no rate limit."""
 
     clock: Callable[[], float]
     log: RequestLog
@@ -192,28 +193,17 @@ class Gate:
     latency: float
     open_calls: Container[str]
 
-    def middlewares(self) -> list[Middleware]:
-        """Outermost first; errors become responses before the faults see them, and once more after."""
-        return [
-            self.record,
-            self.answer_errors,
-            self.block,
-            self.admit,
-            self.fail,
-            self.answer_errors,
-            self.authorise,
-        ]
-
     @web.middleware
-    async def record(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The response to any request, which is recorded."""
         exchange = Exchange()
         EXCHANGE.set(exchange)
         body, unreadable = await _read(request)
-        number = self.log.arrive(self._record_of(request, body))
+        number = self.log.arrive(self._record(request, body))
         if self.latency:
             await asyncio.sleep(self.latency)
         if unreadable is None:
-            response = await handler(request)
+            response = await _answer(request, partial(self._admit, request, handler))
         else:
             response = unreadable.response(request.path)
             response.force_close()  # the rest of the body would be read as the next request
@@ -221,49 +211,31 @@ class Gate:
             self.log.answer(number, response.status)
         return response
 
-    @web.middleware
-    async def answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except ResponseError as error:
-            return error.response(request.path)
-        except web.HTTPNotFound:
-            return errors.not_found().response(request.path)
-        except web.HTTPMethodNotAllowed as error:
-            return web.Response(status=error.status, text=error.text)
+    async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Firewall, rate limit and faults; an error of the call is a response before the faults see it."""
+        _check_agent(request)
+        label = label_of(request)
+        if label not in self.open_calls:
+            self._count(label)
+        call = partial(_answer, request, partial(self._call, request, handler, label))
+        return await self.faults.answer(label, request, call)
 
-    @web.middleware
-    async def block(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        agent = request.headers.get(hdrs.USER_AGENT, "")
-        if not agent or agent.startswith(BLOCKED_AGENTS):
-            raise errors.blocked()
-        return await handler(request)
-
-    @web.middleware
-    async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if label_of(request) in self.open_calls:
-            return await handler(request)
+    def _count(self, label: str) -> None:
         now = self.clock()
-        window = self.throttle.count(label_of(request), now)
+        window = self.throttle.count(label, now)
         EXCHANGE.get().rate_headers = window.headers(self.reset_style, now)
         if not window.allowed:
             raise errors.too_many_requests()
-        return await handler(request)
 
-    @web.middleware
-    async def fail(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        return await self.faults.answer(label_of(request), request, lambda: handler(request))
-
-    @web.middleware
-    async def authorise(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        label = label_of(request)
+    async def _call(self, request: web.Request, handler: Handler, label: str) -> web.StreamResponse:
+        """Credentials, content type and parameters, then the call."""
         if label not in self.open_calls:
             self.credentials.check(request.headers.get(hdrs.AUTHORIZATION), self.clock())
             self.credentials.check_scope(label)
-            _check_content_type(request)
-        if label not in self.open_calls and request.match_info.http_exception is None:
-            parameters.check_query(label, request.query)
-            parameters.check_no_body(label, await request.read())
+            _check_content_type(request, label)
+            if request.match_info.http_exception is None:
+                parameters.check_query(label, request.query)
+                parameters.check_no_body(label, await request.read())
         return await handler(request)
 
     async def stamp(self, _request: web.Request, response: web.StreamResponse) -> None:
@@ -271,7 +243,7 @@ class Gate:
         response.headers[hdrs.DATE] = formatdate(self.clock(), usegmt=True)
         response.headers.update(EXCHANGE.get(Exchange()).rate_headers)
 
-    def _record_of(self, request: web.Request, body: bytes) -> RequestRecord:
+    def _record(self, request: web.Request, body: bytes) -> RequestRecord:
         return RequestRecord(
             at=self.clock(),
             method=request.method,
@@ -281,6 +253,18 @@ class Gate:
             headers=request.headers,
             body=body,
         )
+
+
+async def _answer(request: web.Request, answer: Answer) -> web.StreamResponse:
+    """The response, also to an error."""
+    try:
+        return await answer()
+    except ResponseError as error:
+        return error.response(request.path)
+    except web.HTTPNotFound:
+        return errors.not_found().response(request.path)
+    except web.HTTPMethodNotAllowed as error:
+        return web.Response(status=error.status, text=error.text)
 
 
 async def _read(request: web.Request) -> tuple[bytes, ResponseError | None]:
@@ -293,9 +277,15 @@ async def _read(request: web.Request) -> tuple[bytes, ResponseError | None]:
         return b"", errors.invalid("the body is not encoded as its headers say")
 
 
-def _check_content_type(request: web.Request) -> None:
+def _check_agent(request: web.Request) -> None:
+    agent = request.headers.get(hdrs.USER_AGENT, "")
+    if not agent or agent.startswith(BLOCKED_AGENTS):
+        raise errors.blocked()
+
+
+def _check_content_type(request: web.Request, label: str) -> None:
     sent = request.headers.get(hdrs.CONTENT_TYPE)
-    if request.method == hdrs.METH_GET and label_of(request) not in TYPED_GETS:
+    if request.method == hdrs.METH_GET and label not in TYPED_GETS:
         return
     if not sent and request.method != hdrs.METH_GET:
         raise errors.content_type_missing()

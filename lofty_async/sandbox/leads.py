@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 from . import errors, shapes, times
 from .entities import OFFICES, Lead
 from .errors import encode, json_response
-from .lists import ListOptions
+from .options import Options, check_offset, page_size, reported_size, total
 from .parameters import Fields
 from .state import Leads, State
 
@@ -187,11 +187,10 @@ def _are_ids(value: Any) -> bool:
 
 @define
 class LeadHandlers:
-    """`/v1.0/leads` and `/v1.0/me`; `time_zone` is the caller's own."""
+    """`/v1.0/leads` and `/v1.0/me`."""
 
     state: State
-    time_zone: str
-    lists: ListOptions
+    options: Options
     _bodies: dict[int, tuple[Lead, str]] = field(factory=dict[int, tuple[Lead, str]], init=False)
     """The JSON of each lead that was listed, and the record that it was written from."""
 
@@ -204,14 +203,14 @@ class LeadHandlers:
     async def list_leads(self, request: web.Request) -> web.Response:
         fields = Fields.of_query(request)
         asked, offset = fields.limit(default=10, most=MAX_PAGE_SIZE), self._offset(fields)
-        size = self.lists.page_size(asked)
+        size = page_size(self.options, asked)
         ids = self._ids(fields)
         shown = ids[self._start(len(ids), size, offset) :][:size]
         metadata = {
             "collection": "leads",
-            "limit": self.lists.reported_size(asked),
+            "limit": reported_size(self.options, asked),
             "offset": offset,
-            **self.lists.total(len(ids)),
+            **total(self.options, len(ids)),
             "scrollId": f"scroll-{offset + len(shown):x}",
         }
         leads = ",".join(map(self._body, shown))
@@ -219,7 +218,7 @@ class LeadHandlers:
         return web.Response(text=body, content_type="application/json")
 
     async def me(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler's signature
-        return json_response(shapes.profile(self.time_zone, len(self.state.leads)))
+        return json_response(shapes.profile(self.options.time_zone, len(self.state.leads)))
 
     def _ids(self, fields: Fields) -> list[int]:
         query = LeadQuery.read(fields)
@@ -246,12 +245,12 @@ class LeadHandlers:
         offset = fields.integer("offset") or 0
         if offset < 0:
             raise errors.invalid("offset is negative")
-        self.lists.check_offset(offset)
+        check_offset(self.options, offset)
         return offset
 
-    def _start(self, total: int, size: int, offset: int) -> int:
-        if offset >= total and self.lists.repeat_last_page:
-            return max(0, total - size)
+    def _start(self, count: int, size: int, offset: int) -> int:
+        if offset >= count and self.options.repeat_last_page:
+            return max(0, count - size)
         return offset
 
 

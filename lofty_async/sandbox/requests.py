@@ -1,15 +1,15 @@
-"""The requests that a sandbox has received: their records, and patterns to find them by."""
+"""The requests that a sandbox has received: their records, patterns to find them by, and assertions."""
 
 import itertools
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from http import HTTPStatus
 from typing import Any, cast
 
-from aiohttp import web
 from attrs import define, evolve, field, frozen
 from multidict import CIMultiDictProxy, MultiMapping
 
@@ -72,7 +72,7 @@ class RequestLog:
         return number
 
     def answer(self, number: int, status: int) -> None:
-        rejected = status == web.HTTPTooManyRequests.status_code
+        rejected = status == HTTPStatus.TOO_MANY_REQUESTS
         self.rejected += rejected
         self.served += not rejected
         if number in self._records:
@@ -84,47 +84,65 @@ class RequestLog:
 
 
 @frozen
-class CallPattern:
-    """Matches calls by label or path, `*` for any text, and by some of their query parameters."""
+class RequestPattern:
+    """Matches requests by call, by some members of their query and JSON body, and by the status of their response."""
 
     call: str = "*"
+    """A label or a path, with `*` for any text."""
     query: Mapping[str, object] = field(factory=dict[str, object])
-
-    def matches(self, label: str, method: str, path: str, query: MultiMapping[str]) -> bool:
-        named = fnmatchcase(label, self.call) or fnmatchcase(f"{method} {path}", self.call)
-        return named and all(_text(value) in query.getall(name, []) for name, value in self.query.items())
-
-    def __str__(self) -> str:
-        query = "&".join(f"{name}={_text(value)}" for name, value in self.query.items())
-        return f"{self.call}?{query}" if query else self.call
-
-
-@frozen
-class RequestPattern:
-    """Matches requests by call, by some members of their JSON body, and by the status of their response."""
-
-    call: CallPattern
     json: Mapping[str, object] | None = None
     status: int | None = None
 
+    def matches_call(self, label: str, method: str, path: str, query: MultiMapping[str]) -> bool:
+        named = fnmatchcase(label, self.call) or fnmatchcase(f"{method} {path}", self.call)
+        return named and all(_text(value) in query.getall(name, []) for name, value in self.query.items())
+
     def matches(self, record: RequestRecord) -> bool:
         return (
-            self.call.matches(record.route, record.method, record.path, record.query)
+            self.matches_call(record.route, record.method, record.path, record.query)
             and self.status in (None, record.status)
             and (self.json is None or _holds(record.body, self.json))
         )
 
+    def check_times(self, expected: int | None, found: int, records: list[RequestRecord]) -> None:
+        """Raises: AssertionError unless as many were found as expected; `None` for one or more."""
+        if found == expected or (expected is None and found):
+            return
+        wanted = "at least once" if expected is None else f"{expected} times"
+        listed = [f"  {record}" for record in records[-MAX_LISTED:]] or ["  none"]
+        left_out = [f"  … and {len(records) - MAX_LISTED} before"] if len(records) > MAX_LISTED else []
+        lines = [f"expected {self} {wanted}, not {found} times; all requests:", *left_out, *listed]
+        raise AssertionError("\n".join(lines))
+
     def __str__(self) -> str:
+        query = "&".join(f"{name}={_text(value)}" for name, value in self.query.items())
         body = "" if self.json is None else f" {json.dumps(self.json, ensure_ascii=False, default=repr)}"
-        return f"{self.call}{body}" + ("" if self.status is None else f" -> {self.status}")
+        return f"{self.call}{query and '?'}{query}{body}" + ("" if self.status is None else f" -> {self.status}")
 
 
 class RequestChecks(ABC):
     """Finds requests and asserts what was requested; a sandbox is one."""
 
+    log: RequestLog
+
     @property
-    @abstractmethod
-    def requests(self) -> list[RequestRecord]: ...
+    def requests(self) -> list[RequestRecord]:
+        """The last `keep_requests` requests, in order of arrival."""
+        return self.log.records
+
+    @property
+    def rejected(self) -> int:
+        """The number of requests answered with 429."""
+        return self.log.rejected
+
+    @property
+    def served(self) -> int:
+        """The number of requests answered with another status."""
+        return self.log.served
+
+    def clear_requests(self) -> None:
+        """Forgets the requests made so far; the counts stay."""
+        self.log.clear()
 
     def find_requests(
         self,
@@ -145,7 +163,7 @@ class RequestChecks(ABC):
 
         Raises: ValueError if nothing is found and no call matches `call`.
         """
-        return self._found(_pattern(call, query, json, status))
+        return self._found(RequestPattern(call, query or {}, json, status))
 
     def assert_requested(
         self,
@@ -164,9 +182,9 @@ class RequestChecks(ABC):
         """
         if times is not None and times < 1:
             raise ValueError("'times' must be >= 1: use assert_not_requested()")
-        pattern = _pattern(call, query, json, status)
+        pattern = RequestPattern(call, query or {}, json, status)
         found = self._found(pattern)
-        _check_times(pattern, times, len(found), self.requests)
+        pattern.check_times(times, len(found), self.requests)
         return found[-1]
 
     def assert_not_requested(
@@ -181,39 +199,27 @@ class RequestChecks(ABC):
 
         Raises: AssertionError that lists the requests made; ValueError as `find_requests`.
         """
-        pattern = _pattern(call, query, json, status)
-        _check_times(pattern, 0, len(self._found(pattern)), self.requests)
+        pattern = RequestPattern(call, query or {}, json, status)
+        pattern.check_times(0, len(self._found(pattern)), self.requests)
 
     def _found(self, pattern: RequestPattern) -> list[RequestRecord]:
         found = [record for record in self.requests if pattern.matches(record)]
         if not found:
-            self._check_call(pattern.call.call)
+            self._check_call(pattern.call)
         return found
 
     @abstractmethod
+    def _labels(self) -> set[str]:
+        """The labels of all calls."""
+
     def _check_call(self, call: str) -> None:
-        """Raises: ValueError if no call matches."""
-
-
-def _check_times(pattern: RequestPattern, times: int | None, found: int, records: list[RequestRecord]) -> None:
-    """Raises: AssertionError unless the requests found are as many as expected; `None` for one or more."""
-    if found == times or (times is None and found):
-        return
-    expected = "at least once" if times is None else f"{times} times"
-    listed = [f"  {record}" for record in records[-MAX_LISTED:]]
-    left_out = [f"  … and {len(records) - MAX_LISTED} before"] if len(records) > MAX_LISTED else []
-    lines = [f"expected {pattern} {expected}, not {found} times; all requests:", *left_out, *listed]
-    raise AssertionError("\n".join(lines if records else [*lines, "  none"]))
-
-
-def check_call(call: str, labels: Iterable[str]) -> None:
-    """Raises: ValueError if the pattern matches no call with one of the labels, so that a slip is no silent miss."""
-    known = sorted(labels)
-    if any(fnmatchcase(label, call) or _path_pattern(label).fullmatch(call) for label in known):
-        return
-    near = get_close_matches(call, known, 1)
-    remedy = f"did you mean {near[0]!r}?" if near else "write a call such as 'GET /v2.0/tasks/{taskId}', or use '*'"
-    raise ValueError(f"no call matches {call!r}: {remedy}")
+        """Raises: ValueError if the pattern matches no call, so that a slip is no silent miss."""
+        known = sorted(self._labels())
+        if any(fnmatchcase(label, call) or _path_pattern(label).fullmatch(call) for label in known):
+            return
+        near = get_close_matches(call, known, 1)
+        remedy = f"did you mean {near[0]!r}?" if near else "write a call such as 'GET /v2.0/tasks/{taskId}', or use '*'"
+        raise ValueError(f"no call matches {call!r}: {remedy}")
 
 
 def _path_pattern(label: str) -> re.Pattern[str]:
@@ -234,9 +240,3 @@ def _holds(body: bytes, members: Mapping[str, object]) -> bool:
         return False
     sent = cast("dict[str, object]", found)
     return all(name in sent and sent[name] == value for name, value in members.items())
-
-
-def _pattern(
-    call: str, query: Mapping[str, object] | None, json: Mapping[str, object] | None, status: int | None
-) -> RequestPattern:
-    return RequestPattern(CallPattern(call, query or {}), json, status)

@@ -4,108 +4,36 @@ import asyncio
 import math
 import random
 import threading
-import time
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, Self, TypedDict, Unpack, cast
+from typing import Any, ParamSpec, Self, TypeVar
 
 from aiohttp import web
 from attrs import define, field
-from attrs.validators import and_, deep_mapping, ge, gt, instance_of, lt, optional
 
 from lofty_async.auth import ApiKey
 
 from . import times
 from .calendar import CalendarHandlers
-from .entities import EntryClass
 from .faults import Faults
-from .gate import Credentials, FixedWindow, Gate, ResetStyle, Throttle
+from .gate import Credentials, FixedWindow, Gate, Throttle
 from .leads import LeadHandlers
-from .lists import ListOptions, ListTotals, UnknownCursor
 from .oauth import OPEN_CALLS, Grants, OAuthHandlers
-from .requests import RequestChecks, RequestLog, RequestRecord, check_call
+from .options import Options
+from .requests import RequestChecks, RequestLog
 from .seed import Seed
 from .state import State
 from .tasks import TaskHandlers, V1TaskHandlers
 from .webhooks import Subscriptions, WebhookHandlers, WebhookSender
 
-Rule = Callable[[Any, Any, Any], None]
-"""An attrs validator, whose error names the argument."""
-
-
-def integer(least: int, most: float = math.inf) -> Rule:
-    def check(_sandbox: object, argument: Any, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"'{argument.name}' must be an integer, not {value!r}")
-        if not least <= value <= most:
-            bound = f">= {least}" if value < least else f"<= {most}"
-            raise ValueError(f"'{argument.name}' must be {bound}, not {value}")
-
-    return check
-
-
-def zone(_sandbox: object, argument: Any, value: Any) -> None:
-    if not isinstance(value, str) or times.zone(value) is None:
-        raise ValueError(f"'{argument.name}' must be an IANA time zone, not {value!r}")
-
-
-NOT_NEGATIVE: Final = integer(0)
-POSITIVE: Final = integer(1)
-SECONDS: Final[Rule] = and_(ge(0), lt(math.inf))
-LENGTH: Final[Rule] = and_(gt(0), lt(math.inf))
-PORT: Final = integer(0, 65535)
-LIMIT_OR_NONE: Final[Rule] = optional(POSITIVE)
-LIMITS: Final[Rule] = deep_mapping(instance_of(str), POSITIVE)
-
-
-HIDDEN: Final = (EntryClass.UNMANAGED,)
-
-
-def _classes(names: Iterable[EntryClass | str]) -> frozenset[EntryClass]:
-    return frozenset(map(EntryClass, [names] if isinstance(names, str) else names))
-
-
-class SandboxOptions(TypedDict, total=False):
-    """The arguments of `Sandbox`, by name."""
-
-    leads: int
-    tasks_per_lead: int
-    seed: int
-    limit: int
-    window: float
-    reset_style: ResetStyle | str
-    aligned: bool
-    appointments_per_lead: int
-    budget: Throttle | None
-    my_tasks_hides: Iterable[EntryClass | str]
-    calendar_hides: Iterable[EntryClass | str]
-    ignores_user_id: bool
-    cursor_inclusive: bool
-    unknown_cursor: UnknownCursor | str
-    repeat_last_page: bool
-    list_totals: ListTotals | str
-    max_page_size: int | None
-    reports_page_size: bool
-    offset_limit: int | None
-    endpoint_limits: Mapping[str, int]
-    per_second_limit: int | None
-    latency: float
-    read_lag: float
-    time_zone: str
-    clock: Callable[[], float]
-    allow_http: bool
-    most_webhooks: int
-    token_lifetime: float
-    rotate_refresh_tokens: bool
-    host: str
-    port: int
-    keep_requests: int
+P = ParamSpec("P")
+S = TypeVar("S")
 
 
 @define(eq=False, slots=False)
-class Sandbox(RequestChecks):
+class Sandbox(Options, RequestChecks):
     """A Lofty server on this machine: an asynchronous context manager, or `start()` and `close()`.
 
     ```python
@@ -168,38 +96,6 @@ class Sandbox(RequestChecks):
         that is not an int.
     """
 
-    leads: int = field(default=200, validator=NOT_NEGATIVE)
-    tasks_per_lead: int = field(default=5, validator=NOT_NEGATIVE)
-    seed: int = 0
-    limit: int = field(default=500, validator=POSITIVE)
-    window: float = field(default=60.0, validator=LENGTH)
-    reset_style: ResetStyle = field(default=ResetStyle.EPOCH_SECONDS, kw_only=True, converter=ResetStyle)
-    aligned: bool = field(default=True, kw_only=True)
-    appointments_per_lead: int = field(default=1, kw_only=True, validator=NOT_NEGATIVE)
-    budget: Throttle | None = field(default=None, kw_only=True, repr=False)
-    my_tasks_hides: Collection[EntryClass] = field(default=HIDDEN, kw_only=True, converter=_classes)
-    calendar_hides: Collection[EntryClass] = field(default=HIDDEN, kw_only=True, converter=_classes)
-    ignores_user_id: bool = field(default=False, kw_only=True)
-    cursor_inclusive: bool = field(default=False, kw_only=True)
-    unknown_cursor: UnknownCursor = field(default=UnknownCursor.CONTINUE, kw_only=True, converter=UnknownCursor)
-    repeat_last_page: bool = field(default=True, kw_only=True)
-    list_totals: ListTotals = field(default=ListTotals.EXACT, kw_only=True, converter=ListTotals)
-    max_page_size: int | None = field(default=None, kw_only=True, validator=LIMIT_OR_NONE)
-    reports_page_size: bool = field(default=True, kw_only=True)
-    offset_limit: int | None = field(default=None, kw_only=True, validator=LIMIT_OR_NONE)
-    endpoint_limits: Mapping[str, int] = field(factory=dict[str, int], kw_only=True, validator=LIMITS)
-    per_second_limit: int | None = field(default=None, kw_only=True, validator=LIMIT_OR_NONE)
-    latency: float = field(default=0.0, kw_only=True, validator=SECONDS)
-    read_lag: float = field(default=0.0, kw_only=True, validator=SECONDS)
-    time_zone: str = field(default="America/Los_Angeles", kw_only=True, validator=zone)
-    clock: Callable[[], float] = field(default=time.time, kw_only=True)
-    allow_http: bool = field(default=False, kw_only=True)
-    most_webhooks: int = field(default=50, kw_only=True, validator=NOT_NEGATIVE)
-    token_lifetime: float = field(default=3600.0, kw_only=True, validator=SECONDS)
-    rotate_refresh_tokens: bool = field(default=False, kw_only=True)
-    host: str = field(default="127.0.0.1", kw_only=True)
-    port: int = field(default=0, kw_only=True, validator=PORT)
-    keep_requests: int = field(default=100_000, kw_only=True, validator=NOT_NEGATIVE)
     state: State = field(init=False, repr=False)
     """The data; may be changed at any time."""
     faults: Faults = field(init=False, repr=False)
@@ -219,10 +115,10 @@ class Sandbox(RequestChecks):
         self.faults = Faults(random.Random(self.seed), self._check_call)
         self.credentials = Credentials({self.api_key}, {self.access_token: math.inf})
         self.log = RequestLog(self.keep_requests)
-        self.budget = self.budget or self._throttle()
+        throttle = self.budget = self.budget or self._throttle()
         self.oauth = self._client()
         self.webhooks = self._sender()
-        self.app = self._application()
+        self.app = self._application(throttle)
         self._check_labels()
 
     @property
@@ -254,25 +150,6 @@ class Sandbox(RequestChecks):
             raise RuntimeError("the sandbox has not been started")
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
-
-    @property
-    def requests(self) -> list[RequestRecord]:
-        """The last `keep_requests` requests, in order of arrival."""
-        return self.log.records
-
-    def clear_requests(self) -> None:
-        """Forgets the requests made so far; the counts stay."""
-        self.log.clear()
-
-    @property
-    def rejected(self) -> int:
-        """The number of requests answered with 429."""
-        return self.log.rejected
-
-    @property
-    def served(self) -> int:
-        """The number of requests answered with another status."""
-        return self.log.served
 
     async def start(self) -> Self:
         """Starts to listen; a chosen port is kept for the next start.
@@ -310,12 +187,12 @@ class Sandbox(RequestChecks):
 
     @classmethod
     @contextmanager
-    def in_thread(cls, *args: Any, **options: Unpack[SandboxOptions]) -> Generator[Self]:
+    def in_thread(cls: Callable[P, S], *args: P.args, **options: P.kwargs) -> Generator[S]:
         """A started sandbox on a thread and event loop of its own, for callers without a loop or with many.
 
         Change its `state` and `faults` only between requests: they are not locked.
         """
-        sandbox = cls(*args, **cast("dict[str, Any]", options))  # some may be among `args` too, which `cls` checks
+        sandbox: Any = cls(*args, **options)  # a callable to type checkers, which check its arguments so
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever, name="lofty-sandbox", daemon=True)
         thread.start()
@@ -355,9 +232,6 @@ class Sandbox(RequestChecks):
         self.state.watchers.append(sender.notify)
         return sender
 
-    def _check_call(self, call: str) -> None:
-        check_call(call, self._labels())
-
     def _labels(self) -> set[str]:
         resources = [(route.method, route.resource) for route in self.app.router.routes()]
         return {f"{method} {resource.canonical}" for method, resource in resources if resource is not None}
@@ -368,37 +242,22 @@ class Sandbox(RequestChecks):
             if label not in labels - OPEN_CALLS:
                 raise ValueError(f"'endpoint_limits' must be of calls such as 'GET /v2.0/calendar', not {label!r}")
 
-    def _lists(self) -> ListOptions:
-        return ListOptions(
-            my_tasks_hides=_classes(self.my_tasks_hides),
-            calendar_hides=_classes(self.calendar_hides),
-            ignores_user_id=self.ignores_user_id,
-            cursor_inclusive=self.cursor_inclusive,
-            unknown_cursor=self.unknown_cursor,
-            repeat_last_page=self.repeat_last_page,
-            totals=self.list_totals,
-            max_page_size=self.max_page_size,
-            reports_page_size=self.reports_page_size,
-            offset_limit=self.offset_limit,
-        )
-
-    def _application(self) -> web.Application:
+    def _application(self, throttle: Throttle) -> web.Application:
         gate = Gate(
             clock=self.clock,
             log=self.log,
-            throttle=self.budget or self._throttle(),
+            throttle=throttle,
             reset_style=self.reset_style,
             faults=self.faults,
             credentials=self.credentials,
             latency=self.latency,
             open_calls=OPEN_CALLS,
         )
-        app = web.Application(middlewares=gate.middlewares())
+        app = web.Application(middlewares=[gate.handle])
         app.on_response_prepare.append(gate.stamp)
-        lists = self._lists()
-        app.add_routes(TaskHandlers(self.state, lists).routes())
-        app.add_routes(CalendarHandlers(self.state, self.time_zone, lists).routes())
-        app.add_routes(LeadHandlers(self.state, self.time_zone, lists).routes())
+        app.add_routes(TaskHandlers(self.state, self).routes())
+        app.add_routes(CalendarHandlers(self.state, self).routes())
+        app.add_routes(LeadHandlers(self.state, self).routes())
         app.add_routes(V1TaskHandlers(self.state).routes())
         app.add_routes(WebhookHandlers(self.webhooks.subscriptions).routes())
         app.add_routes(OAuthHandlers(self.oauth).routes())

@@ -1,7 +1,7 @@
 """The sandbox's data and its rules; no HTTP."""
 
 import itertools
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import datetime
 from typing import Any, Final, TypeVar, Unpack
 
@@ -216,11 +216,14 @@ class State:
             self._cache[key] = make()
         return self._cache[key]
 
-    def visible(self, key: Hashable, find: Callable[[], Iterable[Entry]], hidden: frozenset[EntryClass]) -> list[Entry]:
+    def visible(
+        self, key: Hashable, find: Callable[[], Iterable[Entry]], hidden: Collection[EntryClass]
+    ) -> list[Entry]:
         """Those of the found entries that a list shows which hides these classes; cached under `key` and `hidden`."""
         of_class = [_OF_CLASS[one] for one in hidden]
         found = self.cached(
-            (key, hidden), lambda: [entry for entry in find() if not any(is_in(self, entry) for is_in in of_class)]
+            (key, frozenset(hidden)),
+            lambda: [entry for entry in find() if not any(is_in(self, entry) for is_in in of_class)],
         )
         return found if self.read_lag <= 0 else [entry for entry in found if self.listed(entry)]
 

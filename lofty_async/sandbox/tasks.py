@@ -9,7 +9,7 @@ from attrs import frozen
 from . import errors, shapes, times
 from .entities import MEMBER_ID, Entry, EntryKind
 from .errors import json_response
-from .lists import ListOptions, UnknownCursor
+from .options import Options, UnknownCursor, page_size
 from .parameters import Fields, path_id
 from .shapes import EntryWriter
 from .state import State, newest_first
@@ -26,7 +26,7 @@ class TaskHandlers:
     """`/v2.0/tasks`, where appointments are tasks too."""
 
     state: State
-    lists: ListOptions
+    options: Options
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -67,7 +67,7 @@ class TaskHandlers:
         code = fields.zone()
         entries = self._after(cursor, self._assigned(fields.record_id("userId")))
         writer = EntryWriter(self.state.now(), times.zone(code) if code else None)
-        return self._tasks(entries[: self.lists.page_size(limit)], writer)
+        return self._tasks(entries[: page_size(self.options, limit)], writer)
 
     async def get(self, request: web.Request) -> web.Response:
         entry = _existing(self.state, request)
@@ -97,11 +97,11 @@ class TaskHandlers:
 
     def _assigned(self, user_id: int | None) -> list[Entry]:
         entries = self.state.sorted_entries(newest_first)
-        owner = MEMBER_ID if user_id is None or self.lists.ignores_user_id else user_id
+        owner = MEMBER_ID if user_id is None or self.options.ignores_user_id else user_id
         return self.state.visible(
             ("assigned", owner),
             lambda: (entry for entry in entries if entry.assigned_user_id == owner),
-            self.lists.my_tasks_hides,
+            self.options.my_tasks_hides,
         )
 
     def _after(self, cursor: int, entries: list[Entry]) -> list[Entry]:
@@ -109,11 +109,11 @@ class TaskHandlers:
             return entries
         for place, entry in enumerate(entries):
             if entry.id == cursor:
-                return entries[place if self.lists.cursor_inclusive else place + 1 :]
+                return entries[place if self.options.cursor_inclusive else place + 1 :]
         return self._after_unknown(cursor, entries)
 
     def _after_unknown(self, cursor: int, entries: list[Entry]) -> list[Entry]:
-        match self.lists.unknown_cursor:
+        match self.options.unknown_cursor:
             case UnknownCursor.CONTINUE:
                 last = self.state.entries.get(cursor) or self.state.removed.get(cursor)
                 return [entry for entry in entries if last is not None and newest_first(entry) > newest_first(last)]

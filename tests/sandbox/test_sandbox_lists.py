@@ -189,7 +189,8 @@ def test_the_command_takes_every_option_of_lists() -> None:
     made = made_by(f"{hides} --cursor-inclusive --unknown-cursor error --list-totals zero {sizes}")
     assert (made.cursor_inclusive, made.unknown_cursor, made.list_totals) == (True, "error", "zero")
     assert (made.max_page_size, made.reports_page_size, made.offset_limit) == (7, False, 9)
-    assert (made.my_tasks_hides, made.calendar_hides) == ({"finished", "others"}, {"undated"})
+    assert made.my_tasks_hides == {EntryClass.FINISHED, EntryClass.OTHERS}
+    assert made.calendar_hides == {EntryClass.UNDATED}
     assert made.ignores_user_id
     plain, default = made_by(""), Sandbox()
     assert (plain.unknown_cursor, plain.list_totals) == (default.unknown_cursor, default.list_totals)

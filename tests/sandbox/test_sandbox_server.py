@@ -7,11 +7,9 @@ from contextlib import closing
 
 import aiohttp
 import pytest
-from attrs import fields
 
 from lofty_async import sandbox as package
 from lofty_async.sandbox import Sandbox
-from lofty_async.sandbox.server import SandboxOptions
 
 
 async def whoami(sandbox: Sandbox) -> int:
@@ -155,10 +153,6 @@ def test_a_thread_that_cannot_start_leaves_nothing() -> None:
 def test_a_thread_takes_no_other_arguments_for_a_type_checker_either() -> None:
     with pytest.raises(TypeError, match="foo"), Sandbox.in_thread(leads=3, foo=1):  # type: ignore[call-arg] # so it is
         pass
-
-
-def test_all_arguments_have_a_type_by_name() -> None:
-    assert SandboxOptions.__annotations__.keys() == {one.name for one in fields(Sandbox) if one.init}
 
 
 def test_the_names_load_on_demand() -> None:
