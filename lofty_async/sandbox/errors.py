@@ -1,7 +1,8 @@
 """Error responses, in every shape that the API's error bodies come in."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -85,106 +86,27 @@ BLOCKED_PAGE = "<html><head><title>403 Forbidden</title></head><body><h1>403 For
 PROXY_PAGE = "<html><head><title>One moment</title></head><body>Checking your connection.</body></html>"
 
 
+_USUAL: Mapping[int, tuple[Code, str]] = {
+    400: (20012, "INVALID_PARAMETER"),
+    401: ("BAD_CREDENTIALS", "Bad credentials"),
+    403: (200100, "The application lacks the scope for this call"),
+    404: (20007, "RESOURCE_NOT_EXIST"),
+}
+
+
 def usual_body(status: int) -> Any:
     """The body of an error response of which no more than the status is given."""
     if status >= 500:
         return coded(20005, "Internal server error")
-    match status:
-        case 400:
-            return coded(20012, "INVALID_PARAMETER")
-        case 401:
-            return coded("BAD_CREDENTIALS", "Bad credentials")
-        case 403:
-            return coded(200100, "The application lacks the scope for this call")
-        case 404:
-            return coded(20007, "RESOURCE_NOT_EXIST")
-        case _:
-            return {"message": HTTPStatus(status).phrase}
-
-
-def blocked() -> ResponseError:
-    return ResponseError(403, 403, BLOCKED_PAGE, plain=True)
-
-
-def too_many_requests() -> ResponseError:
-    return ResponseError(429, 429, "Too Many Requests", message_only)
-
-
-def bad_credentials() -> ResponseError:
-    return ResponseError(401, "BAD_CREDENTIALS", "Bad credentials", coded)
-
-
-def wrong_scheme() -> ResponseError:
-    return ResponseError(400, 200058, "The authorization is invalid or has been revoked", coded)
-
-
-def content_type_missing() -> ResponseError:
-    return ResponseError(400, 20001, "Content-Type is missing", coded)
-
-
-def unsupported_media_type() -> ResponseError:
-    return ResponseError(415, 415, "Unsupported Media Type", plain=True)
-
-
-def body_too_large() -> ResponseError:
-    return ResponseError(413, 413, "Request Entity Too Large", plain=True)
-
-
-def missing_scope() -> ResponseError:
-    return ResponseError(403, 200100, "The application lacks the scope for this call", coded)
+    return coded(*_USUAL[status]) if status in _USUAL else {"message": HTTPStatus(status).phrase}
 
 
 def invalid(message: str) -> ResponseError:
     return ResponseError(400, 20012, f"INVALID_PARAMETER: {message}")
 
 
-def missing(message: str) -> ResponseError:
-    return ResponseError(400, "MISSING_PARAMETER", message)
-
-
 def too_long(name: str) -> ResponseError:
     return ResponseError(400, 20043, f"PARAMETER_TOO_LONG: {name}")
-
-
-def limit_not_valid() -> ResponseError:
-    return ResponseError(400, 20042, "LIMIT_NOT_VALID")
-
-
-def page_size_too_large() -> ResponseError:
-    return ResponseError(400, "LIMIT_PARAM_OVERSIZE", "pageSize is too large")
-
-
-def offset_exceeds_limit() -> ResponseError:
-    return ResponseError(400, "OFFSET_EXCEED_LIMIT", "the offset exceeds the limit of this list")
-
-
-def not_found() -> ResponseError:
-    return ResponseError(404, 20007, "RESOURCE_NOT_EXIST")
-
-
-def task_not_exist() -> ResponseError:
-    return ResponseError(404, "TASK_NOT_EXIST", "Task does not exist")
-
-
-def v1_task_not_exist() -> ResponseError:
-    """A repeated DELETE in V1 gets an empty body."""
-    return ResponseError(404, "TASK_NOT_EXIST", "", plain=True)
-
-
-def lead_not_exist(shape: Shape | None = None) -> ResponseError:
-    return ResponseError(404, 20006, "Lead not exist", shape)
-
-
-def permission_denied() -> ResponseError:
-    return ResponseError(400, 20017, "PERMISSION_DENIED")
-
-
-def smart_plan() -> ResponseError:
-    return ResponseError(400, "TASK_IS_SMARTPLAN", "Smart plan tasks cannot be finished")
-
-
-def lead_id_mismatch() -> ResponseError:
-    return ResponseError(400, "INVALID_UPDATE_OPERATION_LEADID", "leadId does not match the task's lead")
 
 
 def webhook(name: str) -> ResponseError:
@@ -194,3 +116,27 @@ def webhook(name: str) -> ResponseError:
 def grant(code: str, status: int = 400) -> ResponseError:
     """An error of a token endpoint, with a name of RFC 6749: the vendor's own are not known."""
     return ResponseError(status, code, "The grant was refused", rfc6749)
+
+
+blocked = partial(ResponseError, 403, 403, BLOCKED_PAGE, plain=True)
+too_many_requests = partial(ResponseError, 429, 429, "Too Many Requests", message_only)
+bad_credentials = partial(ResponseError, 401, "BAD_CREDENTIALS", "Bad credentials", coded)
+wrong_scheme = partial(ResponseError, 400, 200058, "The authorization is invalid or has been revoked", coded)
+missing_scope = partial(ResponseError, 403, 200100, "The application lacks the scope for this call", coded)
+content_type_missing = partial(ResponseError, 400, 20001, "Content-Type is missing", coded)
+unsupported_media_type = partial(ResponseError, 415, 415, "Unsupported Media Type", plain=True)
+body_too_large = partial(ResponseError, 413, 413, "Request Entity Too Large", plain=True)
+missing = partial(ResponseError, 400, "MISSING_PARAMETER")
+limit_not_valid = partial(ResponseError, 400, 20042, "LIMIT_NOT_VALID")
+page_size_too_large = partial(ResponseError, 400, "LIMIT_PARAM_OVERSIZE", "pageSize is too large")
+offset_exceeds_limit = partial(ResponseError, 400, "OFFSET_EXCEED_LIMIT", "the offset exceeds the limit of this list")
+not_found = partial(ResponseError, 404, 20007, "RESOURCE_NOT_EXIST")
+task_not_exist = partial(ResponseError, 404, "TASK_NOT_EXIST", "Task does not exist")
+v1_task_not_exist = partial(ResponseError, 404, "TASK_NOT_EXIST", "", plain=True)
+"""A repeated DELETE in V1 gets an empty body."""
+lead_not_exist = partial(ResponseError, 404, 20006, "Lead not exist")
+permission_denied = partial(ResponseError, 400, 20017, "PERMISSION_DENIED")
+smart_plan = partial(ResponseError, 400, "TASK_IS_SMARTPLAN", "Smart plan tasks cannot be finished")
+lead_id_mismatch = partial(
+    ResponseError, 400, "INVALID_UPDATE_OPERATION_LEADID", "leadId does not match the task's lead"
+)

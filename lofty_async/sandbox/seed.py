@@ -1,11 +1,11 @@
 """Leads and entries generated from a seed, each lead on its own, so that only what is read is generated."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from attrs import define, evolve, field, frozen
+from attrs import evolve, frozen
 
 from .entities import ABSENT, LENDER_ID, MEMBER_ID, OFFICES, Entry, EntryKind, Lead
 from .times import TimeStyle, zone
@@ -35,42 +35,33 @@ BEYOND_DOUBLES = 2**53 + 1
 UNICODE = "Überraschung 🏡 für 李先生\n\t\u05e9\u05dc\u05d5\u05dd “quoted” \\ \u2028end"
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
-Quirk = Callable[[Entry, datetime], dict[str, Any]]
-"""Makes the fields in which a task differs from a plain one, given the task and the seed's origin."""
-
-QUIRKS: tuple[Quirk, ...] = (
-    lambda _entry, _origin: {},
-    lambda _entry, _origin: {"time_style": TimeStyle.GMT},
-    lambda entry, _origin: {  # a task of a smart plan
-        "smart_plan": True,
-        "query_id": BEYOND_DOUBLES + 2 * (entry.id % 1_000_000),
-        "quirks": {"queryInfo": "plan=welcome;step=2"},
-    },
-    lambda _entry, origin: {"finished_at": origin - 5 * HOUR, "updated_at": origin - 5 * HOUR},
-    lambda _entry, _origin: {"type": "Email", "subject": "Listings in Austin", "body": "<p>Two &amp; a plan.</p>"},
-    lambda _entry, origin: {"start_at": origin - 72 * HOUR, "end_at": origin - 71 * HOUR},  # overdue
-    lambda _entry, _origin: {"time_style": TimeStyle.ZULU},
-    lambda _entry, _origin: {"content": UNICODE},
-    lambda _entry, _origin: {  # no start
+QUIRKS: tuple[Mapping[str, Any], ...] = (
+    {},
+    {"time_style": TimeStyle.GMT},
+    {"smart_plan": True, "query_id": BEYOND_DOUBLES, "quirks": {"queryInfo": "plan=welcome;step=2"}},
+    {"finished_at": -5 * HOUR, "updated_at": -5 * HOUR},
+    {"type": "Email", "subject": "Listings in Austin", "body": "<p>Two &amp; a plan.</p>"},
+    {"start_at": -72 * HOUR, "end_at": -71 * HOUR},  # overdue
+    {"time_style": TimeStyle.ZULU},
+    {"content": UNICODE},
+    {  # no start
         "start_at": None,
         "quirks": {"startAt": ABSENT, "finishTime": None, "subject": None, "body": None, "address": None},
     },
-    lambda _entry, _origin: {  # numbers for none
-        "reminder_type": -1,
-        "quirks": {"pipelineId": -1, "queryId": 0, "leadUserId": -1},
-    },
-    lambda _entry, _origin: {"type": "Handwritten Note", "assigned_role": "Lender"},  # outside the vocabulary
-    lambda _entry, _origin: {  # no time at all
+    {"reminder_type": -1, "quirks": {"pipelineId": -1, "queryId": 0, "leadUserId": -1}},  # numbers for none
+    {"type": "Handwritten Note", "assigned_role": "Lender"},  # outside the vocabulary
+    {  # no time at all
         "start_at": None,
         "end_at": None,
         "time_zone": None,
         "quirks": {"startAt": "", "endAt": None, "timeZoneCode": "", "leadEmail": "", "finishTime": ABSENT},
     },
-    lambda _entry, _origin: {  # a field that is not documented yet
-        "quirks": {"aiSummary": {"score": 0.5, "tags": []}, "leadFirstName": ABSENT}
-    },
+    {"quirks": {"aiSummary": {"score": 0.5, "tags": []}, "leadFirstName": ABSENT}},  # a field not documented yet
 )
-"""Assigned in turn to the tasks of all leads, so that a few leads have them all."""
+"""The fields in which a task differs from a plain one, times relative to the seed's origin.
+
+They are assigned in turn to the tasks of all leads, so that a few leads have them all.
+"""
 
 LEAD_QUIRKS: tuple[Mapping[str, Any], ...] = (
     {},
@@ -81,39 +72,11 @@ LEAD_QUIRKS: tuple[Mapping[str, Any], ...] = (
 
 
 @frozen
-class Numbering:
-    """Fifteen-digit ids, from which the index of a lead can be computed."""
-
-    leads: int
-    stride: int
-    base: int
-
-    @property
-    def first_lead(self) -> int:
-        return 563_000_000_000_000 + self.base
-
-    @property
-    def first_entry(self) -> int:
-        return 731_000_000_000_000 + self.base
-
-    def lead_ids(self) -> range:
-        return range(self.first_lead, self.first_lead + 7 * self.leads, 7)
-
-    def index(self, lead_id: int) -> int:
-        return (lead_id - self.first_lead) // 7
-
-    def entry_id(self, index: int, number: int) -> int:
-        return self.first_entry + index * self.stride + number
-
-    def lead_of(self, entry_id: int) -> int | None:
-        """The lead to which the seed gives this entry, if there is one."""
-        index = (entry_id - self.first_entry) // self.stride
-        return self.lead_ids()[index] if 0 <= index < self.leads else None
-
-
-@define
 class Seed:
-    """Generates leads, each with its tasks and appointments; the same seed and day give the same data."""
+    """Generates leads, each with its tasks and appointments; the same seed and day give the same data.
+
+    Ids have fifteen digits, and the index of a lead can be computed from its own and those of its entries.
+    """
 
     leads: int
     tasks_per_lead: int
@@ -121,15 +84,33 @@ class Seed:
     seed: int
     origin: datetime
     """The midnight (UTC) to which all times are relative."""
-    numbering: Numbering = field(init=False)
 
-    def __attrs_post_init__(self) -> None:
-        stride = max(1000, self.tasks_per_lead + self.appointments_per_lead)
-        self.numbering = Numbering(self.leads, stride, self.seed % 1000 * 100_000_000_000)
+    @property
+    def lead_ids(self) -> range:
+        first = 563_000_000_000_000 + self._base
+        return range(first, first + 7 * self.leads, 7)
+
+    def lead_of(self, entry_id: int) -> int | None:
+        """The lead to which the seed gives this entry, if there is one."""
+        index = (entry_id - self._first_entry) // self._stride
+        return self.lead_ids[index] if 0 <= index < self.leads else None
+
+    @property
+    def _base(self) -> int:
+        return self.seed % 1000 * 100_000_000_000
+
+    @property
+    def _first_entry(self) -> int:
+        return 731_000_000_000_000 + self._base
+
+    @property
+    def _stride(self) -> int:
+        """The distance between the first entries of two leads."""
+        return max(1000, self.tasks_per_lead + self.appointments_per_lead)
 
     def lead(self, lead_id: int) -> Lead:
         rng = random.Random(f"{self.seed}:{lead_id}:lead")
-        index = self.numbering.index(lead_id)
+        index = self.lead_ids.index(lead_id)
         return Lead(
             id=lead_id,
             first_name=rng.choice(FIRST_NAMES),
@@ -166,13 +147,14 @@ class Seed:
 
     def entries(self, lead_id: int) -> Iterator[Entry]:
         rng = random.Random(f"{self.seed}:{lead_id}:entries")
-        index = self.numbering.index(lead_id)
+        index = self.lead_ids.index(lead_id)
+        first = self._first_entry + index * self._stride
         for number in range(self.tasks_per_lead):
-            task = self._task(rng, self.numbering.entry_id(index, number), lead_id)
             quirk = QUIRKS[(index * self.tasks_per_lead + number) % len(QUIRKS)]
-            yield evolve(task, **quirk(task, self.origin))
+            times = {name: self.origin + value for name, value in quirk.items() if isinstance(value, timedelta)}
+            yield evolve(self._task(rng, first + number, lead_id), **{**quirk, **times})
         for number in range(self.tasks_per_lead, self.tasks_per_lead + self.appointments_per_lead):
-            yield self._appointment(rng, self.numbering.entry_id(index, number), lead_id)
+            yield self._appointment(rng, first + number, lead_id)
 
     def _task(self, rng: random.Random, entry_id: int, lead_id: int) -> Entry:
         code = rng.choice(ZONES)

@@ -47,8 +47,7 @@ class Leads(MutableMapping[int, Lead]):
 
     def __init__(self, seed: Seed) -> None:
         self._seed = seed
-        self._leads: dict[int, Lead | None] = dict.fromkeys(seed.numbering.lead_ids())
-        self._order: list[int] | None = None
+        self._leads: dict[int, Lead | None] = dict.fromkeys(seed.lead_ids)
         self.version = 0
         """Increases with every change; caches of lists compare it."""
 
@@ -60,12 +59,10 @@ class Leads(MutableMapping[int, Lead]):
 
     def __setitem__(self, lead_id: int, lead: Lead) -> None:
         self._leads[lead_id] = lead
-        self._order = None
         self.version += 1
 
     def __delitem__(self, lead_id: int) -> None:
         del self._leads[lead_id]
-        self._order = None
         self.version += 1
 
     def __iter__(self) -> Iterator[int]:
@@ -78,10 +75,8 @@ class Leads(MutableMapping[int, Lead]):
         return lead_id in self._leads
 
     def ids(self) -> list[int]:
-        """The ids in order; cached, so that every page of a list costs the same."""
-        if self._order is None:
-            self._order = list(self._leads)
-        return self._order
+        """The ids in order."""
+        return list(self._leads)
 
 
 class Entries(MutableMapping[int, Entry]):
@@ -97,7 +92,7 @@ class Entries(MutableMapping[int, Entry]):
 
     def __getitem__(self, entry_id: int) -> Entry:
         if entry_id not in self._entries:
-            self._derive(self._seed.numbering.lead_of(entry_id))
+            self._derive(self._seed.lead_of(entry_id))
         return self._entries[entry_id]
 
     def __setitem__(self, entry_id: int, entry: Entry) -> None:
@@ -127,7 +122,7 @@ class Entries(MutableMapping[int, Entry]):
     def _derive(self, lead_id: int | None) -> None:
         if lead_id is None or lead_id in self._by_lead or lead_id not in self._leads:
             return
-        seeded = lead_id in self._seed.numbering.lead_ids()
+        seeded = lead_id in self._seed.lead_ids
         self._by_lead[lead_id] = {entry.id: entry for entry in self._seed.entries(lead_id)} if seeded else {}
         self._entries |= self._by_lead[lead_id]
 
