@@ -1,5 +1,6 @@
 """Records as the API writes them: tasks, appointments, leads and the caller's profile, with every documented field."""
 
+import json
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from functools import lru_cache
@@ -23,7 +24,20 @@ class EntryWriter:
     zone: tzinfo | None = None
 
     def task(self, entry: Entry, lead: Lead) -> dict[str, Any]:
-        return with_quirks(self._times(entry) | _task_fields(entry, lead, self.now), entry.quirks)
+        style = entry.time_style
+        fields = _common(entry, lead) | {
+            "startAt": self._local(entry.start_at, style),
+            "endAt": self._local(entry.end_at, style),
+            "timeZoneCode": entry.time_zone,
+            "allDay": entry.all_day,
+            "finishFlag": entry.finished,
+            "finishTime": show(entry.finished_at, style) if entry.finished_at else "",
+            "overdueFlag": entry.overdue(self.now),
+            "address": entry.address,
+            "createTime": show(entry.created_at, style),
+            "lastUpdate": show(entry.updated_at, style),
+        }
+        return with_quirks(fields, entry.quirks)
 
     def item(self, entry: Entry, lead: Lead) -> dict[str, Any]:
         """A calendar item: it lacks all-day, address, overdue and assignee."""
@@ -51,30 +65,10 @@ class EntryWriter:
             "endTimeMs": milliseconds(end),
         }
 
-    def _times(self, entry: Entry) -> dict[str, Any]:
-        style = entry.time_style
-        return {
-            "startAt": self._local(entry.start_at, style),
-            "endAt": self._local(entry.end_at, style),
-            "timeZoneCode": entry.time_zone,
-            "finishTime": show(entry.finished_at, style) if entry.finished_at else "",
-            "createTime": show(entry.created_at, style),
-            "lastUpdate": show(entry.updated_at, style),
-        }
-
     def _local(self, moment: datetime | None, style: TimeStyle) -> str | None:
         if moment is None:
             return None
         return show(moment.astimezone(self.zone) if self.zone else moment, style)
-
-
-def _task_fields(entry: Entry, lead: Lead, now: datetime) -> dict[str, Any]:
-    return _common(entry, lead) | {
-        "allDay": entry.all_day,
-        "finishFlag": entry.finished,
-        "overdueFlag": entry.overdue(now),
-        "address": entry.address,
-    }
 
 
 def _common(entry: Entry, lead: Lead) -> dict[str, Any]:
@@ -155,102 +149,58 @@ _SETTABLE = frozenset({"startAt", "endAt", "timeZoneCode", "finishTime", "addres
 
 
 OFFICE_NAMES = dict(zip(OFFICES, ("Austin", "North Austin", "Lisbon"), strict=True))
-AGENT = {
-    "licenseId": "TX-0042",
-    "position": "Agent",
-    "companyName": "Example Realty",
-    "companyAddress": "1 Congress Ave, Austin, TX",
-    "mlsAgentId": "",
-    "agentPid": None,
-}
 OPPORTUNITIES = (None, "High Interest", "Sell", "Back to Site", "Back on Market")
 
-_ADDRESS: Final = {"streetAddress": "12 Main St", "city": "Austin", "state": "TX", "zipCode": "73301"}
-_RELATIVE: Final = {
-    "relationship": "Husband",
-    "firstName": "Sam",
-    "lastName": "",
-    "phones": ["+14155551234"],
-    "emails": ["spouse@example.com"],
-    "birthday": "Mar 1, 1990",
-}
-_LEAD: Final = _ADDRESS | {
-    "birthday": "Feb 29, 1988",
-    "phoneStatuses": [2],
-    "facebook": "",
-    "twitter": "",
-    "cannotText": False,
-    "cannotCall": False,
-    "cannotEmail": False,
-    "unsubscription": False,
-    "hiddenFlag": False,
-    "referredBy": "A neighbour",
-    "assignedUser": MEMBER_NAME,
-    "assignCompletionStatus": True,
-    "leadTypes": [2],
-    "buyingTimeFrame": "6-12",
-    "sellingTimeFrame": "Just Looking",
-    "preQual": "Yes",
-    "houseToSell": "No",
-    "fthb": "Yes",
-    "withBuyerAgent": "No",
-    "withListingAgent": "",
-    "mortgage": "Yes",
-    "buyHouse": None,
+_SAMPLES: Final[Mapping[str, dict[str, Any]]] = json.loads("""{
+  "lead": {
+    "streetAddress": "12 Main St", "city": "Austin", "state": "TX", "zipCode": "73301", "birthday": "Feb 29, 1988",
+    "phoneStatuses": [2], "facebook": "", "twitter": "", "cannotText": false, "cannotCall": false,
+    "cannotEmail": false, "unsubscription": false, "hiddenFlag": false, "referredBy": "A neighbour",
+    "assignCompletionStatus": true, "leadTypes": [2], "buyingTimeFrame": "6-12",
+    "sellingTimeFrame": "Just Looking", "preQual": "Yes", "houseToSell": "No", "fthb": "Yes",
+    "withBuyerAgent": "No", "withListingAgent": "", "mortgage": "Yes", "buyHouse": null,
     "customAttributes": [{"attributeName": "Pets", "attributeType": "text", "value": "a cat", "params": ""}],
-    "teamId": TEAM_ID,
-    "pondId": 0,
-    "pondName": "",
-}
-_INQUIRY: Final = {
-    "priceMin": 250_000,
-    "priceMax": 900_000,
-    "propertyType": ["Single Family Home", "Condo"],
-    "bedroomsMin": 2,
-    "bedroomsMax": 4,
-    "bathroomsMin": "1.5",
-    "bathroomsMax": "3",
-    "locations": [
-        {
-            "stateCode": "TX",
-            "city": "Austin",
-            "zipCode": "73301",
-            "county": "Travis",
-            "streetAddress": "",
-            "description": "near the river",
-        }
-    ],
-    "modifyByAgent": False,
-    "defaultValue": False,
-}
-_HOME: Final = _ADDRESS | {
-    "county": "Travis",
-    "price": 640_000,
-    "priceMin": 600_000,
-    "priceMax": 700_000,
-    "propertyType": "Townhouse",
-    "bedrooms": 3,
-    "bathrooms": 2.5,
-    "squareFeet": 1800,
-    "lotSize": 0.33,
-    "parkingSpace": 1,
-    "floors": 2,
-    "mailAddress": True,
-    "listingId": "",
-    "autoListingId": 0,
-    "listingStatus": "",
-    "label": "Home",
-    "labelList": "Home",
-    "labelType": "",
-    "note": None,
-    "pictureUrl": "",
-    "siteListingUrl": "",
-}
+    "pondId": 0, "pondName": ""
+  },
+  "relative": {
+    "relationship": "Husband", "firstName": "Sam", "phones": ["+14155551234"], "emails": ["spouse@example.com"],
+    "birthday": "Mar 1, 1990"
+  },
+  "inquiry": {
+    "priceMin": 250000, "priceMax": 900000, "propertyType": ["Single Family Home", "Condo"], "bedroomsMin": 2,
+    "bedroomsMax": 4, "bathroomsMin": "1.5", "bathroomsMax": "3",
+    "locations": [{"stateCode": "TX", "city": "Austin", "zipCode": "73301", "county": "Travis", "streetAddress": "",
+      "description": "near the river"}],
+    "modifyByAgent": false, "defaultValue": false
+  },
+  "home": {
+    "streetAddress": "12 Main St", "city": "Austin", "state": "TX", "zipCode": "73301", "county": "Travis",
+    "price": 640000, "priceMin": 600000, "priceMax": 700000, "propertyType": "Townhouse", "bedrooms": 3,
+    "bathrooms": 2.5, "squareFeet": 1800, "lotSize": 0.33, "parkingSpace": 1, "floors": 2, "mailAddress": true,
+    "listingId": "", "autoListingId": 0, "listingStatus": "", "label": "Home", "labelList": "Home",
+    "labelType": "", "note": null, "pictureUrl": "", "siteListingUrl": ""
+  },
+  "profile": {
+    "id": 11042, "role": 0, "roleName": "Agent", "firstLetter": "A", "email": "agatha@example.com",
+    "firstName": "Agatha", "lastName": "Agent", "phoneNumber": "+14155550199", "virtualNumber": "", "status": 1,
+    "accountStatus": "ACTIVE", "newLeadCount": 0, "isAdmin": false,
+    "agentInfo": {"licenseId": "TX-0042", "position": "Agent", "companyName": "Example Realty",
+      "companyAddress": "1 Congress Ave, Austin, TX", "mlsAgentId": "", "agentPid": null}
+  },
+  "office": {
+    "type": 1, "phone": "5125550100", "phoneCode": "+1", "phoneCountry": "US", "email": "office@example.com",
+    "city": "Austin", "state": "TX", "zipcode": "73301", "streetAddress": "1 Congress Ave",
+    "webSiteUrl": "https://example.com/", "showInSite": true, "defaultFlag": true, "allowManageSub": false,
+    "agentCount": 1, "boundNumber": "", "status": "ACTIVE", "layer": 1, "childPath": ""
+  }
+}""")
+"""The fields that are the same in every lead, profile or part of one."""
 
 
 def lead(lead: Lead) -> dict[str, Any]:
     """A lead as lists show it: what all leads share, and what this one has."""
-    return with_quirks(_LEAD | _person(lead) | _assignment(lead) | _history(lead) | _property(lead), lead.quirks)
+    fields = _SAMPLES["lead"] | _person(lead) | _assignment(lead) | _history(lead) | _property(lead)
+    return with_quirks(fields, lead.quirks)
 
 
 def _person(lead: Lead) -> dict[str, Any]:
@@ -262,7 +212,7 @@ def _person(lead: Lead) -> dict[str, Any]:
         "emails": [lead.email],
         "phones": [lead.phone],
         "language": lead.language,
-        "leadFamilyMemberList": [_RELATIVE | {"lastName": lead.last_name}],
+        "leadFamilyMemberList": [_SAMPLES["relative"] | {"lastName": lead.last_name}],
         "score": lead.score,
         "opportunity": OPPORTUNITIES[lead.id % len(OPPORTUNITIES)],
     }
@@ -275,6 +225,8 @@ def _assignment(lead: Lead) -> dict[str, Any]:
         "source": lead.source,
         "stageId": _number(lead.stage),
         "stage": lead.stage,
+        "teamId": TEAM_ID,
+        "assignedUser": MEMBER_NAME,
         "assignedUserId": lead.assigned_user_id,
         "lenderUserId": lead.lender_user_id,
         "customRoleList": [
@@ -305,34 +257,19 @@ def _property(lead: Lead) -> dict[str, Any]:
     """The homes that the lead is looking for, and the one that it owns."""
     times = {"createTime": show(lead.created_at, TimeStyle.ZULU), "updateTime": show(lead.updated_at, TimeStyle.ZULU)}
     return {
-        "leadInquiry": _INQUIRY | {"id": lead.id + 1, "leadUserId": lead.user_id} | times,
-        "leadPropertyList": [_HOME | {"id": lead.id + 2, "leadUserId": lead.user_id}],
+        "leadInquiry": _SAMPLES["inquiry"] | {"id": lead.id + 1, "leadUserId": lead.user_id} | times,
+        "leadPropertyList": [_SAMPLES["home"] | {"id": lead.id + 2, "leadUserId": lead.user_id}],
     }
 
 
 def profile(time_zone: str, lead_count: int) -> dict[str, Any]:
     """The caller's membership of the team; its short `id` occurs in no other record."""
-    first, last = MEMBER_NAME.split()
     office_id = next(iter(OFFICES))
-    return {
-        "id": 11_042,
+    return _SAMPLES["profile"] | {
         "teamId": TEAM_ID,
         "invitorUserId": LENDER_ID,
         "memberUserId": MEMBER_ID,
-        "role": 0,
-        "roleName": "Agent",
-        "firstLetter": first[0],
-        "email": "agatha@example.com",
-        "firstName": first,
-        "lastName": last,
-        "phoneNumber": "+14155550199",
-        "virtualNumber": "",
-        "status": 1,
-        "accountStatus": "ACTIVE",
-        "newLeadCount": 0,
         "assignedLeadCount": lead_count,
-        "isAdmin": False,
-        "agentInfo": AGENT,
         "timeZoneId": time_zone,
         "groupId": office_id,
         "groupName": OFFICE_NAMES[office_id],
@@ -341,33 +278,15 @@ def profile(time_zone: str, lead_count: int) -> dict[str, Any]:
 
 
 def _office(office_id: int) -> dict[str, Any]:
-    return {
+    return _SAMPLES["office"] | {
         "id": office_id,
         "teamId": TEAM_ID,
         "parentId": OFFICES[office_id] or 0,
         "websiteOwnerId": MEMBER_ID,
         "name": OFFICE_NAMES[office_id],
-        "type": 1,
-        "phone": "5125550100",
-        "phoneCode": "+1",
-        "phoneCountry": "US",
-        "email": "office@example.com",
-        "city": "Austin",
-        "state": "TX",
-        "zipcode": "73301",
-        "streetAddress": "1 Congress Ave",
-        "webSiteUrl": "https://example.com/",
         "createTime": show(EPOCH, TimeStyle.ZULU),
         "updateTime": show(EPOCH, TimeStyle.ZULU),
         "path": f"/{office_id}",
-        "showInSite": True,
-        "defaultFlag": True,
-        "allowManageSub": False,
-        "agentCount": 1,
-        "boundNumber": "",
-        "status": "ACTIVE",
-        "layer": 1,
-        "childPath": "",
     }
 
 
