@@ -37,23 +37,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Entry": ".entities",
-    "EntryClass": ".entities",
-    "EntryKind": ".entities",
-    "Faults": ".faults",
-    "Lead": ".entities",
-    "ListTotals": ".options",
-    "RequestRecord": ".requests",
-    "ResetStyle": ".gate",
-    "Sandbox": ".server",
-    "State": ".state",
-    "UnknownCursor": ".options",
+    "entities": ("Entry", "EntryClass", "EntryKind", "Lead"),
+    "faults": ("Faults",),
+    "gate": ("ResetStyle",),
+    "options": ("ListTotals", "UnknownCursor"),
+    "requests": ("RequestRecord",),
+    "server": ("Sandbox",),
+    "state": ("State",),
 }
 
 
 def __getattr__(name: str) -> Any:
     if name == "faults":
         return import_module(".faults", __name__)
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name], __name__), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f".{home}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

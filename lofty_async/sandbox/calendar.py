@@ -16,7 +16,7 @@ from .options import Options, check_offset, page_size, reported_size, total
 from .parameters import MAX_ID, Fields
 from .shapes import EntryWriter
 from .state import State, latest_end_first, newest_first
-from .tasks import ROLES, finish
+from .tasks import ROLES, check_permission, finish
 
 Interval = tuple[datetime, datetime]
 
@@ -75,8 +75,7 @@ class CalendarHandlers:
             "time_zone": fields.zone(),
             **_of_kind(kind, fields),
         }
-        if not self.state.manages(lead_id):
-            raise errors.permission_denied()
+        check_permission(self.state, lead_id)
         add = self.state.add_task if kind is EntryKind.TASK else self.state.add_appointment
         message = "Calendar created successfully"
         data = {"id": add(lead_id, **values).calendar_id, "type": kind.value, "message": message}
@@ -105,8 +104,7 @@ class CalendarHandlers:
             "lead_id": fields.record_id("leadId"),
         }
         changes = {name: value for name, value in values.items() if value not in (None, "")}
-        if not self.state.manages(changes.get("lead_id", entry.lead_id)):
-            raise errors.permission_denied()
+        check_permission(self.state, changes.get("lead_id", entry.lead_id))
         self.state.change(entry.id, **changes)
         return json_response({"message": "Calendar updated successfully"})
 
@@ -129,8 +127,7 @@ class CalendarHandlers:
         entry = self.state.entries.get(int(calendar_id["id"]))
         if entry is None or entry.kind.lower() != calendar_id["kind"]:
             raise errors.invalid("no such calendar entry")
-        if not self.state.manages(entry.lead_id):
-            raise errors.permission_denied()
+        check_permission(self.state, entry.lead_id)
         return entry
 
     def _later(self, fields: Fields, name: str, *, required: bool = False) -> datetime | None:

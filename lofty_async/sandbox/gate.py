@@ -11,7 +11,7 @@ from threading import Lock
 from aiohttp import ClientPayloadError, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from . import errors, parameters
 from .errors import ResponseError
@@ -129,24 +129,15 @@ class Throttle:
     def count(self, label: str, now: float) -> WindowState:
         """The window that a request counts in and reports, after it."""
         with self._lock:
-            return self._count(label, now)
-
-    def _count(self, label: str, now: float) -> WindowState:
-        own = self.endpoints.get(label)
-        if self.burst is not None and not self.burst.peek(now).allowed:
-            return self._burst_limited(now)
-        if own is not None and not own.peek(now).allowed:
-            return own.peek(now)
-        state = self.application.count(now)
-        if not state.allowed:
-            return state
-        if self.burst is not None:
-            self.burst.count(now)
-        return state if own is None else own.count(now)
-
-    def _burst_limited(self, now: float) -> WindowState:
-        seen = self.application.peek(now)
-        return WindowState(seen.limit, seen.remaining, seen.resets_at, allowed=False)
+            own = self.endpoints.get(label)
+            if self.burst is not None and not self.burst.peek(now).allowed:
+                return evolve(self.application.peek(now), allowed=False)
+            if own is not None and not own.peek(now).allowed:
+                return own.peek(now)
+            state = self.application.count(now)
+            if state.allowed and self.burst is not None:
+                self.burst.count(now)
+            return own.count(now) if state.allowed and own is not None else state
 
 
 @define

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -22,6 +22,7 @@ INTEGER = re.compile(r"-?[0-9]{1,19}")
 WRITABLE_YEARS = range(2, 9999)
 """Years in which every time exists in every time zone, with a day before and after it."""
 
+T = TypeVar("T")
 Names = frozenset[str]
 
 _LEAD: Final = frozenset({"leadId"})
@@ -143,10 +144,7 @@ class Fields:
         return value
 
     def required_id(self, name: str) -> int:
-        value = self.record_id(name)
-        if value is None:
-            raise errors.invalid(f"{name} is required")
-        return value
+        return _required(name, self.record_id(name))
 
     def limit(self, *, default: int, most: int = MAX_ID) -> int:
         """Raises: ResponseError LIMIT_NOT_VALID (20042) outside of 1 to `most`."""
@@ -188,10 +186,7 @@ class Fields:
         return _writable(name, self.bound(name))
 
     def required_moment(self, name: str) -> datetime:
-        moment = self.moment(name)
-        if moment is None:
-            raise errors.invalid(f"{name} is required")
-        return moment
+        return _required(name, self.moment(name))
 
     def iso(self, name: str) -> datetime | None:
         """An ISO time with its offset, and no other form."""
@@ -217,6 +212,11 @@ class Fields:
             raise errors.invalid(f"{name} is out of range") from None
 
 
+def given(**values: Any) -> dict[str, Any]:
+    """The values that are not null."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def _json(sent: bytes) -> Any:
     try:
         body = json.loads(sent)
@@ -225,6 +225,12 @@ def _json(sent: bytes) -> Any:
     except (ValueError, RecursionError):
         raise errors.invalid("the body is not JSON") from None
     return body
+
+
+def _required(name: str, value: T | None) -> T:
+    if value is None:
+        raise errors.invalid(f"{name} is required")
+    return value
 
 
 def _writable(name: str, moment: datetime | None) -> datetime | None:

@@ -10,7 +10,7 @@ from . import errors, shapes, times
 from .entities import MEMBER_ID, Entry, EntryKind
 from .errors import json_response
 from .options import Options, UnknownCursor, page_size
-from .parameters import Fields, path_id
+from .parameters import Fields, given, path_id
 from .shapes import EntryWriter
 from .state import State, newest_first
 
@@ -53,7 +53,7 @@ class TaskHandlers:
             **_changes(fields),
             "time_zone": fields.zone(),
         }
-        _check_permission(self.state, lead_id)
+        check_permission(self.state, lead_id)
         if values["type"] == "Appointment":
             values["kind"] = EntryKind.APPOINTMENT
         return json_response({"taskId": self.state.add_task(lead_id, **values).id})
@@ -71,7 +71,7 @@ class TaskHandlers:
 
     async def get(self, request: web.Request) -> web.Response:
         entry = _existing(self.state, request)
-        _check_permission(self.state, entry.lead_id)
+        check_permission(self.state, entry.lead_id)
         return json_response({"task": EntryWriter(self.state.now()).task(entry, self.state.leads[entry.lead_id])})
 
     async def update(self, request: web.Request) -> web.Response:
@@ -158,12 +158,12 @@ class V1TaskHandlers:
         if fields.flag("finishFlag", default=False):
             raise errors.invalid("finishFlag is for updates")
         lead_id, values = fields.required_id("leadId"), _v1_changes(fields)
-        _check_permission(self.state, lead_id)
+        check_permission(self.state, lead_id)
         return json_response({"taskId": self.state.add_task(lead_id, **values).id})
 
     async def get(self, request: web.Request) -> web.Response:
         entry = _existing(self.state, request, EntryKind.TASK)
-        _check_permission(self.state, entry.lead_id)
+        check_permission(self.state, entry.lead_id)
         return json_response({"task": self._shown(entry)})
 
     async def update(self, request: web.Request) -> web.Response:
@@ -211,7 +211,7 @@ def _of_lead(state: State, request: web.Request) -> list[Entry]:
     lead_id = Fields.of_query(request).required_id("leadId")
     if lead_id not in state.leads:
         raise errors.lead_not_exist()
-    _check_permission(state, lead_id)
+    check_permission(state, lead_id)
     return [entry for entry in state.entries.of(lead_id) if state.listed(entry)]
 
 
@@ -230,30 +230,29 @@ def _changeable(state: State, request: web.Request, kind: EntryKind | None = Non
     return entry
 
 
-def _check_permission(state: State, lead_id: int) -> None:
+def check_permission(state: State, lead_id: int) -> None:
+    """Raises: ResponseError if the caller does not manage the lead."""
     if not state.manages(lead_id):
         raise errors.permission_denied()
 
 
 def _changes(fields: Fields) -> dict[str, Any]:
     """The given ones of the fields that create and update have in common."""
-    values: dict[str, str | datetime | None] = {
-        "content": fields.text("content"),
-        "start_at": fields.iso("startAt"),
-        "end_at": fields.iso("endAt"),
-        "address": fields.text("address"),
-    }
-    return {name: value for name, value in values.items() if value is not None}
+    return given(
+        content=fields.text("content"),
+        start_at=fields.iso("startAt"),
+        end_at=fields.iso("endAt"),
+        address=fields.text("address"),
+    )
 
 
 def _v1_changes(fields: Fields) -> dict[str, Any]:
-    values: dict[str, str | datetime | None] = {
-        "content": fields.text("content"),
-        "end_at": _deadline(fields),
-        "type": fields.choice("type", V1_TYPES),
-        "assigned_role": fields.choice("assignedRole", ROLES),
-    }
-    return {name: value for name, value in values.items() if value is not None}
+    return given(
+        content=fields.text("content"),
+        end_at=_deadline(fields),
+        type=fields.choice("type", V1_TYPES),
+        assigned_role=fields.choice("assignedRole", ROLES),
+    )
 
 
 def _deadline(fields: Fields) -> datetime | None:
