@@ -14,20 +14,20 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from click.testing import CliRunner, Result
 
 from lofty_async import LoftyClient
-from lofty_async.cli.app import app
 from lofty_async.cli.options import OutputOptions
 from lofty_async.cli.webhooks import masked, notice_json, notice_line
 from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.faults import Reply
 from lofty_async.webhooks import NoticeKind, WebhookNotice
+from tests import commands
 
 URL = "https://hooks.example/lofty/a-token-nobody-guesses"
 OWN_SECRET = "a-token-of-ones-own"
@@ -39,24 +39,12 @@ Listen = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    with Sandbox.in_thread(leads=2, tasks_per_lead=2, allow_http=True) as running:
-        for name in ("LOFTY_ACCESS_TOKEN", "LOFTY_WEBHOOK_SECRET"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("LOFTY_API_KEY", running.api_key)
-        monkeypatch.setenv("LOFTY_BASE_URL", running.url)
+    with commands.sandboxed(monkeypatch, leads=2, tasks_per_lead=2, allow_http=True) as running:
         yield running
 
 
-def invoke(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, ["webhooks", *map(str, arguments)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
-
-
-def answer(*arguments: object) -> Any:
-    result = invoke(*arguments, "--json")
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
+invoke = partial(commands.invoke, "webhooks")
+answer = partial(commands.answer, "webhooks")
 
 
 class TestList:

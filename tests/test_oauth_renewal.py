@@ -121,6 +121,19 @@ def clock() -> Clock:
     return Clock()
 
 
+@define
+class FailsAtFirst:
+    """An `on_token` that raises on its first call; `tokens` are all that it was given."""
+
+    error: Exception
+    tokens: list[Token] = field(factory=list[Token])
+
+    def __call__(self, token: Token) -> None:
+        self.tokens.append(token)
+        if len(self.tokens) == 1:
+            raise self.error
+
+
 Login = Callable[..., RefreshToken]
 
 
@@ -619,22 +632,26 @@ class TestOnToken:
         done.set()
         assert await caller == "Bearer access-1"
 
+    @pytest.mark.parametrize("has_store", [False, True])
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OSError(28, "No space left on device"),
+            # Of another service: it is no refusal of the token endpoint.
+            AuthenticationError("the vault is locked", name="invalid_grant"),
+        ],
+    )
     async def test_a_failing_on_token_keeps_the_token_and_is_called_again(
-        self, login: Login, server: TokenServer, post: TokenPost
+        self, login: Login, server: TokenServer, post: TokenPost, error: Exception, has_store: bool
     ) -> None:
-        heard: list[Token] = []
-
-        def full_at_first(token: Token) -> None:
-            heard.append(token)
-            if len(heard) == 1:
-                raise OSError(28, "No space left on device")
-
-        auth = login(on_token=full_at_first)
-        with pytest.raises(OSError, match="No space left"):
+        on_token = FailsAtFirst(error)
+        auth = login(on_token=on_token, store=Memory() if has_store else None)
+        with pytest.raises(type(error)) as caught:
             await auth.fetch(post)
+        assert caught.value is error
         assert auth.ready() is None
         assert await auth.fetch(post) == "Bearer access-1"
-        assert heard[0] == heard[1]
+        assert [token.refresh_token for token in on_token.tokens] == ["refresh-1", "refresh-1"]
         assert len(server.forms) == 1
 
     async def test_a_run_cancelled_in_on_token_keeps_the_token(
@@ -694,19 +711,13 @@ class TestOnToken:
     async def test_a_kept_token_that_has_ended_meanwhile_is_renewed_once_it_is_saved(
         self, login: Login, clock: Clock, post: TokenPost
     ) -> None:
-        heard: list[str | None] = []
-
-        def full_at_first(token: Token) -> None:
-            heard.append(token.refresh_token)
-            if len(heard) == 1:
-                raise OSError(28, "No space left on device")
-
-        auth = login(on_token=full_at_first)
+        on_token = FailsAtFirst(OSError(28, "No space left on device"))
+        auth = login(on_token=on_token)
         with pytest.raises(OSError, match="No space left"):
             await auth.fetch(post)
         clock.now += LIFE
         assert await auth.fetch(post) == "Bearer access-2"
-        assert heard == ["refresh-1", "refresh-1", "refresh-2"]
+        assert [token.refresh_token for token in on_token.tokens] == ["refresh-1", "refresh-1", "refresh-2"]
 
     async def test_an_on_token_that_waits_for_itself_is_told_so(self, login: Login, post: TokenPost) -> None:
         async def circular(_: Token) -> None:
@@ -795,23 +806,6 @@ class TestStore:
         with pytest.raises(AuthenticationError, match="cannot be kept"):
             await auth.fetch(post)
         assert server.forms == []
-
-    async def test_an_error_of_on_token_is_no_refusal_of_the_endpoint(
-        self, login: Login, server: TokenServer, post: TokenPost
-    ) -> None:
-        heard: list[Token] = []
-
-        def refuse_at_first(token: Token) -> None:
-            heard.append(token)
-            if len(heard) == 1:
-                raise AuthenticationError("of another service", name="invalid_grant")
-
-        auth = login(store=Memory(), on_token=refuse_at_first)
-        with pytest.raises(AuthenticationError, match="of another service"):
-            await auth.fetch(post)
-        assert await auth.fetch(post) == "Bearer access-1"
-        assert [token.refresh_token for token in heard] == ["refresh-1", "refresh-1"]
-        assert len(server.forms) == 1
 
     async def test_on_token_is_called_as_well(self, login: Login, post: TokenPost) -> None:
         heard: list[Token] = []

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import aiohttp
 import pytest
 from aiohttp import web
+from attrs import define, field
 
 from lofty_async._session import MAX_TOKEN_BODY, token_post
 from lofty_async.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError, TransportError
@@ -109,19 +110,26 @@ def clean(error: TransportError) -> bool:
     return not any(s in shown for s in ("r3fresh", "s3cret")) and error.__cause__ is error.__context__ is None
 
 
-async def test_an_answer_that_never_comes_is_a_timeout(serve: Serve, session: aiohttp.ClientSession) -> None:
-    asked, over = asyncio.Event(), asyncio.Event()
+@define
+class Silent:
+    """A server that answers when it is `over`."""
 
-    async def silent(_: web.BaseRequest) -> web.Response:
-        asked.set()
-        await over.wait()
+    asked: asyncio.Event = field(factory=asyncio.Event)
+    over: asyncio.Event = field(factory=asyncio.Event)
+
+    async def __call__(self, _: web.BaseRequest) -> web.Response:
+        self.asked.set()
+        await self.over.wait()
         return web.Response()
 
+
+async def test_an_answer_that_never_comes_is_a_timeout(serve: Serve, session: aiohttp.ClientSession) -> None:
+    server = Silent()
     post = token_post(session, timeout=0.2, user_agent="tests/1")
     with pytest.raises(RequestTimeoutError, match=r"within 0\.2 s") as caught:
-        await post(await serve(silent), FORM, BASIC)
-    over.set()
-    assert asked.is_set()
+        await post(await serve(server), FORM, BASIC)
+    server.over.set()
+    assert server.asked.is_set()
     assert (caught.value.sent, caught.value.timeout, caught.value.request) == (True, 0.2, "POST /oauth/token")
     assert clean(caught.value)
 
@@ -157,20 +165,14 @@ async def test_a_closed_session_says_so() -> None:
 
 
 async def test_a_cancelled_post_gives_its_connection_back(serve: Serve, session: aiohttp.ClientSession) -> None:
-    asked, over = asyncio.Event(), asyncio.Event()
-
-    async def silent(_: web.BaseRequest) -> web.Response:
-        asked.set()
-        await over.wait()
-        return web.Response()
-
-    url = await serve(silent)
+    server = Silent()
+    url = await serve(server)
     post = token_post(session, timeout=5.0, user_agent="tests/1")
     sending = asyncio.ensure_future(post(url, FORM, BASIC))
-    await asked.wait()
+    await server.asked.wait()
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
-    over.set()
+    server.over.set()
     assert isinstance(session.connector, aiohttp.TCPConnector)
     assert not session.connector._acquired
