@@ -65,7 +65,6 @@ class Reason(StrEnum):
     HIDDEN = "hidden"
     UNLISTED = "unlisted"
     ROTATION = "rotation"
-    ASKED = "asked"
 
 
 @frozen
