@@ -13,13 +13,14 @@ from . import errors, times
 from .entities import Entry, EntryKind
 from .errors import json_response
 from .options import Options, check_offset, page_size, reported_size, total
-from .parameters import MAX_ID, Fields
+from .parameters import MAX_ID, Fields, call
 from .shapes import EntryWriter
 from .state import State, latest_end_first, newest_first
-from .tasks import ROLES, check_permission, finish
+from .tasks import FIELDS, ROLES, check_permission, finish
 
 Interval = tuple[datetime, datetime]
 
+RANGE = "startTime endTime startTimeMs endTimeMs timeZoneCode"
 WAYS = ("Call", "Email", "Text", "Other")
 MAX_PAGE_SIZE = 500
 MAX_RANGE = timedelta(days=90)
@@ -37,17 +38,9 @@ class CalendarHandlers:
     state: State
     options: Options
 
-    def routes(self) -> list[web.RouteDef]:
-        return [
-            web.get("/v2.0/calendar", self.list_entries, allow_head=False),
-            web.post("/v2.0/calendar", self.create),
-            web.get("/v2.0/calendar/meetings/available", self.available, allow_head=False),
-            web.put("/v2.0/calendar/{calendarId}", self.update),
-            web.delete("/v2.0/calendar/{calendarId}", self.delete),
-            web.post("/v2.0/calendar/{calendarId}/finish", self.finish),
-            web.post("/v2.0/calendar/{calendarId}/unfinish", self.unfinish),
-        ]
-
+    @call(
+        "GET /v2.0/calendar", query=f"{RANGE} leadId includeFinished page pageSize sort desc sourceType", is_typed=True
+    )
     async def list_entries(self, request: web.Request) -> web.Response:
         fields = Fields.of_query(request)
         query = CalendarQuery.read(fields, _source_types(request))
@@ -63,6 +56,7 @@ class CalendarHandlers:
         page_fields = {"page": page, "pageSize": reported_size(self.options, asked), "items": items}
         return json_response({"data": {**total(self.options, len(found)), **page_fields}})
 
+    @call("POST /v2.0/calendar", body=f"{FIELDS} type leadId startAtMs endAtMs taskWay assignedRole")
     async def create(self, request: web.Request) -> web.Response:
         fields = await Fields.of_body(request)
         fields.require("type", "content", "leadId", "timeZoneCode")
@@ -81,6 +75,7 @@ class CalendarHandlers:
         data = {"id": add(lead_id, **values).calendar_id, "type": kind.value, "message": message}
         return json_response({"data": data})
 
+    @call("GET /v2.0/calendar/meetings/available", query=f"{RANGE} limit", is_typed=True)
     async def available(self, request: web.Request) -> web.Response:
         fields = Fields.of_query(request)
         start, end = fields.required_moment("startTime"), fields.required_moment("endTime")
@@ -90,6 +85,7 @@ class CalendarHandlers:
         written = [EntryWriter(start).slot(*slot) for slot in slots[:limit]]
         return json_response({"data": {"total": len(slots), "slots": written}})
 
+    @call("PUT /v2.0/calendar/{calendarId}", body=f"{FIELDS} leadId startAtMs endAtMs reminderType reminderTime")
     async def update(self, request: web.Request) -> web.Response:
         fields = await Fields.of_body(request)
         entry = self._managed(request)
@@ -108,14 +104,17 @@ class CalendarHandlers:
         self.state.change(entry.id, **changes)
         return json_response({"message": "Calendar updated successfully"})
 
+    @call("DELETE /v2.0/calendar/{calendarId}")
     async def delete(self, request: web.Request) -> web.Response:
         self.state.remove(self._managed(request).id)
         return json_response({"message": "Calendar deleted successfully"})
 
+    @call("POST /v2.0/calendar/{calendarId}/finish")
     async def finish(self, request: web.Request) -> web.Response:
         finish(self.state, self._managed(request))
         return json_response({"message": "Calendar finished successfully"})
 
+    @call("POST /v2.0/calendar/{calendarId}/unfinish")
     async def unfinish(self, request: web.Request) -> web.Response:
         self.state.unfinish(self._managed(request).id)
         return json_response({"message": "Calendar unfinished successfully"})

@@ -11,7 +11,7 @@ from aiohttp import web
 from attrs import define, field, frozen
 
 from .errors import PROXY_PAGE, json_response, usual_body
-from .requests import RequestPattern
+from .requests import RequestPattern, check_call
 
 
 @define
@@ -185,8 +185,6 @@ class Faults:
     """The faults to come."""
 
     _rng: random.Random
-    _check: Callable[[str], None]
-    """Raises ValueError for a pattern that no call matches."""
     rules: list[Rule] = field(factory=list[Rule], init=False)
 
     def add(
@@ -212,7 +210,7 @@ class Faults:
 
         Raises: ValueError for a `match` that no call matches.
         """
-        self._check(match)
+        check_call(match)
         rule = Rule(RequestPattern(match, query or {}), Reply() if kind is None else kind, times, after, chance)
         self.rules.append(rule)
         return rule

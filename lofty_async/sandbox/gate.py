@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from enum import StrEnum
 from functools import partial
@@ -13,17 +13,15 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 from attrs import define, evolve, field, frozen
 
-from . import errors, parameters
+from . import errors
 from .errors import ResponseError
 from .faults import EXCHANGE, Answer, Exchange, Faults
-from .parameters import label_of
+from .parameters import CALLS, Call, label_of
 from .requests import RequestLog, RequestRecord
 
 BLOCKED_AGENTS = ("Python/", "Python-urllib/", "python-requests/", "Java/")
 """Defaults of libraries, which the firewall blocks."""
 JSON_CHARSETS = ("utf-8", "utf8")
-TYPED_GETS = frozenset({"GET /v2.0/calendar", "GET /v2.0/calendar/meetings/available"})
-"""GET calls that answer 415 without a Content-Type; no other was seen to."""
 
 
 class ResetStyle(StrEnum):
@@ -173,7 +171,7 @@ class Credentials:
 
 @frozen
 class Gate:
-    """Passes requests on; calls in `open_calls` need no credential and have no rate limit."""
+    """Passes requests on to their calls."""
 
     clock: Callable[[], float]
     log: RequestLog
@@ -182,7 +180,6 @@ class Gate:
     faults: Faults
     credentials: Credentials
     latency: float
-    open_calls: Container[str]
 
     @web.middleware
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -206,10 +203,11 @@ class Gate:
         """Firewall, rate limit and faults; an error of the call is a response before the faults see it."""
         _check_agent(request)
         label = label_of(request)
-        if label not in self.open_calls:
+        call = CALLS.get(label)
+        if call is None or not call.is_open:
             self._count(label)
-        call = partial(_answer, request, partial(self._call, request, handler, label))
-        return await self.faults.answer(label, request, call)
+        answer = partial(_answer, request, partial(self._call, request, handler, call))
+        return await self.faults.answer(label, request, answer)
 
     def _count(self, label: str) -> None:
         now = self.clock()
@@ -218,15 +216,18 @@ class Gate:
         if not window.allowed:
             raise errors.too_many_requests()
 
-    async def _call(self, request: web.Request, handler: Handler, label: str) -> web.StreamResponse:
+    async def _call(self, request: web.Request, handler: Handler, call: Call | None) -> web.StreamResponse:
         """Credentials, content type and parameters, then the call."""
-        if label not in self.open_calls:
-            self.credentials.check(request.headers.get(hdrs.AUTHORIZATION), self.clock())
-            self.credentials.check_scope(label)
-            _check_content_type(request, label)
-            if request.match_info.http_exception is None:
-                parameters.check_query(label, request.query)
-                parameters.check_no_body(label, await request.read())
+        if call is not None and call.is_open:
+            return await handler(request)
+        self.credentials.check(request.headers.get(hdrs.AUTHORIZATION), self.clock())
+        if call is not None:
+            self.credentials.check_scope(call.label)
+        if request.method != hdrs.METH_GET or (call is not None and call.is_typed):
+            _check_content_type(request)
+        if call is not None:
+            call.check_query(request.query)
+            call.check_body(await request.read())
         return await handler(request)
 
     async def stamp(self, _request: web.Request, response: web.StreamResponse) -> None:
@@ -274,10 +275,8 @@ def _check_agent(request: web.Request) -> None:
         raise errors.blocked()
 
 
-def _check_content_type(request: web.Request, label: str) -> None:
+def _check_content_type(request: web.Request) -> None:
     sent = request.headers.get(hdrs.CONTENT_TYPE)
-    if request.method == hdrs.METH_GET and label not in TYPED_GETS:
-        return
     if not sent and request.method != hdrs.METH_GET:
         raise errors.content_type_missing()
     charset = (request.charset or "utf-8").lower()

@@ -13,7 +13,7 @@ from . import errors, shapes, times
 from .entities import OFFICES, Lead
 from .errors import encode, json_response
 from .options import Options, check_offset, page_size, reported_size, total
-from .parameters import Fields
+from .parameters import Fields, call
 from .state import Leads, State
 
 Condition = Callable[[Lead], bool]
@@ -118,6 +118,9 @@ FILTERS: Mapping[str, Filter] = {
 }
 
 
+PARAMETERS = (*PAGING, "sort", "desc", "querySubGroup", "preciseSearchFlag", *FILTERS, *UNDOCUMENTED)
+
+
 @frozen
 class LeadQuery:
     """Filters combined by AND, and an order; the order of the list by default."""
@@ -194,12 +197,7 @@ class LeadHandlers:
     _bodies: dict[int, tuple[Lead, str]] = field(factory=dict[int, tuple[Lead, str]], init=False)
     """The JSON of each lead that was listed, and the record that it was written from."""
 
-    def routes(self) -> list[web.RouteDef]:
-        return [
-            web.get("/v1.0/leads", self.list_leads, allow_head=False),
-            web.get("/v1.0/me", self.me, allow_head=False),
-        ]
-
+    @call("GET /v1.0/leads", query=" ".join(PARAMETERS))
     async def list_leads(self, request: web.Request) -> web.Response:
         fields = Fields.of_query(request)
         asked, offset = fields.limit(default=10, most=MAX_PAGE_SIZE), self._offset(fields)
@@ -217,6 +215,7 @@ class LeadHandlers:
         body = f'{{"_metadata":{encode(metadata)},"leads":[{leads}]}}'
         return web.Response(text=body, content_type="application/json")
 
+    @call("GET /v1.0/me")
     async def me(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler's signature
         return json_response(shapes.profile(self.options.time_zone, len(self.state.leads)))
 

@@ -13,13 +13,11 @@ from attrs import define, field, frozen
 from . import errors
 from .errors import json_response
 from .gate import Credentials
-from .parameters import is_url
+from .parameters import call, is_url
 
 CODE_LIFETIME = 600.0
 REFRESH_TOKEN_LIFETIME = 180 * 86_400.0
 FORM = "application/x-www-form-urlencoded"
-OPEN_CALLS = frozenset({"POST /api/user-web/oauth/token", "POST /oauth/token", "GET /page/vendor-auth.html"})
-"""Calls that need no credential of the API and have no rate limit."""
 CHALLENGE_METHODS = ("plain", "S256")
 UNKNOWN_PAGE = "<html><body>Unknown application or address</body></html>"
 
@@ -131,13 +129,7 @@ class OAuthHandlers:
 
     grants: Grants
 
-    def routes(self) -> list[web.RouteDef]:
-        return [
-            web.post("/api/user-web/oauth/token", self.token_a),
-            web.post("/oauth/token", self.token_b),
-            web.get("/page/vendor-auth.html", self.authorise, allow_head=False),
-        ]
-
+    @call("POST /api/user-web/oauth/token", is_open=True)
     async def token_a(self, request: web.Request) -> web.Response:
         """Client id and secret in HTTP Basic; a code or a refresh token in the form."""
         grants: Mapping[str, Redeem] = {
@@ -147,6 +139,7 @@ class OAuthHandlers:
         self.grants.check_client(*_basic(request))
         return _tokens(grants, await _form(request))
 
+    @call("POST /oauth/token", is_open=True)
     async def token_b(self, request: web.Request) -> web.Response:
         """Client id and secret in the form; no secret with a code verifier or a refresh token."""
         grants: Mapping[str, Redeem] = {
@@ -159,6 +152,7 @@ class OAuthHandlers:
             grants = {**grants, "refresh_token": self.grants.redeem_refresh_token}
         return _tokens(grants, form)
 
+    @call("GET /page/vendor-auth.html", is_open=True)
     async def authorise(self, request: web.Request) -> web.Response:
         """Redirects at once, as if the user had decided: with `code` or `error`, and the given `state`."""
         query = request.query

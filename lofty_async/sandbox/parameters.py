@@ -1,8 +1,9 @@
-"""Strict parsing of requests: which parameters each call takes, and how each is read."""
+"""Strict parsing of requests: how calls declare the parameters that they take, and how each is read."""
 
+import inspect
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
@@ -24,57 +25,63 @@ WRITABLE_YEARS = range(2, 9999)
 
 T = TypeVar("T")
 Names = frozenset[str]
+Handle = Callable[[Any, web.Request], Awaitable[web.Response]]
 
-_LEAD: Final = frozenset({"leadId"})
-_RANGE: Final = frozenset({"startTime", "endTime", "startTimeMs", "endTimeMs", "timeZoneCode"})
-_TIMES: Final = frozenset({"content", "startAt", "endAt", "timeZoneCode", "address"})
-_PAGE: Final = frozenset({"scrollId", "offset", "limit", "sort", "desc"})
-_TASK_V1: Final = frozenset({"content", "leadId", "deadline", "type", "assignedRole", "finishFlag"})
-
-QUERIES: Final[Mapping[str, Names]] = {
-    "GET /v2.0/tasks": _LEAD,
-    "GET /v2.0/tasks/my-tasks": frozenset({"userId", "currentId", "limit", "timeZoneCode"}),
-    "GET /v2.0/calendar": _RANGE | {"leadId", "includeFinished", "page", "pageSize", "sort", "desc", "sourceType"},
-    "GET /v2.0/calendar/meetings/available": _RANGE | {"limit"},
-    "GET /v1.0/tasks": _LEAD,
-    "GET /v1.0/appts": _LEAD,
-    "GET /v1.0/leads": _PAGE
-    | frozenset({"stage", "source", "phone", "email", "assignedUserId", "contacted", "groups", "segments"})
-    | frozenset({"allTags", "anyTags", "groupIds", "querySubGroup", "languages", "preciseSearchFlag", "key"})
-    | frozenset({"roleAssigneeFilters", "otherFilters", "returnFields"}),
-}
 REPEATABLE: Final = frozenset({"sourceType"})
 """Parameters that a query may hold more than once."""
-
-BODIES: Final[Mapping[str, Names]] = {
-    "POST /v2.0/tasks": _TIMES | {"type", "leadId", "assignedRole"},
-    "PUT /v2.0/tasks/{taskId}": _TIMES,
-    "POST /v2.0/calendar": _TIMES | {"type", "leadId", "startAtMs", "endAtMs", "taskWay", "assignedRole"},
-    "PUT /v2.0/calendar/{calendarId}": _TIMES | {"leadId", "startAtMs", "endAtMs", "reminderType", "reminderTime"},
-    "POST /v1.0/tasks": _TASK_V1,
-    "PUT /v1.0/tasks/{taskId}": _TASK_V1,
-    "POST /v1.0/webhook": frozenset({"listId", "callbackUrl", "limit", "permissionMode"}),
-}
 EMPTY_BODIES: Final = (b"", b"{}")
 
 
-def check_query(label: str, query: "MultiMapping[str]") -> None:
-    """Raises: ResponseError naming a parameter that the call does not take, or takes only once."""
-    _check(query.keys(), QUERIES.get(label, frozenset()))
-    for name in query.keys() - REPEATABLE:
-        if len(query.getall(name)) > 1:
-            raise errors.invalid(f"{name} is given more than once")
+@frozen
+class Call:
+    """A call of the API, and the parameters that it takes."""
+
+    label: str
+    """Such as `GET /v2.0/tasks/{taskId}`."""
+    query: Names
+    body: Names
+    is_open: bool
+    """Whether it needs no credential and has no rate limit."""
+    is_typed: bool
+    """Whether it answers 415 without a Content-Type though it is a GET, which few were seen to do."""
+
+    def check_query(self, query: "MultiMapping[str]") -> None:
+        """Raises: ResponseError naming a parameter that the call does not take, or takes only once."""
+        _check(query.keys(), self.query)
+        for name in query.keys() - REPEATABLE:
+            if len(query.getall(name)) > 1:
+                raise errors.invalid(f"{name} is given more than once")
+
+    def check_body(self, body: bytes) -> None:
+        """Raises: ResponseError if the call takes no body, and has one."""
+        if not self.body and body not in EMPTY_BODIES:
+            raise errors.invalid("this call takes no body")
 
 
-def check_body(label: str, body: Iterable[str]) -> None:
-    """Raises: ResponseError naming a field that the call does not take."""
-    _check(body, BODIES[label])
+CALLS: Final[dict[str, Call]] = {}
+"""All calls by label."""
+_LABELS: Final[dict[object, str]] = {}
 
 
-def check_no_body(label: str, body: bytes) -> None:
-    """Raises: ResponseError where a call that takes no body has one."""
-    if label not in BODIES and body not in EMPTY_BODIES:
-        raise errors.invalid("this call takes no body")
+def call(
+    label: str, *, query: str = "", body: str = "", is_open: bool = False, is_typed: bool = False
+) -> Callable[[Handle], Handle]:
+    """Declares the method that answers a call, with the names that its query and its body may hold."""
+    CALLS[label] = Call(label, frozenset(query.split()), frozenset(body.split()), is_open, is_typed)
+
+    def declare(handle: Handle) -> Handle:
+        _LABELS[handle] = label
+        return handle
+
+    return declare
+
+
+def routes(handlers: object) -> Iterator[web.RouteDef]:
+    """The routes of all calls that the object's methods answer."""
+    for name, method in vars(type(handlers)).items():
+        if inspect.isfunction(method) and method in _LABELS:
+            verb, path = _LABELS[method].split()
+            yield web.route(verb, path, getattr(handlers, name))
 
 
 def _check(given: Iterable[str], known: Names) -> None:
@@ -101,7 +108,7 @@ class Fields:
         if not isinstance(body, dict):
             raise errors.invalid("the body is not an object")
         fields = cast("dict[str, Any]", body)
-        check_body(label_of(request), fields)
+        _check(fields, CALLS[label_of(request)].body)
         return cls(fields)
 
     def has(self, name: str) -> bool:

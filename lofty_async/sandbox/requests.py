@@ -3,7 +3,6 @@
 import itertools
 import json
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -12,6 +11,8 @@ from typing import Any, cast
 
 from attrs import define, evolve, field, frozen
 from multidict import CIMultiDictProxy, MultiMapping
+
+from .parameters import CALLS
 
 MAX_LISTED = 20  # requests in the message of a failed assertion
 
@@ -120,7 +121,7 @@ class RequestPattern:
         return f"{self.call}{query and '?'}{query}{body}" + ("" if self.status is None else f" -> {self.status}")
 
 
-class RequestChecks(ABC):
+class RequestChecks:
     """Finds requests and asserts what was requested; a sandbox is one."""
 
     log: RequestLog
@@ -205,21 +206,18 @@ class RequestChecks(ABC):
     def _found(self, pattern: RequestPattern) -> list[RequestRecord]:
         found = [record for record in self.requests if pattern.matches(record)]
         if not found:
-            self._check_call(pattern.call)
+            check_call(pattern.call)
         return found
 
-    @abstractmethod
-    def _labels(self) -> set[str]:
-        """The labels of all calls."""
 
-    def _check_call(self, call: str) -> None:
-        """Raises: ValueError if the pattern matches no call, so that a slip is no silent miss."""
-        known = sorted(self._labels())
-        if any(fnmatchcase(label, call) or _path_pattern(label).fullmatch(call) for label in known):
-            return
-        near = get_close_matches(call, known, 1)
-        remedy = f"did you mean {near[0]!r}?" if near else "write a call such as 'GET /v2.0/tasks/{taskId}', or use '*'"
-        raise ValueError(f"no call matches {call!r}: {remedy}")
+def check_call(call: str) -> None:
+    """Raises: ValueError if the pattern matches no call, so that a slip is no silent miss."""
+    known = sorted(CALLS)
+    if any(fnmatchcase(label, call) or _path_pattern(label).fullmatch(call) for label in known):
+        return
+    near = get_close_matches(call, known, 1)
+    remedy = f"did you mean {near[0]!r}?" if near else "write a call such as 'GET /v2.0/tasks/{taskId}', or use '*'"
+    raise ValueError(f"no call matches {call!r}: {remedy}")
 
 
 def _path_pattern(label: str) -> re.Pattern[str]:

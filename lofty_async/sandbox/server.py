@@ -20,8 +20,9 @@ from .calendar import CalendarHandlers
 from .faults import Faults
 from .gate import Credentials, FixedWindow, Gate, Throttle
 from .leads import LeadHandlers
-from .oauth import OPEN_CALLS, Grants, OAuthHandlers
+from .oauth import Grants, OAuthHandlers
 from .options import Options
+from .parameters import CALLS, routes
 from .requests import RequestChecks, RequestLog
 from .seed import Seed
 from .state import State
@@ -112,7 +113,7 @@ class Sandbox(Options, RequestChecks):
 
     def __attrs_post_init__(self) -> None:
         self.state = State(self._seeded(), now=self._now, read_lag=self.read_lag)
-        self.faults = Faults(random.Random(self.seed), self._check_call)
+        self.faults = Faults(random.Random(self.seed))
         self.credentials = Credentials({self.api_key}, {self.access_token: math.inf})
         self.log = RequestLog(self.keep_requests)
         throttle = self.budget = self.budget or self._throttle()
@@ -232,14 +233,9 @@ class Sandbox(Options, RequestChecks):
         self.state.watchers.append(sender.notify)
         return sender
 
-    def _labels(self) -> set[str]:
-        resources = [(route.method, route.resource) for route in self.app.router.routes()]
-        return {f"{method} {resource.canonical}" for method, resource in resources if resource is not None}
-
     def _check_labels(self) -> None:
-        labels = self._labels()
         for label in self.endpoint_limits:
-            if label not in labels - OPEN_CALLS:
+            if label not in CALLS or CALLS[label].is_open:
                 raise ValueError(f"'endpoint_limits' must be of calls such as 'GET /v2.0/calendar', not {label!r}")
 
     def _application(self, throttle: Throttle) -> web.Application:
@@ -251,14 +247,16 @@ class Sandbox(Options, RequestChecks):
             faults=self.faults,
             credentials=self.credentials,
             latency=self.latency,
-            open_calls=OPEN_CALLS,
         )
         app = web.Application(middlewares=[gate.handle])
         app.on_response_prepare.append(gate.stamp)
-        app.add_routes(TaskHandlers(self.state, self).routes())
-        app.add_routes(CalendarHandlers(self.state, self).routes())
-        app.add_routes(LeadHandlers(self.state, self).routes())
-        app.add_routes(V1TaskHandlers(self.state).routes())
-        app.add_routes(WebhookHandlers(self.webhooks.subscriptions).routes())
-        app.add_routes(OAuthHandlers(self.oauth).routes())
+        for handlers in (
+            TaskHandlers(self.state, self),
+            V1TaskHandlers(self.state),
+            CalendarHandlers(self.state, self),
+            LeadHandlers(self.state, self),
+            WebhookHandlers(self.webhooks.subscriptions),
+            OAuthHandlers(self.oauth),
+        ):
+            app.add_routes(routes(handlers))
         return app

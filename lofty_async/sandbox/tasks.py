@@ -10,7 +10,7 @@ from . import errors, shapes, times
 from .entities import MEMBER_ID, Entry, EntryKind
 from .errors import json_response
 from .options import Options, UnknownCursor, page_size
-from .parameters import Fields, given, path_id
+from .parameters import Fields, call, given, path_id
 from .shapes import EntryWriter
 from .state import State, newest_first
 
@@ -19,6 +19,8 @@ V1_TYPES = ("Other", "Call", "Email", "Text")
 ROLES = ("Agent", "Assistant")
 MAX_PAGE_SIZE = 100
 UPDATABLE = ("content", "startAt", "endAt", "address")
+FIELDS = f"{' '.join(UPDATABLE)} timeZoneCode"
+V1_FIELDS = "content leadId deadline type assignedRole finishFlag"
 
 
 @frozen
@@ -28,21 +30,11 @@ class TaskHandlers:
     state: State
     options: Options
 
-    def routes(self) -> list[web.RouteDef]:
-        return [
-            web.get("/v2.0/tasks", self.list_tasks, allow_head=False),
-            web.post("/v2.0/tasks", self.create),
-            web.get("/v2.0/tasks/my-tasks", self.mine, allow_head=False),
-            web.get("/v2.0/tasks/{taskId}", self.get, allow_head=False),
-            web.put("/v2.0/tasks/{taskId}", self.update),
-            web.delete("/v2.0/tasks/{taskId}", self.delete),
-            web.post("/v2.0/tasks/{taskId}/finish", self.finish),
-            web.post("/v2.0/tasks/{taskId}/unfinish", self.unfinish),
-        ]
-
+    @call("GET /v2.0/tasks", query="leadId")
     async def list_tasks(self, request: web.Request) -> web.Response:
         return self._tasks(_of_lead(self.state, request), EntryWriter(self.state.now()))
 
+    @call("POST /v2.0/tasks", body=f"{FIELDS} type leadId assignedRole")
     async def create(self, request: web.Request) -> web.Response:
         fields = await Fields.of_body(request)
         fields.require("type", "content", "assignedRole", "leadId", "endAt")
@@ -58,6 +50,7 @@ class TaskHandlers:
             values["kind"] = EntryKind.APPOINTMENT
         return json_response({"taskId": self.state.add_task(lead_id, **values).id})
 
+    @call("GET /v2.0/tasks/my-tasks", query="userId currentId limit timeZoneCode")
     async def mine(self, request: web.Request) -> web.Response:
         fields = Fields.of_query(request)
         cursor = fields.integer("currentId") or 0
@@ -69,11 +62,13 @@ class TaskHandlers:
         writer = EntryWriter(self.state.now(), times.zone(code) if code else None)
         return self._tasks(entries[: page_size(self.options, limit)], writer)
 
+    @call("GET /v2.0/tasks/{taskId}")
     async def get(self, request: web.Request) -> web.Response:
         entry = _existing(self.state, request)
         check_permission(self.state, entry.lead_id)
         return json_response({"task": EntryWriter(self.state.now()).task(entry, self.state.leads[entry.lead_id])})
 
+    @call("PUT /v2.0/tasks/{taskId}", body=FIELDS)
     async def update(self, request: web.Request) -> web.Response:
         fields = await Fields.of_body(request)
         entry = _changeable(self.state, request)
@@ -83,14 +78,17 @@ class TaskHandlers:
         self.state.change(entry.id, **changes, **({"time_zone": zone} if zone else {}))
         return json_response({"message": "Task updated successfully"})
 
+    @call("DELETE /v2.0/tasks/{taskId}")
     async def delete(self, request: web.Request) -> web.Response:
         self.state.remove(_changeable(self.state, request).id)
         return json_response({"message": "Task deleted successfully"})
 
+    @call("POST /v2.0/tasks/{taskId}/finish")
     async def finish(self, request: web.Request) -> web.Response:
         finish(self.state, _changeable(self.state, request))
         return json_response({"message": "Task finished successfully"})
 
+    @call("POST /v2.0/tasks/{taskId}/unfinish")
     async def unfinish(self, request: web.Request) -> web.Response:
         self.state.unfinish(_changeable(self.state, request).id)
         return json_response({"message": "Task unfinished successfully"})
@@ -134,24 +132,17 @@ class V1TaskHandlers:
 
     state: State
 
-    def routes(self) -> list[web.RouteDef]:
-        return [
-            web.get("/v1.0/tasks", self.list_tasks, allow_head=False),
-            web.post("/v1.0/tasks", self.create),
-            web.get("/v1.0/tasks/{taskId}", self.get, allow_head=False),
-            web.put("/v1.0/tasks/{taskId}", self.update),
-            web.delete("/v1.0/tasks/{taskId}", self.delete),
-            web.get("/v1.0/appts", self.list_appointments, allow_head=False),
-        ]
-
+    @call("GET /v1.0/tasks", query="leadId")
     async def list_tasks(self, request: web.Request) -> web.Response:
         found = _of_lead(self.state, request)
         return json_response({"taskList": [self._shown(entry) for entry in found if entry.kind is EntryKind.TASK]})
 
+    @call("GET /v1.0/appts", query="leadId")
     async def list_appointments(self, request: web.Request) -> web.Response:
         found = [entry for entry in _of_lead(self.state, request) if entry.kind is EntryKind.APPOINTMENT]
         return json_response([shapes.appointment_v1(entry, self.state.now()) for entry in found])
 
+    @call("POST /v1.0/tasks", body=V1_FIELDS)
     async def create(self, request: web.Request) -> web.Response:
         fields = await Fields.of_body(request)
         fields.require("content", "leadId", "deadline", "type", "assignedRole")
@@ -161,11 +152,13 @@ class V1TaskHandlers:
         check_permission(self.state, lead_id)
         return json_response({"taskId": self.state.add_task(lead_id, **values).id})
 
+    @call("GET /v1.0/tasks/{taskId}")
     async def get(self, request: web.Request) -> web.Response:
         entry = _existing(self.state, request, EntryKind.TASK)
         check_permission(self.state, entry.lead_id)
         return json_response({"task": self._shown(entry)})
 
+    @call("PUT /v1.0/tasks/{taskId}", body=V1_FIELDS)
     async def update(self, request: web.Request) -> web.Response:
         fields = await Fields.of_body(request)
         entry = _changeable(self.state, request, EntryKind.TASK)
@@ -175,6 +168,7 @@ class V1TaskHandlers:
             self._update(fields, entry)
         return web.Response()
 
+    @call("DELETE /v1.0/tasks/{taskId}")
     async def delete(self, request: web.Request) -> web.Response:
         try:
             entry = _changeable(self.state, request, EntryKind.TASK)

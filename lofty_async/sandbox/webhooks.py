@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 from . import errors
 from .entities import TEAM_ID, Entry, EntryKind
 from .errors import json_response
-from .parameters import Fields, is_url, path_id
+from .parameters import Fields, call, is_url, path_id
 from .times import milliseconds
 
 EVENT_TYPES = range(1, 13)
@@ -243,19 +243,15 @@ class WebhookHandlers:
 
     subscriptions: Subscriptions
 
-    def routes(self) -> list[web.RouteDef]:
-        return [
-            web.post("/v1.0/webhook", self.create),
-            web.get("/v1.0/webhooks", self.list_own, allow_head=False),
-            web.delete("/v1.0/webhook/{subscribeId}", self.delete),
-        ]
-
+    @call("POST /v1.0/webhook", body="listId callbackUrl limit permissionMode")
     async def create(self, request: web.Request) -> web.Response:
         return json_response(self.subscriptions.create(await Fields.of_body(request)).body())
 
+    @call("GET /v1.0/webhooks")
     async def list_own(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler's signature
         return json_response([one.body() for one in self.subscriptions.own()])
 
+    @call("DELETE /v1.0/webhook/{subscribeId}")
     async def delete(self, request: web.Request) -> web.Response:
         self.subscriptions.delete(path_id(request, "subscribeId"))
         return web.Response()
