@@ -135,6 +135,12 @@ def seconds(argument: str, value: object, *, above: bool = False) -> float | Non
     return float(value) if value < LONGEST else None
 
 
+def duration(argument: str, value: object) -> None:
+    """Seconds, infinity included."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise refuse(argument, f"must be at least 0 seconds, not {shown(value)}")
+
+
 def within(argument: str, value: object, least: int, most: int | None = None) -> int:
     number = _integer(argument, value)
     if number < least or (most is not None and number > most):

@@ -9,7 +9,7 @@ import backoff
 from attrs import Attribute, define, evolve, field, frozen
 
 from . import errors
-from ._checks import refuse, within
+from ._checks import duration, within
 
 RETRY_BUDGET: Final = 100.0  # retries of a client before its calls succeed again
 EARNED_RETRIES: Final = 0.2  # added to the budget by each successful call
@@ -57,8 +57,7 @@ def _count(_: object, attribute: "Attribute[int]", value: object) -> None:
 
 
 def _seconds(_: object, attribute: "Attribute[float]", value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-        raise refuse(attribute.name, f"must be at least 0 seconds, not {value!r}")
+    duration(attribute.name, value)
 
 
 @frozen(kw_only=True)

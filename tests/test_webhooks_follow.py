@@ -296,8 +296,8 @@ class TestFailures:
         with pytest.raises(OSError, match="the source broke"):
             await anext(changes)
 
-    @pytest.mark.parametrize("within", [-1, float("nan")])
-    def test_the_time_to_merge_is_not_negative(self, within: float) -> None:
+    @pytest.mark.parametrize("within", [-1, float("nan"), "2", None])
+    def test_the_time_to_merge_is_not_negative(self, within: Any) -> None:
         client = FakeClient()
         with pytest.raises(InvalidRequestError) as caught:
             follow_tasks(client.timed([]), client, within=within)

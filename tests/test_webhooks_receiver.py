@@ -83,6 +83,9 @@ class TestSettings:
             ("drain_timeout", -1),
             ("drain_timeout", float("nan")),
             ("read_timeout", -1),
+            ("read_timeout", "10"),
+            ("max_body", "1 MB"),
+            ("workers", 1.5),
         ],
     )
     def test_sizes_are_checked_by_name(self, name: str, value: Any) -> None:

@@ -13,10 +13,10 @@ from .renewal import OnToken, RenewableAuth, Schedule
 from .store import SharedTokenStore, TokenStore, is_store
 from .tokens import (
     API_TOKEN_URL,
-    CRM_TOKEN_URL,
     Token,
     TokenRequest,
     basic_name,
+    documented_url,
     of_type,
     origin_of,
     secure_url,
@@ -54,10 +54,6 @@ class ClientCredentials(RenewableAuth):
         return TokenRequest(self.token_url, form, basic=None, advice=advice)
 
 
-def _granting_url(login: "RefreshToken") -> str:
-    return API_TOKEN_URL if login.client_secret is None else CRM_TOKEN_URL
-
-
 @sealed
 @define(eq=False)
 class RefreshToken(RenewableAuth):
@@ -80,7 +76,7 @@ class RefreshToken(RenewableAuth):
     client_id: str = field(converter=stripped, validator=basic_name)
     client_secret: str | None = field(default=None, repr=False, validator=optional(sendable))
     allow_http: bool = field(default=False, kw_only=True, repr=False, validator=of_type(bool))
-    token_url: str = field(default=Factory(_granting_url, takes_self=True), kw_only=True, validator=secure_url)
+    token_url: str = field(default=Factory(documented_url, takes_self=True), kw_only=True, validator=secure_url)
     store: TokenStore | None = field(default=None, kw_only=True, repr=False, validator=is_store)
     _given: str | None = field(default=None, init=False, repr=False)
     _origin: str | None = field(default=None, init=False, repr=False)

@@ -20,12 +20,12 @@ from lofty_async.errors import AuthenticationError, InvalidRequestError
 from .credentials import RefreshToken
 from .renewal import OnToken
 from .tokens import (
-    API_TOKEN_URL,
     CRM_TOKEN_URL,
     Token,
     TokenRequest,
     absolute_uri,
     basic_name,
+    documented_url,
     function,
     oauth_error,
     of_type,
@@ -109,10 +109,6 @@ class Pkce:
         return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def _documented_token_url(login: "AuthorizationCode") -> str:
-    return API_TOKEN_URL if login.client_secret is None else CRM_TOKEN_URL
-
-
 def _renewing_url(login: "AuthorizationCode") -> str:
     by_form = login.client_secret is not None and not login.basic
     return CRM_TOKEN_URL if by_form else login.token_url
@@ -136,7 +132,7 @@ class AuthorizationCode:
     client_secret: str | None = field(repr=False, validator=optional(sendable))
     redirect_uri: str = field(validator=absolute_uri)
     allow_http: bool = field(default=False, kw_only=True, repr=False, validator=of_type(bool))
-    token_url: str = field(default=Factory(_documented_token_url, takes_self=True), kw_only=True, validator=secure_url)
+    token_url: str = field(default=Factory(documented_url, takes_self=True), kw_only=True, validator=secure_url)
     basic: bool = field(default=True, kw_only=True, validator=of_type(bool))
     refresh_url: str = field(default=Factory(_renewing_url, takes_self=True), kw_only=True, validator=secure_url)
     authorize_page: str = field(default=AUTHORIZE_PAGE, kw_only=True, validator=secure_url)

@@ -54,6 +54,11 @@ def at_base_url(address: str, base_url: str | None) -> str:
     return address if base_url is None else base_url.rstrip("/") + urlsplit(address).path
 
 
+def documented_url(login: Any) -> str:
+    """The documented endpoint for logins of an application, by whether it has a client secret."""
+    return API_TOKEN_URL if login.client_secret is None else CRM_TOKEN_URL
+
+
 def origin_of(refresh_token: str) -> str:
     """A fingerprint of a refresh token, by which a store recognises its successors."""
     return sha256(refresh_token.encode()).hexdigest()[:16]

@@ -42,8 +42,8 @@ class Sandbox(Options, RequestChecks):
         ...
     ```
 
-    Every fault and every change of `state` takes effect with the next request. The same seed gives the same
-    data, with times relative to the day on which the sandbox is created.
+    Every fault and every change of `state` or of an option of lists takes effect with the next request. The same
+    seed gives the same data, with times relative to the day on which the sandbox is created.
 
     A parameter, field or sort order that is not documented, or that the sandbox does not implement, is
     an error, 400 INVALID_PARAMETER (20012), and never ignored.

@@ -8,9 +8,10 @@ from typing import Protocol, Self
 
 from attrs import define, evolve, field, frozen
 
+from lofty_async import _checks
 from lofty_async._wire import RecordKind, is_gone
 from lofty_async.client import LoftyClient
-from lofty_async.errors import DecodeError, InvalidRequestError, LoftyError
+from lofty_async.errors import DecodeError, LoftyError
 from lofty_async.models import Task
 from lofty_async.ratelimit import Lane
 
@@ -101,10 +102,9 @@ def follow_tasks(
         sleep: Waits for so many seconds of that clock.
 
     Raises:
-        InvalidRequestError: `within` is negative.
+        InvalidRequestError: `within` is negative or no number.
     """
-    if not within >= 0:
-        raise InvalidRequestError(f"within must be 0 or more seconds, not {within}", argument="within")
+    _checks.duration("within", within)
     tasks: TaskCalls
     if isinstance(client, LoftyClient):
         tasks = client.with_options(lane=Lane.BULK, max_wait=None).tasks

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from attrs import Attribute, define, field, frozen
 
+from lofty_async import _checks
 from lofty_async.errors import DecodeError, InvalidRequestError
 
 from .adapters import AsgiApp, Handler, aiohttp_handler, mount_on_aiohttp
@@ -47,14 +48,12 @@ def _check_secret(_: object, attribute: "Attribute[str]", secret: object) -> Non
         logger.warning("The webhook secret has fewer than %d characters and can be guessed", MIN_SECRET_LENGTH)
 
 
-def _check_positive(_: object, attribute: "Attribute[int]", number: int) -> None:
-    if number < 1:
-        raise InvalidRequestError(f"{attribute.name} must be at least 1, not {number}", argument=attribute.name)
+def _check_positive(_: object, attribute: "Attribute[int]", number: object) -> None:
+    _checks.within(attribute.name, number, 1)
 
 
-def _check_seconds(_: object, attribute: "Attribute[float]", seconds: float) -> None:
-    if not seconds >= 0:
-        raise InvalidRequestError(f"{attribute.name} must be 0 or more, not {seconds}", argument=attribute.name)
+def _check_seconds(_: object, attribute: "Attribute[float]", seconds: object) -> None:
+    _checks.duration(attribute.name, seconds)
 
 
 @frozen(kw_only=True)

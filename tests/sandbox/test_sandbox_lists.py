@@ -80,6 +80,16 @@ async def test_totals(clock: "Clock", api_of: Any, totals: str, reported: int | 
     assert ("total" in leads) == ("total" in entries) == (reported is not None)
 
 
+async def test_options_change_while_the_sandbox_runs(clock: "Clock", api_of: Any) -> None:
+    async with api_of(Sandbox(5, 1, appointments_per_lead=0, clock=clock)) as api:
+        assert len(ids(await page(api))) == 5
+        api.sandbox.list_totals, api.sandbox.max_page_size = ListTotals.ZERO, 2
+        assert len(ids(await page(api))) == 2
+        assert (await api.get(LEADS)).body["_metadata"]["total"] == 0
+        with pytest.raises(ValueError, match="'max_page_size'"):
+            api.sandbox.max_page_size = 0
+
+
 @pytest.mark.parametrize(("reports", "size"), [(True, 4), (False, 10)])
 async def test_pages_below_the_size_asked_for(clock: "Clock", api_of: Any, reports: bool, size: int) -> None:
     sandbox = Sandbox(9, 1, appointments_per_lead=0, clock=clock, max_page_size=4, reports_page_size=reports)
