@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from .entities import ABSENT, LENDER_ID, MEMBER_ID, OFFICES, Entry, EntryKind, Lead
 from .times import TimeStyle, zone
@@ -152,42 +152,35 @@ class Seed:
         for number in range(self.tasks_per_lead):
             quirk = QUIRKS[(index * self.tasks_per_lead + number) % len(QUIRKS)]
             times = {name: self.origin + value for name, value in quirk.items() if isinstance(value, timedelta)}
-            yield evolve(self._task(rng, first + number, lead_id), **{**quirk, **times})
+            fields: dict[str, Any] = {**self._fields(rng, first + number, lead_id), **quirk, **times}
+            yield Entry(**fields)
         for number in range(self.tasks_per_lead, self.tasks_per_lead + self.appointments_per_lead):
             yield self._appointment(rng, first + number, lead_id)
 
-    def _task(self, rng: random.Random, entry_id: int, lead_id: int) -> Entry:
+    def _fields(self, rng: random.Random, entry_id: int, lead_id: int) -> dict[str, Any]:
+        """The fields of a plain task."""
         code = rng.choice(ZONES)
         start = self._moment(code, hours=rng.randrange(24, 24 * 60))
-        return Entry(
-            id=entry_id,
-            lead_id=lead_id,
-            type=rng.choice(WAYS),
-            content=rng.choice(WORK),
-            start_at=start,
-            end_at=start + HOUR,
-            time_zone=code,
-            created_at=self.origin - rng.randrange(48, 2000) * HOUR,
-            updated_at=self._before(rng, 48, HOUR),
-            assigned_role=rng.choice(("Agent", "Agent", "Assistant")),
-        )
+        return {
+            "id": entry_id,
+            "lead_id": lead_id,
+            "type": rng.choice(WAYS),
+            "content": rng.choice(WORK),
+            "start_at": start,
+            "end_at": start + HOUR,
+            "time_zone": code,
+            "created_at": self.origin - rng.randrange(48, 2000) * HOUR,
+            "updated_at": self._before(rng, 48, HOUR),
+            "assigned_role": rng.choice(("Agent", "Agent", "Assistant")),
+        }
 
     def _appointment(self, rng: random.Random, entry_id: int, lead_id: int) -> Entry:
-        task = self._task(rng, entry_id, lead_id)
-        start, end = task.start_at, task.end_at
-        all_day = rng.random() < 0.25
-        if all_day and start is not None:
-            start = start.replace(hour=0, minute=0, second=0)
-            end = start + DAY
-        return evolve(
-            task,
-            kind=EntryKind.APPOINTMENT,
-            type="Appointment",
-            content="Viewing",
-            address=rng.choice(("12 Main St, Austin, TX", "", "Rua Augusta 1º, Lisboa")),
-            start_at=start,
-            end_at=end,
-        )
+        fields = self._fields(rng, entry_id, lead_id)
+        fields |= {"kind": EntryKind.APPOINTMENT, "type": "Appointment", "content": "Viewing"}
+        if rng.random() < 0.25:  # all day
+            start = fields["start_at"].replace(hour=0, minute=0, second=0)
+            fields |= {"start_at": start, "end_at": start + DAY}
+        return Entry(**fields, address=rng.choice(("12 Main St, Austin, TX", "", "Rua Augusta 1º, Lisboa")))
 
     def _moment(self, code: str, hours: int) -> datetime:
         return (self.origin + hours * HOUR).astimezone(zone(code) or UTC)
