@@ -243,6 +243,11 @@ class LoftyClient:
         )
         return copy
 
+    @property
+    def base_url(self) -> str:
+        """The address of the API's server, which holds no credential."""
+        return self._caller.manager.session.base_url
+
     async def me(self) -> User:
         """The team member whose credential this is."""
         return await self._caller.read(User, (), ME)

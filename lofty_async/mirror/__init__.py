@@ -1,12 +1,13 @@
 """Keeps a local copy of the tasks: `Mirror` makes a database equal to the API; `export_tasks` writes JSON lines."""
 
-from .database import Change, ChangeKind, Database, Phase, Run, Summary, read_changes
+from .database import Database, read_changes
 from .decide import Strategy, StrategyPlan, SyncPlan
-from .errors import SuspiciousDeletionError, SyncRunningError
+from .errors import ChangesPrunedError, OtherAccountError, SuspiciousDeletionError, SyncRunningError
 from .export import TaskExport, export_tasks
 from .jsonl import JsonLines, JsonLinesOutput
 from .mirror import Mirror
 from .postgres import PostgresDatabase
+from .records import Change, ChangeKind, Phase, Run, Summary
 from .report import LeadFailure, SyncReport
 from .sinks import Changes, Doubt, Merged, TaskSink, Tee
 from .sqlite import SqliteDatabase
@@ -15,6 +16,7 @@ __all__ = [
     "Change",
     "ChangeKind",
     "Changes",
+    "ChangesPrunedError",
     "Database",
     "Doubt",
     "JsonLines",
@@ -22,6 +24,7 @@ __all__ = [
     "LeadFailure",
     "Merged",
     "Mirror",
+    "OtherAccountError",
     "Phase",
     "PostgresDatabase",
     "Run",

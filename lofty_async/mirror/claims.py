@@ -1,14 +1,56 @@
 """The claim of a run to its database: who holds it, whether that process is alive, and whether its run can go on."""
 
 import logging
+import os
+import socket
 from datetime import datetime
+from pathlib import Path
+from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
-from .database import LEASE_SECONDS, Holder
 from .errors import SyncRunningError
 
 log = logging.getLogger("lofty_async.mirror")
+
+LEASE_SECONDS: Final = 45.0
+"""Seconds after which a run that gives no sign of life is taken for dead: those who wait have it within 60."""
+RENEW_SECONDS: Final = 5.0
+"""Seconds between two signs of life; several may be late or lost, as while the event loop or the disk is busy."""
+RESUME_WITHIN: Final = 6 * 3600.0
+"""Seconds for which a lead that an interrupted run has read counts as read."""
+
+
+def _machine() -> str:
+    """The boot and the process namespace: within one of these, a process id names one process."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+@frozen
+class Holder:
+    """The process that holds a claim; `machine` tells the sets of process ids apart, `""` if that is not known."""
+
+    host: str = field(factory=socket.gethostname)
+    process: int = field(factory=os.getpid)
+    machine: str = field(factory=_machine)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the process is known to have ended: only of a process of this machine."""
+        if not self.machine or self.machine != _machine():
+            return False
+        try:
+            os.kill(self.process, 0)
+            state = Path(f"/proc/{self.process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False
+        return state.split()[0] == "Z"  # a killed process that its parent has not waited for keeps its id
 
 
 @frozen

@@ -1,4 +1,4 @@
-"""The columns of a table of records of one attrs class, and each record as a row of SQLite or as JSON."""
+"""The columns of a table of records of one attrs class, and each record as a row of a database or as JSON."""
 
 import json
 from collections.abc import Callable
@@ -11,10 +11,9 @@ from typing import Any, Final, Generic, TypeVar, cast, get_args, get_type_hints
 from attrs import fields_dict, frozen
 
 from lofty_async._enums import as_code
-from lofty_async.models import Task
 
-SqlValue = int | str | bytes | None
-Row = tuple[SqlValue, ...]
+from .statements import Row
+
 T = TypeVar("T")
 
 EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
@@ -74,6 +73,10 @@ def kinds_of(annotation: Any) -> set[type]:
 def sqlite_column(name: str, annotation: Any) -> Column:
     """The column of one field in SQLite.
 
+    Integers and booleans are INTEGER, everything else is TEXT: times in UTC (`2026-03-01 23:00:00`), enums as their
+    value, codes without a documented meaning as text. An integer beyond 64 bits is a BLOB of its digits, but for the
+    id, which cannot be one.
+
     Raises: TypeError if the field's type has no column type.
     """
     kinds = kinds_of(annotation)
@@ -91,14 +94,43 @@ def sqlite_column(name: str, annotation: Any) -> Column:
     raise TypeError(f"no column type for field {name!r}: {annotation!r}")
 
 
+def _postgres_text(value: object) -> str:
+    """PostgreSQL's text holds no NUL."""
+    return storable(str(value)).replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def in_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+def postgres_column(name: str, annotation: Any) -> Column:
+    """The column of one field in PostgreSQL: times are `timestamptz`, ids `bigint`, other integers `numeric`.
+
+    Raises: TypeError if the field's type has no column type.
+    """
+    kinds = kinds_of(annotation)
+    if kinds == {int, str}:
+        return Column(name, "text", _postgres_text, as_code)
+    (kind,) = kinds
+    if kind is datetime:
+        return Column(name, "timestamptz", utc_moment, in_utc)
+    if kind is bool:
+        return Column(name, "boolean", bool, bool)
+    if issubclass(kind, int):
+        return Column(name, "bigint" if name in {"id", "lead_id"} else "numeric", int, lambda value: kind(int(value)))
+    if issubclass(kind, Enum) or kind is str:
+        return Column(name, "text", _postgres_text, kind)
+    raise TypeError(f"no column type for field {name!r}: {annotation!r}")
+
+
+def _plain(value: Any) -> Any:
+    """A value of a row that JSON has no form for: a time, or an integer as digits or as a decimal number."""
+    return utc_text(value) if isinstance(value, datetime) else int(value)
+
+
 @frozen
 class Columns(Generic[T]):
-    """The columns of a table of records of one attrs class: one per field, in the class's order.
-
-    Integers and booleans are INTEGER, everything else is TEXT: times in UTC (`2026-03-01 23:00:00`), enums as their
-    value, codes without a documented meaning as text.
-    An integer beyond 64 bits is a BLOB of its digits, but for the id, which cannot be one.
-    """
+    """The columns of a table of records of one attrs class: one per field, in the class's order."""
 
     model: type[T]
     all: tuple[Column, ...]
@@ -122,13 +154,14 @@ class Columns(Generic[T]):
         )
 
     def to_json(self, row: Row) -> str:
-        """The row as an object without its NULLs, the values as the columns hold them."""
+        """The row as an object without its NULLs: times as text in UTC, integers of any size."""
         values = zip(self.names, row, strict=True)
-        plain = {name: int(value) if isinstance(value, bytes) else value for name, value in values if value is not None}
-        return json.dumps(plain, separators=(",", ":"))
+        plain = {name: value for name, value in values if value is not None}
+        return json.dumps(plain, separators=(",", ":"), default=_plain)
 
     def from_json(self, text: str) -> T:
-        values = cast("dict[str, SqlValue]", json.loads(text))
+        """The record of an object whose values are in the form of SQLite's columns."""
+        values = cast("dict[str, Any]", json.loads(text))
         return self.record(tuple(values.get(name) for name in self.names))
 
 
@@ -140,6 +173,3 @@ def columns_of(model: type[T], column: Callable[[str, Any], Column] = sqlite_col
     kind: type[Any] = model
     types = get_type_hints(kind)
     return Columns(model, tuple(column(name, types[name]) for name in fields_dict(kind)))
-
-
-TASKS: Final = columns_of(Task)

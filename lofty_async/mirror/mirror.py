@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import suppress
+from datetime import timedelta
 
 from lofty_async import _checks
 from lofty_async.bulk import LeadIds, check_bulk
@@ -11,7 +12,8 @@ from lofty_async.client import LoftyClient
 from lofty_async.ratelimit import Lane
 from lofty_async.webhooks import WebhookNotice, follow_tasks
 
-from .database import RESUME_WITHIN, Change, Database, Run, read_changes
+from .claims import RESUME_WITHIN
+from .database import Database, read_changes
 from .decide import (
     TASKS_A_LEAD,
     Size,
@@ -23,9 +25,11 @@ from .decide import (
 )
 from .errors import SyncRunningError
 from .proof import CONCURRENCY
+from .records import Change, Run
 from .report import Meter, OnProgress, SyncReport
 from .run import SyncOptions, SyncRun, claimed, scope_of
 from .sinks import TaskSink
+from .sources import Source, origin_of, source_of
 
 
 class Mirror:
@@ -37,8 +41,12 @@ class Mirror:
     ```
 
     `users` are the ids of the users whose my-tasks are swept, besides the caller's own; without them, all users to whom
-    leads or tasks are assigned. All calls travel in the bulk lane and wait for the rate limit as long as they have to,
+    leads or tasks are assigned. `keep_changes` is how long changes that were found are kept: at its end, a run removes
+    older ones. `None` keeps all. All calls travel in the bulk lane and wait for the rate limit as long as they have to,
     whatever the client's `max_wait`.
+
+    The database notes the server and the account that its rows come from, as `LoftyClient.me` tells them, and refuses
+    others; that takes one request in the first run of each `Mirror`.
     """
 
     def __init__(
@@ -47,12 +55,15 @@ class Mirror:
         database: Database,
         *,
         users: Iterable[int] | None = None,
+        keep_changes: timedelta | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client.with_options(lane=Lane.BULK, max_wait=None)
         self._database = database
         self._users = None if users is None else frozenset(_checks.number_id("users", user) for user in users)
+        self._keep_changes = _checks.optional_instance("keep_changes", keep_changes, timedelta)
         self._clock = clock
+        self._source: Source | None = None
         self._run: SyncRun | None = None
 
     @property
@@ -94,6 +105,7 @@ class Mirror:
         *,
         strategy: Strategy | str = Strategy.AUTO,
         allow_mass_delete: bool = False,
+        allow_new_server: bool = False,
         fresh: bool = False,
         resume_within: float = RESUME_WITHIN,
         concurrency: int = CONCURRENCY,
@@ -121,32 +133,42 @@ class Mirror:
         gets what the leads have, such as `JsonLines`; every lead is read then, in a fresh run.
 
         Raises: InvalidRequestError if an argument is wrong. SyncRunningError if another run on this database is under
-        way. SuspiciousDeletionError before anything is deleted, if over 50 tasks and over 10 % of all are gone, or a
-        list is suddenly empty, unless `allow_mass_delete`. AuthenticationError as soon as the credential is refused;
-        whatever the lists and the database raise. All that was read before is kept.
+        way. OtherAccountError before anything is written, if the database mirrors another account, or this account on
+        another server, unless `allow_new_server`, which is for a server whose address has changed.
+        SuspiciousDeletionError before anything is deleted, if over 50 tasks and over 10 % of all are gone, or a list is
+        suddenly empty, unless `allow_mass_delete`. AuthenticationError as soon as the credential is refused; whatever
+        the lists and the database raise. All that was read before is kept.
         """
+        chosen = _strategy(strategy, is_per_lead=lead_ids is not None or export is not None)
+        check_bulk([] if lead_ids is None else lead_ids, concurrency)
+        meter = Meter(self._client, self._clock)
         options = SyncOptions(
-            strategy=_strategy(strategy, is_per_lead=lead_ids is not None or export is not None),
+            source=await self._check_source(allow_new_server=allow_new_server),
+            strategy=chosen,
             allow_mass_delete=allow_mass_delete,
+            allow_new_server=allow_new_server,
             fresh=fresh,
             resume_within=resume_within,
             concurrency=concurrency,
             users=self._users,
+            keep_changes=self._keep_changes,
             on_progress=on_progress,
             export=export,
         )
-        check_bulk([] if lead_ids is None else lead_ids, concurrency)
-        meter = Meter(self._client, self._clock)
         async with claimed(self._database, scope_of(lead_ids), options) as run:
             self._run = current = SyncRun(self._client, self._database, run, options, meter)
             return await (current.read_all() if lead_ids is None else current.read_some(lead_ids))
 
-    def changes(self, since: int = 0, *, follow: bool = False) -> AsyncGenerator[Change, None]:
+    def changes(self, since: int | None = 0, *, follow: bool = False) -> AsyncGenerator[Change, None]:
         """The changes of the database after the one numbered `since`, oldest first; with `follow`, also those to come.
 
-        Replayed onto an empty table, they give the rows: `task` replaces the row of its id, and a deleted one goes.
+        `None` begins with the oldest that is kept. All of them, replayed onto an empty table, give the rows: `task`
+        replaces the row of its id, and a deleted one goes.
+
+        Raises: ChangesPrunedError if changes after `since` were removed, as `keep_changes` has it.
         """
-        return read_changes(self._database, _checks.within("since", since, 0), follow=follow)
+        checked = None if since is None else _checks.within("since", since, 0)
+        return read_changes(self._database, checked, follow=follow)
 
     async def runs(self, limit: int = 100) -> list[Run]:
         """The last runs, newest first."""
@@ -158,8 +180,10 @@ class Mirror:
         Every `sweep_every` seconds a sync finds what notices have missed; `None` is never. A record that cannot be read
         is left to it.
 
-        Raises: whatever a sync raises, but for SyncRunningError.
+        Raises: OtherAccountError if the database mirrors another account; whatever a sync raises, but for
+        SyncRunningError.
         """
+        await self._database.adopt(await self._read_source())
         sweeping = asyncio.create_task(self._keep_syncing(sweep_every))
         following = asyncio.create_task(self._apply(notices))
         try:
@@ -185,6 +209,20 @@ class Mirror:
             if seconds is not None:
                 with suppress(SyncRunningError):
                     await self.sync()
+
+    async def _check_source(self, *, allow_new_server: bool) -> Source:
+        """The source, once the database has accepted its server and no other run is under way.
+
+        Raises: OtherAccountError; SyncRunningError.
+        """
+        server = Source(origin_of(self._client.base_url))
+        await self._database.check(server, allow_new_server=allow_new_server)  # before it costs a request
+        return await self._read_source()
+
+    async def _read_source(self) -> Source:
+        if self._source is None:
+            self._source = await source_of(self._client)
+        return self._source
 
     async def _count_leads(self) -> int | None:
         async for page in self._client.leads.list(page_size=1, prefetch=0, on_bad_record="skip").pages():

@@ -9,7 +9,7 @@ from attrs import define, evolve, field, frozen
 from lofty_async.bulk import LeadTasks
 from lofty_async.client import LoftyClient
 
-from .database import Phase
+from .records import Phase
 from .sinks import Changes
 
 

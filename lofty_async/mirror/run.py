@@ -5,6 +5,7 @@ import hashlib
 import logging
 from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
 from operator import index
 from typing import Any, Final
 
@@ -15,7 +16,8 @@ from lofty_async.client import LoftyClient
 from lofty_async.errors import InvalidRequestError, NotFoundError, PermissionDeniedError
 from lofty_async.models import Task
 
-from .database import ALL_LEADS, LEASE_SECONDS, Database, ListPage, Phase, Run
+from .claims import RENEW_SECONDS
+from .database import Database
 from .decide import (
     PROOF_CYCLES,
     Reason,
@@ -31,30 +33,35 @@ from .decide import (
     rotation_size,
     turns_of,
 )
-from .errors import SuspiciousDeletionError
+from .errors import SuspiciousDeletionError, SyncRunningError
 from .proof import LeadReader
 from .reading import LeadsToRead
+from .records import ListPage, Phase, Run
 from .report import Meter, OnProgress, SyncReport
+from .runs import ALL_LEADS
 from .sinks import Changes, Merged, TaskSink, Tee
+from .sources import Source
 from .sweep import CALENDAR, LEADS, Sweep
 
 log = logging.getLogger("lofty_async.mirror")
 
 REFUSALS: Final = (InvalidRequestError, NotFoundError, PermissionDeniedError)
 """Answers of a server that does not let its lists be swept."""
-RENEW_SECONDS: Final = LEASE_SECONDS / 4
 
 
 @frozen(kw_only=True)
 class SyncOptions:
     """The options of a run; the arguments of `Mirror.sync`."""
 
+    source: Source
     strategy: Strategy
     allow_mass_delete: bool
+    allow_new_server: bool
     fresh: bool
     resume_within: float
     concurrency: int
     users: frozenset[int] | None
+    keep_changes: timedelta | None
     on_progress: OnProgress | None
     export: TaskSink | None
 
@@ -247,6 +254,8 @@ class SyncRun:
         self._is_complete, self._phase = True, Phase.DONE
         report = self.report
         await self.database.end(_plain(report), was_swept=self._was_swept)
+        if self.options.keep_changes is not None:
+            await self.database.prune_changes(self.options.keep_changes)
         self._swept = evolve(self._swept, hidden=await self._hidden() if self._was_swept else ())
         return self.report
 
@@ -322,13 +331,17 @@ def scope_of(lead_ids: LeadIds | None) -> str:
 async def claimed(database: Database, scope: str, options: SyncOptions) -> AsyncGenerator[Run, None]:
     """Holds the database's claim, and renews it; a run that does not end gives it up and can be resumed.
 
-    Raises: SyncRunningError if a run is under way.
+    Raises: SyncRunningError if a run is under way; OtherAccountError if the rows are another account's.
     """
-    strategy = None if options.strategy is Strategy.AUTO else options.strategy.value
-    fresh = options.fresh or options.export is not None
-    run = await _claim(
-        database.claim(scope, strategy=strategy, fresh=fresh, resume_within=options.resume_within), database
+    claim = database.claim(
+        scope,
+        strategy=None if options.strategy is Strategy.AUTO else options.strategy.value,
+        fresh=options.fresh or options.export is not None,
+        resume_within=options.resume_within,
+        source=options.source,
+        allow_new_server=options.allow_new_server,
     )
+    run = await _claim(claim, database)
     renewing = asyncio.create_task(_renew(database))
     try:
         yield run
@@ -358,6 +371,8 @@ async def _renew(database: Database) -> None:
         await asyncio.sleep(RENEW_SECONDS)
         try:
             await database.renew()
+        except SyncRunningError:
+            return  # the next write says so
         except Exception as error:  # noqa: BLE001 - the next write says the same to whom it concerns
             log.warning("the claim of the sync cannot be renewed: %s", error)
 

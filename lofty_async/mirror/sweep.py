@@ -15,7 +15,8 @@ from lofty_async.errors import DecodeError, InvalidRequestError, NotFoundError, 
 from lofty_async.models import CalendarEntry, Lead, Task
 from lofty_async.pagination import Page, Pager
 
-from .database import Database, ListPage
+from .database import Database
+from .records import ListPage
 from .sinks import Changes
 
 log = logging.getLogger("lofty_async.mirror")
