@@ -20,7 +20,7 @@ THIRD_PARTY = {
     "opentelemetry": {"otel"},
     "orjson": set[str](),
     "procrastinate": {"queue"},
-    "psycopg": {"postgres", "postgres_session"},
+    "psycopg": {"postgres"},
     "pydantic": {"_pydantic"},
     "pydantic_core": {"_enums", "_pydantic"},
 }

@@ -23,7 +23,6 @@ from lofty_async.mirror import (
     PostgresDatabase,
     SqliteDatabase,
     SuspiciousDeletionError,
-    SyncRunningError,
 )
 from lofty_async.models import Task, TaskType
 from lofty_async.sandbox import Sandbox
@@ -190,25 +189,6 @@ async def test_accounts_share_a_database_and_nothing_else(dsn: str, database: Po
 
 async def claim(database: PostgresDatabase) -> Any:
     return await database.claim("all", strategy=None, fresh=False, resume_within=3600)
-
-
-async def test_a_run_without_a_sign_of_life_ends_within_a_minute(dsn: str) -> None:
-    clock = [datetime(2026, 3, 1, tzinfo=UTC)]
-    async with (
-        PostgresDatabase(dsn, account="one", now=lambda: clock[0]) as dead,
-        PostgresDatabase(dsn, account="one", now=lambda: clock[0]) as next_one,
-    ):
-        await claim(dead)
-        clock[0] += timedelta(seconds=59)
-        with pytest.raises(SyncRunningError):
-            await claim(next_one)
-        await dead.renew()
-        clock[0] += timedelta(seconds=60)
-        assert (await claim(next_one)).is_resumed
-        for write in (dead.write({1: [TASK]}), dead.renew(), dead.end({}, was_swept=True)):
-            with pytest.raises(SyncRunningError):
-                await write
-        assert await next_one.tasks() == []
 
 
 async def test_two_that_claim_at_once_do_not_both_get_it(dsn: str) -> None:

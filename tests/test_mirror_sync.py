@@ -193,7 +193,7 @@ async def test_no_leads_given_leave_a_text_file_as_it_is(sandbox: Sandbox, lofty
 async def test_no_leads_given_are_no_leads_read(lofty: LoftyClient, store: SqliteDatabase) -> None:
     await sync(lofty, store)
     report = await sync(lofty, store, [])
-    assert (report.leads, report.requests, report.removed, report.complete) == (0, 0, 0, True)
+    assert (report.leads, report.requests, report.removed, report.complete) == (0, 1, 0, True)
 
 
 async def test_tasks_without_a_lead_belong_to_the_lead_they_were_read_under(
@@ -673,8 +673,8 @@ async def test_an_interrupted_run_goes_on_by_itself(
     await interrupt(lofty, store, 7)
     sent = len(sandbox.requests)
     report = await sync(lofty, store)
-    assert (report.leads, report.skipped, report.total, report.requests) == (3, 7, 10, 3)
-    assert len(sandbox.requests) - sent == 3
+    assert (report.leads, report.skipped, report.total, report.requests) == (3, 7, 10, 4)
+    assert len(sandbox.requests) - sent == 4
     assert await homes(store) == truth(sandbox)
     assert (await sync(lofty, store)).skipped == 0
 
@@ -790,6 +790,6 @@ async def test_two_and_a_half_windows_of_leads_take_three_windows_and_no_refusal
     ):
         report = await sync(lofty, store)
         moments = [request.at for request in sandbox.requests]
-    assert (report.leads, report.requests, report.rate_limited, report.failed) == (250, 253, 0, ())
+    assert (report.leads, report.requests, report.rate_limited, report.failed) == (250, 254, 0, ())
     # Two windows' ends lie between the first request and the last, and no third.
     assert 2 * window - 1 < moments[-1] - moments[0] < 3 * window

@@ -49,16 +49,16 @@ db_option = click.option(
 @click.command(epilog=examples("lofty-async changes --since 1200", "lofty-async changes --follow --json"))
 @db_option
 @account_option
-@click.option("--since", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Changes after this.")
+@click.option("--since", type=click.IntRange(0), metavar="N", help="Changes after this; all that are kept without it.")
 @click.option("--follow", is_flag=True, help="Go on with the changes to come.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with the task before and after.")
 @click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript.")
-def changes(*, db: Path | str, account: str, since: int, follow: bool, as_json: bool, string_ids: bool) -> None:
+def changes(*, db: Path | str, account: str, since: int | None, follow: bool, as_json: bool, string_ids: bool) -> None:
     """List the changes of tasks that syncs have found, oldest first.
 
-    Each has a number; --since N continues after that number. A line has the number, the time of the sync's
-    write, the kind (created, updated, finished, reopened, moved, deleted), the task, its lead and its content,
-    separated by tabs.
+    Each has a number; --since N continues after that number, and fails if changes after it were removed. A line has
+    the number, the time of the sync's write, the kind (created, updated, finished, reopened, moved, deleted), the
+    task, its lead and its content, separated by tabs.
     """
 
     async def work() -> None:

@@ -60,6 +60,8 @@ class SyncOptions(NamedTuple):
     strategy: str = "auto"
     fresh: bool = False
     allow_mass_delete: bool = False
+    allow_new_server: bool = False
+    keep_days: float | None = None
     string_ids: bool = False
     as_json: bool = False
     account: str = "default"

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
 from os.path import realpath
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
@@ -37,6 +38,7 @@ Runs: TypeAlias = "list[Mirror | TaskExport]"
 FILE: Final = FilePath()
 LINES: Final = click.File(encoding="utf-8-sig")
 STRATEGIES: Final = ("auto", "lists", "leads")
+MAX_KEEP_DAYS: Final = 36_500
 IN_MEMORY: Final = Path(":memory:")
 """SQLite's name for a database that is in no file."""
 
@@ -65,6 +67,14 @@ IN_MEMORY: Final = Path(":memory:")
 )
 @click.option("--fresh", is_flag=True, help="Start over, also after an interrupted run.")
 @click.option("--allow-mass-delete", is_flag=True, help="Delete tasks even if very many are gone at once.")
+@click.option("--allow-new-server", is_flag=True, help="Go on with a database of this account from another server.")
+@click.option(
+    "--keep-changes",
+    "keep_days",
+    type=click.FloatRange(0, MAX_KEEP_DAYS),
+    metavar="DAYS",
+    help="Remove changes that were found longer ago; all are kept without it.",
+)
 @click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object for programs.")
 @click.option("--plan", is_flag=True, help="Say what a sync would take, and end; a missing file is not made.")
@@ -80,6 +90,9 @@ def sync(context: click.Context, /, *, server: ServerOptions, plan: bool, watch:
 
     Strategy lists takes far fewer requests: the first run stores what the lists show, usable at once, and then reads
     every lead once; later runs read only the leads in question. --plan says what each strategy takes.
+
+    A database belongs to the account that its first sync was about: another account is refused, and so is the same
+    account on another server, unless --allow-new-server.
 
     A database in PostgreSQL holds the same tables for many accounts, in the schema lofty. A password belongs in
     PGPASSWORD or ~/.pgpass, as others see the command line.
@@ -116,9 +129,13 @@ def _check(options: SyncOptions, *, plan: bool, watch: float | None) -> None:
     db, jsonl = options.db, options.jsonl
     if db is not None and str(db) in STDOUT_NAMES:
         raise click.UsageError("--db needs a file; --jsonl - writes to standard output")
-    if db is None and (plan or options.fresh or options.allow_mass_delete):
+    is_of_database = (
+        options.fresh or options.allow_mass_delete or options.allow_new_server or options.keep_days is not None
+    )
+    if db is None and (plan or is_of_database):
         raise click.UsageError(
-            "--plan, --fresh and --allow-mass-delete need --db; --jsonl is written anew by every run"
+            "--plan, --fresh, --allow-mass-delete, --allow-new-server and --keep-changes need --db;"
+            " --jsonl is written anew by every run"
         )
     if options.strategy == "lists" and (jsonl is not None or options.lead_ids is not None):
         raise click.UsageError("--strategy lists is for all leads and --db; --jsonl and --lead are read lead by lead")
@@ -249,7 +266,7 @@ async def _export(client: "LoftyClient", lines: "TaskSink", options: SyncOptions
 async def _sync_once(
     mirror: "Mirror", client: "LoftyClient", export: "TaskSink | None", options: SyncOptions, runs: Runs
 ) -> "SyncReport":
-    from lofty_async.mirror import SuspiciousDeletionError, SyncRunningError
+    from lofty_async.mirror import OtherAccountError, SuspiciousDeletionError, SyncRunningError
 
     from .run import StartupError
     from .sync_report import progress_bar
@@ -261,13 +278,14 @@ async def _sync_once(
                 options.lead_ids,
                 strategy=options.strategy,
                 allow_mass_delete=options.allow_mass_delete,
+                allow_new_server=options.allow_new_server,
                 fresh=options.fresh,
                 concurrency=options.concurrency,
                 export=export,
             )
-    except SyncRunningError as error:
+    except (OtherAccountError, SyncRunningError) as error:
         runs.clear()
-        raise StartupError(str(error)) from error
+        raise StartupError(str(error).replace("pass allow_new_server=True", "pass --allow-new-server")) from error
     except SuspiciousDeletionError as error:
         text = str(error).replace("allow_mass_delete=True", "--allow-mass-delete")
         raise click.ClickException(text) from error
@@ -284,7 +302,8 @@ async def _mirror(options: SyncOptions, server: ServerOptions) -> "AsyncGenerato
         client = await stack.enter_async_context(connected(server))
         with database_errors(StartupError):
             database = await stack.enter_async_context(open_database(options.db or DEFAULT_DB, options.account))
-        yield Mirror(client, database), client
+        keep = None if options.keep_days is None else timedelta(days=options.keep_days)
+        yield Mirror(client, database, keep_changes=keep), client
 
 
 async def _open_lines(options: SyncOptions, stack: AsyncExitStack) -> "TaskSink":

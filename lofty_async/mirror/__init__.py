@@ -10,6 +10,7 @@ from .postgres import PostgresDatabase
 from .records import Change, ChangeKind, Phase, Run, Summary
 from .report import LeadFailure, SyncReport
 from .sinks import Changes, Doubt, Merged, TaskSink, Tee
+from .sources import Source
 from .sqlite import SqliteDatabase
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Phase",
     "PostgresDatabase",
     "Run",
+    "Source",
     "SqliteDatabase",
     "Strategy",
     "StrategyPlan",

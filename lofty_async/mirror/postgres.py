@@ -8,6 +8,8 @@ from functools import cache, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
+from attrs import frozen
+
 from lofty_async import _checks
 from lofty_async._auth import hidden
 from lofty_async.errors import LoftyError
@@ -25,6 +27,12 @@ T = TypeVar("T")
 SCHEMA: Final = "lofty"
 SCHEMA_LOCK: Final = 0x4C6F667479
 """The advisory lock of making the tables."""
+PREPARE: Final = (
+    f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})",
+    f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
+    f"SET search_path TO {SCHEMA}",
+    "SET TIME ZONE 'UTC'",
+)
 TAKE_TURN: Final = query("SELECT 1 FROM sources WHERE account = :account FOR UPDATE")
 SERVER_TIME: Final = query("SELECT date_trunc('second', clock_timestamp())")
 ANALYZE: Final = query("ANALYZE tasks, leads, changes, sightings")
@@ -32,6 +40,35 @@ ANALYZE_AFTER: Final = 500
 """New rows after which the planner is told how many there are; twice as many each time."""
 HINT: Final = 'PostgresDatabase needs its extra: pip install "lofty-async[postgres]"'
 REMEDY: Final = f"DROP SCHEMA {SCHEMA} CASCADE, and sync again"
+
+
+@frozen
+class Session:
+    """A connection that runs statements for one account; `clock` replaces the server's clock."""
+
+    connection: "AsyncConnection[Row]"
+    account: str
+    clock: Callable[[], datetime] | None
+
+    async def execute(self, statement: Statement) -> list[Row]:
+        if statement is NOW and self.clock is not None:
+            return [(self.clock(),)]
+        text, own = _rendered((SERVER_TIME if statement is NOW else statement).sql), {"account": self.account}
+        if statement.rows is None:
+            cursor = await self.connection.execute(text, own | dict(statement.values))
+            return await cursor.fetchall() if cursor.description else []
+        async with self.connection.cursor() as cursor:
+            await cursor.executemany(text, [own | dict(row) for row in statement.rows])
+        return []
+
+    async def prepare(self) -> None:
+        """Raises: LoftyError if the tables are another version's."""
+        async with self.connection.transaction():
+            for text in PREPARE:
+                await self.execute(query(text))
+            version = await drive_async(prepare(POSTGRES), self.execute)
+            if version != VERSION:
+                raise LoftyError(refusal(version, f"the schema {SCHEMA}", REMEDY))
 
 
 class PostgresDatabase(Database):
@@ -53,7 +90,7 @@ class PostgresDatabase(Database):
         super().__init__(_checks.text("account", account), POSTGRES)
         self._dsn = hidden(_checks.text("dsn", dsn))
         self._now = now
-        self._connection: AsyncConnection[Row] | None = None
+        self._session: Session | None = None
         self._turn = asyncio.Lock()
         self._written, self._analyze_at = 0, ANALYZE_AFTER
 
@@ -63,12 +100,13 @@ class PostgresDatabase(Database):
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(HINT, name="psycopg") from error
         connection = await AsyncConnection.connect(self._dsn, autocommit=True)
+        session = Session(connection, self.account, self._now)
         try:
-            await self._prepare(connection)
+            await session.prepare()
         except BaseException:
             await connection.close()
             raise
-        self._connection = connection
+        self._session = session
         return self
 
     async def __aexit__(
@@ -78,62 +116,42 @@ class PostgresDatabase(Database):
 
     async def close(self) -> None:
         """Finishes the write under way and closes the connection; closing twice is no error."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        session, self._session = self._session, None
+        if session is not None:
             async with self._turn:
-                await connection.close()
+                await session.connection.close()
 
     async def transact(self, work: Work[T]) -> T:
         return await self._call(partial(self._transact, work))
 
     async def read(self, work: Work[T]) -> T:
-        return await self._call(lambda connection: drive_async(work, partial(self._execute, connection)))
+        return await self._call(lambda session: drive_async(work, session.execute))
 
-    async def _call(self, use: "Callable[[AsyncConnection[Row]], Awaitable[T]]") -> T:
+    async def _call(self, use: Callable[[Session], Awaitable[T]]) -> T:
         """Uses the connection, one call after the other, each to its end."""
-        connection = self._connection
-        if connection is None:
+        session = self._session
+        if session is None:
             raise RuntimeError("the database is not open: use it in `async with PostgresDatabase(dsn, …) as database`")
 
         async def in_order() -> T:
             async with self._turn:
-                return await use(connection)
+                return await use(session)
 
         return await asyncio.shield(asyncio.ensure_future(in_order()))
 
-    async def _transact(self, work: Work[T], connection: "AsyncConnection[Row]") -> T:
-        async with connection.transaction():
-            await self._execute(connection, TAKE_TURN)
-            result = await drive_async(work, partial(self._execute, connection))
+    async def _transact(self, work: Work[T], session: Session) -> T:
+        async def execute(statement: Statement) -> list[Row]:
+            self._written += len(statement.rows or ())
+            return await session.execute(statement)
+
+        async with session.connection.transaction():
+            await execute(TAKE_TURN)
+            result = await drive_async(work, execute)
         # The server counts its rows too late while a mirror grows: until then it takes the slowest ways to them.
         if self._written >= self._analyze_at:
             self._analyze_at = 2 * self._written
-            await self._execute(connection, ANALYZE)
+            await execute(ANALYZE)
         return result
-
-    async def _execute(self, connection: "AsyncConnection[Row]", statement: Statement) -> list[Row]:
-        if statement is NOW and self._now is not None:
-            return [(self._now(),)]
-        text, own = _rendered((SERVER_TIME if statement is NOW else statement).sql), {"account": self.account}
-        if statement.rows is None:
-            cursor = await connection.execute(text, own | dict(statement.values))
-            return await cursor.fetchall() if cursor.description else []
-        self._written += len(statement.rows)
-        async with connection.cursor() as cursor:
-            await cursor.executemany(text, [own | dict(row) for row in statement.rows])
-        return []
-
-    async def _prepare(self, connection: "AsyncConnection[Row]") -> None:
-        """Raises: LoftyError if the tables are another version's."""
-        execute = partial(self._execute, connection)
-        async with connection.transaction():
-            await execute(query("SELECT pg_advisory_xact_lock(:lock)", lock=SCHEMA_LOCK))
-            await execute(query(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-            await execute(query(f"SET search_path TO {SCHEMA}"))
-            await execute(query("SET TIME ZONE 'UTC'"))
-            version = await drive_async(prepare(POSTGRES), execute)
-            if version != VERSION:
-                raise LoftyError(refusal(version, f"the schema {SCHEMA}", REMEDY))
 
 
 @cache

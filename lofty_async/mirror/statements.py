@@ -50,8 +50,8 @@ def upsert(table: str, key: str, *columns: str, **merged: str) -> str:
     values = ", ".join(f":{name}" for name in (key, *columns))
     changes = ", ".join(f"{name} = {merged.get(name, f'excluded.{name}')}" for name in columns)
     return (
-        f"INSERT INTO {table} ({{account}}{', '.join((key, *columns))}) VALUES ({{account_value}}{values})"
-        f" ON CONFLICT ({{account}}{key}) DO UPDATE SET {changes}"  # noqa: S608 - the names are constants, and all values are bound
+        f"INSERT INTO {table} ({{account}}{', '.join((key, *columns))}) VALUES ({{account_value}}{values})"  # noqa: S608 - names are constants
+        f" ON CONFLICT ({{account}}{key}) DO UPDATE SET {changes}"
     )
 
 

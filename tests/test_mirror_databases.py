@@ -1,0 +1,349 @@
+"""What holds of a mirror's database of every kind: claims, the source of its rows, and how long changes are kept."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import pytest
+
+from lofty_async import ApiKey, AuthenticationError, LoftyClient, LoftyError, WebhookNotice
+from lofty_async.errors import InvalidRequestError
+from lofty_async.mirror import (
+    ChangesPrunedError,
+    Database,
+    Mirror,
+    OtherAccountError,
+    PostgresDatabase,
+    Run,
+    Source,
+    SqliteDatabase,
+    SyncRunningError,
+    read_changes,
+)
+from lofty_async.mirror import run as runs
+from lofty_async.mirror.sources import origin_of
+from lofty_async.models import Task
+from lofty_async.sandbox import Sandbox
+from lofty_async.sandbox.faults import Reply
+from lofty_async.webhooks import parse_webhook
+from tests.conftest import AT_ONCE, Hold
+from tests.postgres_server import needs_postgres
+
+ME, LISTING, TASKS_OF_LEAD = "GET /v1.0/me", "GET /v1.0/leads", "GET /v2.0/tasks"
+OTHER = Reply(200, {"id": 7, "teamId": 5})
+Reopen = Callable[[], Any]
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def go_on(self, **duration: float) -> None:
+        self.now += timedelta(**duration)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=needs_postgres)])
+async def reopen(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Reopen]:
+    """Opens the same database again, as another process would."""
+    account = token_hex(8)
+    dsn = "" if request.param == "sqlite" else request.getfixturevalue("postgres_server")
+    async with AsyncExitStack() as stack:
+
+        async def opened() -> Database:
+            if dsn:
+                return await stack.enter_async_context(PostgresDatabase(dsn, account=account, now=clock))
+            return await stack.enter_async_context(SqliteDatabase(tmp_path / "tasks.sqlite", now=clock))
+
+        yield opened
+
+
+@pytest.fixture
+async def database(reopen: Reopen) -> Database:
+    opened: Database = await reopen()
+    return opened
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(leads=10, tasks_per_lead=2, appointments_per_lead=0) as running:
+        yield running
+
+
+@pytest.fixture
+async def lofty(sandbox: Sandbox) -> AsyncIterator[LoftyClient]:
+    async with LoftyClient(sandbox.auth, base_url=sandbox.url, retry=AT_ONCE) as client:
+        yield client
+
+
+async def claim(database: Database) -> Run:
+    return await database.claim("all", strategy=None, fresh=False, resume_within=3600)
+
+
+async def state(database: Database) -> tuple[Any, ...]:
+    return await database.tasks(), await database.summary(), await database.runs(), await database.changes()
+
+
+async def test_a_dead_holders_claim_ends_in_time_for_others_to_have_it_within_a_minute(
+    reopen: Reopen, clock: Clock
+) -> None:
+    dead, next_one = await reopen(), await reopen()
+    first = await claim(dead)
+    clock.go_on(seconds=44)
+    with pytest.raises(SyncRunningError):
+        await claim(next_one)
+    await dead.renew()
+    clock.go_on(seconds=44)
+    with pytest.raises(SyncRunningError):
+        await claim(next_one)
+    clock.go_on(seconds=1)
+    taken = await claim(next_one)
+    assert (taken.number, taken.is_resumed) == (first.number, True)
+    for write in (dead.merge({1: [Task(id=10, lead_id=1)]}, done=[1]), dead.renew(), dead.end({}, was_swept=True)):
+        with pytest.raises(SyncRunningError):
+            await write
+    await dead.release()
+    assert await next_one.tasks() == []
+    await next_one.renew()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs renew their claims at every opportunity."""
+    assert runs.RENEW_SECONDS <= 45 - 30 - 10  # the write may wait 30 s for its turn, and the loop be blocked for 10
+    monkeypatch.setattr(runs, "RENEW_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_run_keeps_its_claim_as_long_as_it_lives(
+    sandbox: Sandbox, lofty: LoftyClient, reopen: Reopen, clock: Clock, hold: Hold
+) -> None:
+    database, other = await reopen(), await reopen()
+    sandbox.faults.add(TASKS_OF_LEAD, hold, times=None)
+    running = asyncio.create_task(Mirror(lofty, database).sync())
+    await hold.reached()
+    for _ in range(3):
+        clock.go_on(seconds=60)
+        async with asyncio.timeout(30):
+            while not await is_held(other):
+                await asyncio.sleep(0.01)
+    hold.gate.set()
+    assert (await running).complete
+
+
+async def is_held(database: Database) -> bool:
+    try:
+        await database.check(Source("http://127.0.0.1"))
+    except SyncRunningError:
+        return True
+    return False
+
+
+async def test_rows_of_another_account_are_refused_before_anything_is_written(
+    sandbox: Sandbox, lofty: LoftyClient, database: Database
+) -> None:
+    await Mirror(lofty, database).sync()
+    before = await state(database)
+    sandbox.faults.add(ME, OTHER, times=None)
+    sandbox.state.remove(next(iter(sandbox.state.entries.values())).id)
+    sent = len(sandbox.requests)
+    for run in (Mirror(lofty, database).sync(), Mirror(lofty, database).sync([1], fresh=True)):
+        with pytest.raises(OtherAccountError, match="name another database") as raised:
+            await run
+        assert isinstance(raised.value, LoftyError)
+        assert (raised.value.held or "").startswith("member 11042 of team ")
+        assert raised.value.found == "member 7 of team 5 on http://127.0.0.1"
+        assert raised.value.held in str(raised.value)
+        assert raised.value.found in str(raised.value)
+    assert {request.route for request in sandbox.requests[sent:]} == {ME}
+    assert await state(database) == before
+
+
+async def test_an_interrupted_run_survives_the_refusal_of_another_account(
+    sandbox: Sandbox, lofty: LoftyClient, database: Database
+) -> None:
+    begun = asyncio.Event()
+    running = asyncio.create_task(Mirror(lofty, database).sync(on_progress=lambda _: begun.set()))
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    sandbox.faults.add(ME, OTHER)
+    with pytest.raises(OtherAccountError):
+        await Mirror(lofty, database).sync(fresh=True)
+    assert (await Mirror(lofty, database).sync()).run == 1
+
+
+async def test_the_same_account_on_another_server_goes_on_only_where_that_is_meant(
+    sandbox: Sandbox, lofty: LoftyClient, database: Database
+) -> None:
+    await Mirror(lofty, database).sync()
+    before, sent = await state(database), len(sandbox.requests)
+    moved = sandbox.url.replace("127.0.0.1", "localhost")
+    async with LoftyClient(sandbox.auth, base_url=moved) as client:
+        for mirror in (Mirror(client, database), Mirror(client, database)):
+            with pytest.raises(OtherAccountError, match=r"reads http://localhost.*pass allow_new_server=True"):
+                await mirror.sync()
+        assert (await state(database), len(sandbox.requests)) == (before, sent)
+        assert (await mirror.sync(allow_new_server=True)).complete
+        assert (await mirror.sync()).complete
+        sandbox.faults.add(ME, OTHER)
+        with pytest.raises(OtherAccountError):
+            await Mirror(client, database).sync(allow_new_server=True)
+    with pytest.raises(OtherAccountError, match=r"on http://localhost, and the client reads http://127\.0\.0\.1:"):
+        await Mirror(lofty, database).sync()
+
+
+async def test_another_key_and_another_port_of_this_machine_are_the_same_account(
+    sandbox: Sandbox, lofty: LoftyClient, database: Database
+) -> None:
+    await Mirror(lofty, database).sync()
+    async with (
+        Sandbox(leads=10, tasks_per_lead=2, appointments_per_lead=0) as other,
+        LoftyClient(other.auth, base_url=other.url) as client,
+    ):
+        assert (other.url, other.api_key) != (sandbox.url, sandbox.api_key)
+        assert (await Mirror(client, database).sync()).complete
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://API.lofty.com:443/v9/", "https://api.lofty.com"),
+        ("https://api.lofty.com:8443", "https://api.lofty.com:8443"),
+        ("http://localhost:1234", "http://localhost"),
+        ("http://[::1]:99", "http://::1"),
+    ],
+)
+async def test_a_server_is_its_origin(sandbox: Sandbox, url: str, origin: str) -> None:
+    async with LoftyClient(sandbox.auth, base_url=url) as client:
+        assert str(Source(origin_of(client.base_url))) == origin
+
+
+@pytest.mark.parametrize(
+    "answer", [Reply(403, {"code": 200100}), Reply(404, ""), Reply(500, "down"), Reply(200, {"id": "none"})]
+)
+async def test_where_nobody_tells_whose_account_it_is_the_server_alone_counts(
+    sandbox: Sandbox, lofty: LoftyClient, database: Database, caplog: pytest.LogCaptureFixture, answer: Reply
+) -> None:
+    sandbox.faults.add(ME, answer, times=None)
+    assert (await Mirror(lofty, database).sync()).complete
+    assert "only the server is compared" in caplog.text
+    sandbox.faults.clear()
+    await Mirror(lofty, database).sync()
+    sandbox.faults.add(ME, answer, times=None)
+    await Mirror(lofty, database).sync()
+    sandbox.faults.clear()
+    sandbox.faults.add(ME, OTHER)  # the account that was noted meanwhile counts
+    with pytest.raises(OtherAccountError):
+        await Mirror(lofty, database).sync()
+
+
+async def test_a_credential_that_is_refused_writes_nothing(sandbox: Sandbox, database: Database) -> None:
+    async with LoftyClient(ApiKey("a-key-that-nobody-knows"), base_url=sandbox.url) as client:
+        with pytest.raises(AuthenticationError):
+            await Mirror(client, database).sync()
+    assert await database.runs() == []
+
+
+async def test_notices_of_another_account_are_refused(sandbox: Sandbox, lofty: LoftyClient, database: Database) -> None:
+    await Mirror(lofty, database).sync()
+    entry = next(iter(sandbox.state.entries.values()))
+    sandbox.state.remove(entry.id)
+    sandbox.faults.add(ME, OTHER)
+
+    async def notices() -> AsyncIterator[WebhookNotice]:
+        for one in parse_webhook({"listId": 10, "teamId": 1, "deletedTask": [{"taskId": entry.id}]}).notices:
+            yield one
+
+    with pytest.raises(OtherAccountError):
+        await Mirror(lofty, database).follow(notices())
+    assert entry.id in {task.id for task in await database.tasks()}
+    await Mirror(lofty, database).follow(notices())
+    assert entry.id not in {task.id for task in await database.tasks()}
+
+
+async def test_a_mirror_asks_once_whose_account_it_is(sandbox: Sandbox, lofty: LoftyClient, database: Database) -> None:
+    mirror = Mirror(lofty, database)
+    for _ in range(3):
+        await mirror.sync()
+    assert sum(request.route == ME for request in sandbox.requests) == 1
+
+
+async def logged(database: Database, clock: Clock, count: int) -> None:
+    """Makes changes, each an hour after the one before."""
+    for number in range(count):
+        await database.write({1: [Task(id=10, lead_id=1, content=f"{clock.now} {number}")]})
+        clock.go_on(hours=1)
+
+
+async def numbers(database: Database, since: int | None = 0) -> list[int]:
+    return [change.seq async for change in read_changes(database, since)]
+
+
+async def test_changes_are_kept_until_they_are_removed(database: Database, clock: Clock) -> None:
+    await logged(database, clock, 6)
+    assert await database.prune_changes(timedelta(days=1)) == 0
+    assert await numbers(database) == [1, 2, 3, 4, 5, 6]
+    assert await database.prune_changes(timedelta(hours=3)) == 3
+    summary = await database.summary()
+    assert (summary.pruned_changes, summary.last_change) == (3, 6)
+    for since in (0, 2):
+        with pytest.raises(ChangesPrunedError, match="would leave a gap") as raised:
+            await database.changes(since)
+        assert raised.value.oldest == 3
+    assert await numbers(database, 3) == await numbers(database, None) == [4, 5, 6]
+    assert await database.prune_changes(timedelta(0)) == 3
+    assert await numbers(database, None) == []
+    await logged(database, clock, 1)
+    assert await numbers(database, 6) == [7]
+    assert (await database.summary()).last_change == 7
+
+
+async def test_a_clock_that_was_set_back_removes_no_change_from_the_middle(database: Database, clock: Clock) -> None:
+    await logged(database, clock, 2)
+    clock.go_on(hours=-5)
+    await logged(database, clock, 2)
+    clock.go_on(hours=3.5)
+    await database.prune_changes(timedelta(hours=2))
+    assert await numbers(database, None) == [2, 3, 4]
+
+
+async def test_a_follower_that_falls_behind_what_is_kept_says_so(database: Database, clock: Clock) -> None:
+    await logged(database, clock, 2)
+    following = read_changes(database, follow=True)
+    assert (await anext(following)).seq == 1
+    await database.prune_changes(timedelta(0))
+    assert (await anext(following)).seq == 2  # it was read with the first
+    await logged(database, clock, 2)
+    await database.prune_changes(timedelta(0))
+    with pytest.raises(ChangesPrunedError):
+        await anext(following)
+
+
+async def test_a_mirror_removes_old_changes_at_the_end_of_a_run(
+    sandbox: Sandbox, lofty: LoftyClient, database: Database, clock: Clock
+) -> None:
+    mirror = Mirror(lofty, database, keep_changes=timedelta(days=30))
+    await mirror.sync()
+    clock.go_on(days=31)
+    sandbox.state.remove(next(iter(sandbox.state.entries.values())).id)
+    await mirror.sync()
+    assert [change.seq async for change in mirror.changes(None)] == [21]
+    with pytest.raises(ChangesPrunedError):
+        await anext(mirror.changes())
+    with pytest.raises(InvalidRequestError, match="keep_changes"):
+        Mirror(lofty, database, keep_changes=30)  # type: ignore[arg-type]
