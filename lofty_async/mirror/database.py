@@ -10,13 +10,12 @@ from typing import Any, Final, Self, TypeVar
 from lofty_async.models import CalendarEntry, Task
 
 from . import sources
-from .claims import Claim
 from .decide import ClassCount, Reason, TaskFacts
 from .dialects import Dialect
 from .lists import Lists
 from .records import Change, ListPage, Phase, Run, Summary
 from .rows import Rows
-from .runs import ABANDON, END, RELEASE, RENEW, SET_PHASE, Runs, end_values, update
+from .runs import ABANDON, END, RELEASE, RENEW, SET_PHASE, Claim, Runs, end_values, update
 from .sinks import Changes, Merged
 from .sources import Source
 from .statements import NOW, Work

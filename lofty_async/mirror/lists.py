@@ -235,8 +235,11 @@ def _ids(sql: str, **values: Any) -> Work[frozenset[int]]:
 
 
 def _sight(sightings: Iterable[tuple[int, int, int, int | None]]) -> Work[None]:
-    names = ("task_id", "lists", "differs", "lead_id")
-    if rows := [dict(zip(names, sighting, strict=True)) for sighting in sightings]:
+    rows = [
+        {"task_id": id, "lists": lists, "differs": differs, "lead_id": lead_id}
+        for id, lists, differs, lead_id in sightings
+    ]
+    if rows:
         yield each(SIGHT, rows)
 
 

@@ -12,7 +12,6 @@ from lofty_async.client import LoftyClient
 from lofty_async.ratelimit import Lane
 from lofty_async.webhooks import WebhookNotice, follow_tasks
 
-from .claims import RESUME_WITHIN
 from .database import Database, read_changes
 from .decide import (
     TASKS_A_LEAD,
@@ -28,6 +27,7 @@ from .proof import CONCURRENCY
 from .records import Change, Run
 from .report import Meter, OnProgress, SyncReport
 from .run import SyncOptions, SyncRun, claimed, scope_of
+from .runs import RESUME_WITHIN
 from .sinks import TaskSink
 from .sources import Source, origin_of, source_of
 

@@ -4,11 +4,11 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from functools import cache, partial
+from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from attrs import frozen
+from attrs import define, field
 
 from lofty_async import _checks
 from lofty_async._auth import hidden
@@ -42,13 +42,28 @@ HINT: Final = 'PostgresDatabase needs its extra: pip install "lofty-async[postgr
 REMEDY: Final = f"DROP SCHEMA {SCHEMA} CASCADE, and sync again"
 
 
-@frozen
+@define(eq=False)
 class Session:
-    """A connection that runs statements for one account; `clock` replaces the server's clock."""
+    """A connection that works for one account; `clock` replaces the server's clock."""
 
     connection: "AsyncConnection[Row]"
     account: str
     clock: Callable[[], datetime] | None
+    _written: int = field(default=0, init=False)
+    _analyze_at: int = field(default=ANALYZE_AFTER, init=False)
+
+    async def transact(self, work: Work[T]) -> T:
+        async with self.connection.transaction():
+            await self.execute(TAKE_TURN)
+            result = await self.read(work)
+        # The server counts its rows too late while a mirror grows: until then it takes the slowest ways to them.
+        if self._written >= self._analyze_at:
+            self._analyze_at = 2 * self._written
+            await self.execute(ANALYZE)
+        return result
+
+    async def read(self, work: Work[T]) -> T:
+        return await drive_async(work, self.execute)
 
     async def execute(self, statement: Statement) -> list[Row]:
         if statement is NOW and self.clock is not None:
@@ -57,6 +72,7 @@ class Session:
         if statement.rows is None:
             cursor = await self.connection.execute(text, own | dict(statement.values))
             return await cursor.fetchall() if cursor.description else []
+        self._written += len(statement.rows)
         async with self.connection.cursor() as cursor:
             await cursor.executemany(text, [own | dict(row) for row in statement.rows])
         return []
@@ -66,7 +82,7 @@ class Session:
         async with self.connection.transaction():
             for text in PREPARE:
                 await self.execute(query(text))
-            version = await drive_async(prepare(POSTGRES), self.execute)
+            version = await self.read(prepare(POSTGRES))
             if version != VERSION:
                 raise LoftyError(refusal(version, f"the schema {SCHEMA}", REMEDY))
 
@@ -92,7 +108,6 @@ class PostgresDatabase(Database):
         self._now = now
         self._session: Session | None = None
         self._turn = asyncio.Lock()
-        self._written, self._analyze_at = 0, ANALYZE_AFTER
 
     async def __aenter__(self) -> Self:
         try:
@@ -122,36 +137,25 @@ class PostgresDatabase(Database):
                 await session.connection.close()
 
     async def transact(self, work: Work[T]) -> T:
-        return await self._call(partial(self._transact, work))
+        return await self._to_its_end(_opened(self._session).transact(work))
 
     async def read(self, work: Work[T]) -> T:
-        return await self._call(lambda session: drive_async(work, session.execute))
+        return await self._to_its_end(_opened(self._session).read(work))
 
-    async def _call(self, use: Callable[[Session], Awaitable[T]]) -> T:
-        """Uses the connection, one call after the other, each to its end."""
-        session = self._session
-        if session is None:
-            raise RuntimeError("the database is not open: use it in `async with PostgresDatabase(dsn, …) as database`")
+    async def _to_its_end(self, use: Awaitable[T]) -> T:
+        """Uses the connection, one call after the other."""
 
         async def in_order() -> T:
             async with self._turn:
-                return await use(session)
+                return await use
 
         return await asyncio.shield(asyncio.ensure_future(in_order()))
 
-    async def _transact(self, work: Work[T], session: Session) -> T:
-        async def execute(statement: Statement) -> list[Row]:
-            self._written += len(statement.rows or ())
-            return await session.execute(statement)
 
-        async with session.connection.transaction():
-            await execute(TAKE_TURN)
-            result = await drive_async(work, execute)
-        # The server counts its rows too late while a mirror grows: until then it takes the slowest ways to them.
-        if self._written >= self._analyze_at:
-            self._analyze_at = 2 * self._written
-            await execute(ANALYZE)
-        return result
+def _opened(session: Session | None) -> Session:
+    if session is None:
+        raise RuntimeError("the database is not open: use it in `async with PostgresDatabase(dsn, …) as database`")
+    return session
 
 
 @cache

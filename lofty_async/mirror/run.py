@@ -16,7 +16,6 @@ from lofty_async.client import LoftyClient
 from lofty_async.errors import InvalidRequestError, NotFoundError, PermissionDeniedError
 from lofty_async.models import Task
 
-from .claims import RENEW_SECONDS
 from .database import Database
 from .decide import (
     PROOF_CYCLES,
@@ -38,7 +37,7 @@ from .proof import LeadReader
 from .reading import LeadsToRead
 from .records import ListPage, Phase, Run
 from .report import Meter, OnProgress, SyncReport
-from .runs import ALL_LEADS
+from .runs import ALL_LEADS, RENEW_SECONDS
 from .sinks import Changes, Merged, TaskSink, Tee
 from .sources import Source
 from .sweep import CALENDAR, LEADS, Sweep

@@ -9,31 +9,31 @@ VERSION: Final = 2
 
 CREATE: Final = """
 CREATE TABLE IF NOT EXISTS sources (
-    account text PRIMARY KEY, server text, member_id {id}, team_id {id}, pruned_seq {id} NOT NULL DEFAULT 0
+    account TEXT PRIMARY KEY, server TEXT, member_id {id}, team_id {id}, pruned_seq {id} NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS tasks (
-    {account_column}{task_columns}, proven_at {time}, shown_in integer NOT NULL DEFAULT 0, PRIMARY KEY ({account}id)
+    {account_column}{task_columns}, proven_at {time}, shown_in INTEGER NOT NULL DEFAULT 0, PRIMARY KEY ({account}id)
 );
 CREATE TABLE IF NOT EXISTS leads (
-    {account_column}lead_id {id} NOT NULL, assigned_user_id {number}, listed_run integer, due_run integer, due_for text,
-    proven_run integer, proven_at {time}, PRIMARY KEY ({account}lead_id)
+    {account_column}lead_id {id} NOT NULL, assigned_user_id {number}, listed_run INTEGER, due_run INTEGER, due_for TEXT,
+    proven_run INTEGER, proven_at {time}, PRIMARY KEY ({account}lead_id)
 );
 CREATE TABLE IF NOT EXISTS changes (
-    {account_column}seq {id} NOT NULL, at {time} NOT NULL, kind text NOT NULL, task_id {id} NOT NULL,
+    {account_column}seq {id} NOT NULL, at {time} NOT NULL, kind TEXT NOT NULL, task_id {id} NOT NULL,
     task {json}, before {json}, PRIMARY KEY ({account}seq)
 );
 CREATE TABLE IF NOT EXISTS runs (
-    {account_column}number integer NOT NULL, cycle integer NOT NULL, scope text NOT NULL, strategy text,
-    phase text NOT NULL, started_at {time} NOT NULL, seen_at {time} NOT NULL, ended_at {time},
-    was_swept {boolean} NOT NULL DEFAULT false, host text, process integer, machine text, token text, report {json},
+    {account_column}number INTEGER NOT NULL, cycle INTEGER NOT NULL, scope TEXT NOT NULL, strategy TEXT,
+    phase TEXT NOT NULL, started_at {time} NOT NULL, seen_at {time} NOT NULL, ended_at {time},
+    was_swept {boolean} NOT NULL DEFAULT false, host TEXT, process INTEGER, machine TEXT, token TEXT, report {json},
     PRIMARY KEY ({account}number)
 );
 CREATE TABLE IF NOT EXISTS sweeps (
-    {account_column}list text NOT NULL, cursor text, records integer NOT NULL, is_done {boolean} NOT NULL,
+    {account_column}list TEXT NOT NULL, cursor TEXT, records INTEGER NOT NULL, is_done {boolean} NOT NULL,
     is_complete {boolean} NOT NULL, note {id}, PRIMARY KEY ({account}list)
 );
 CREATE TABLE IF NOT EXISTS sightings (
-    {account_column}task_id {id} NOT NULL, lists integer NOT NULL, differs integer NOT NULL, lead_id {id},
+    {account_column}task_id {id} NOT NULL, lists INTEGER NOT NULL, differs INTEGER NOT NULL, lead_id {id},
     PRIMARY KEY ({account}task_id)
 )
 """
@@ -48,7 +48,7 @@ def prepare(dialect: Dialect) -> Work[int]:
 
     Returns the version of the form.
     """
-    yield query("CREATE TABLE IF NOT EXISTS mirror (version integer NOT NULL)")
+    yield query("CREATE TABLE IF NOT EXISTS mirror (version INTEGER NOT NULL)")
     ((version,),) = yield query("SELECT max(version) FROM mirror")
     if version not in {None, VERSION}:
         return int(version)
