@@ -138,6 +138,36 @@ def test_many_tasks_gone_at_once_are_deleted_only_where_that_is_said(sandbox: Sa
     assert "60 removed" in lines("sync", "--allow-mass-delete")[1]
 
 
+def test_a_file_of_another_account_is_refused_in_one_line(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines("sync")
+    sandbox.faults.add("GET /v1.0/me", Reply(200, {"id": 7, "teamId": 5}))
+    result = invoke("sync")
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
+    assert "and the client reads member 7 of team 5 on http://127.0.0.1: name another database" in result.stderr
+    monkeypatch.setenv("LOFTY_BASE_URL", sandbox.url.replace("127.0.0.1", "localhost"))
+    result = invoke("sync")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert "pass --allow-new-server if the same account" in result.stderr
+    assert "nothing changed" in lines("sync", "--allow-new-server")[1]
+    assert invoke("sync", "--jsonl", "-", "--allow-new-server").exit_code == 2
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_old_changes_are_removed_where_that_is_said() -> None:
+    lines("sync")
+    with closing(sqlite3.connect("tasks.sqlite")) as connection, connection:
+        connection.execute("UPDATE changes SET at = datetime(at, '-8 days') WHERE seq <= 100")
+    lines("sync", "--keep-changes", "9")
+    assert len(lines("changes")) == TASKS
+    lines("sync", "--keep-changes", "7")
+    assert len(lines("changes")) == len(lines("changes", "--since", "100")) == TASKS - 100
+    result = invoke("changes", "--since", "99")
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
+    assert "the changes up to 100 were removed" in result.stderr
+    assert invoke("sync", "--keep-changes", "-1").exit_code == 2
+    assert invoke("sync", "--jsonl", "-", "--keep-changes", "7").exit_code == 2
+
+
 def test_watching_syncs_again_and_again_until_it_is_stopped(sandbox: Sandbox) -> None:
     command = (sys.executable, "-m", "lofty_async", "sync", "--watch", "0.05", "--json")
     watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

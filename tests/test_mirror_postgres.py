@@ -271,7 +271,7 @@ async def test_a_task_of_another_lead_stays_there_until_it_is_settled(database: 
     assert await database.leads() == {2}
 
 
-async def test_columns_of_a_later_model_are_added_and_a_later_form_is_refused(dsn: str) -> None:
+async def test_columns_of_a_later_model_are_added_and_another_form_is_refused(dsn: str) -> None:
     async with PostgresDatabase(dsn, account="one") as database:
         await database.write({1: [TASK]})
     await execute(dsn, "ALTER TABLE tasks DROP COLUMN content, ADD COLUMN own_note text DEFAULT 'mine'")
@@ -280,8 +280,12 @@ async def test_columns_of_a_later_model_are_added_and_a_later_form_is_refused(ds
         await database.write({1: [TASK]})
     assert await execute(dsn, "SELECT content, own_note FROM tasks") == [("Call", "mine")]
     await execute(dsn, "UPDATE mirror SET version = version + 1")
-    with pytest.raises(LoftyError, match="upgrade lofty-async"):
+    with pytest.raises(LoftyError, match=r"later version.*upgrade lofty-async"):
         await PostgresDatabase(dsn, account="one").__aenter__()
+    await execute(dsn, "UPDATE mirror SET version = 1; DROP TABLE sources")
+    with pytest.raises(LoftyError, match=r"earlier version.*DROP SCHEMA lofty CASCADE, and sync again"):
+        await PostgresDatabase(dsn, account="one").__aenter__()
+    assert await execute(dsn, "SELECT to_regclass('sources')") == [(None,)]
 
 
 async def test_a_database_that_is_not_open_says_how_to_open_it(dsn: str) -> None:

@@ -83,13 +83,16 @@ async def test_a_file_of_an_earlier_version_is_refused_with_what_to_do(path: Pat
     assert path.read_bytes() == before
 
 
-async def test_a_file_of_a_later_version_is_refused_with_what_to_do(path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(1, r"later version.*upgrade lofty-async"), (-1, r"earlier version.*delete the file and sync again")],
+)
+async def test_a_file_of_another_version_is_refused_with_what_to_do(path: Path, change: int, message: str) -> None:
     async with SqliteDatabase(path):
         pass
-    query(path, "SELECT version FROM mirror")
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE mirror SET version = version + 1")
-    with pytest.raises(sqlite3.DatabaseError, match=r"later version.*upgrade lofty-async"):
+        connection.execute("UPDATE mirror SET version = version + ?", (change,))
+    with pytest.raises(sqlite3.DatabaseError, match=message):
         await SqliteDatabase(path).__aenter__()
 
 
@@ -446,6 +449,7 @@ async def test_a_mirrors_tables_and_free_names_are_taken(path: Path, made: tuple
         (("CREATE VIEW tasks AS SELECT 1 AS id, 2 AS lead_id",), "tasks"),
         (("CREATE TABLE tasks (title)", OWN_SYNC), "tasks"),
         (("CREATE TABLE leads (lead_id INTEGER)",), "leads"),
+        (("CREATE TABLE sources (name TEXT)",), "sources"),
         (("CREATE TABLE mirror (glass TEXT)",), "mirror"),
     ],
 )
