@@ -16,8 +16,9 @@ class Dialect:
     """The SQL of a kind of database.
 
     Its fragments: `own` limits a table to the account's rows; `account`, `account_value` and `account_column` begin
-    keys, values and tables; `ids` and `leads` are the values of these names as a table with a column `value`; `id`,
-    `number` (an integer of any size), `time`, `boolean` and `json` are types; `columns_of_tasks` queries their names.
+    keys, values and tables; `in_ids` and `in_leads` compare with the values of these names, and `leads` is one as a
+    table with a column `value`; `id`, `number` (an integer of any size), `time`, `boolean` and `json` are types;
+    `columns_of_tasks` queries the names of the columns of `tasks`.
     """
 
     fragments: Mapping[str, str]
@@ -37,7 +38,8 @@ SQLITE: Final = Dialect(
         "account": "",
         "account_value": "",
         "account_column": "",
-        "ids": "json_each(:ids)",
+        "in_ids": "IN (SELECT value FROM json_each(:ids))",
+        "in_leads": "IN (SELECT value FROM json_each(:leads))",
         "leads": "json_each(:leads)",
         "id": "INTEGER",
         "number": "INTEGER",
@@ -57,8 +59,9 @@ POSTGRES: Final = Dialect(
         "account": "account, ",
         "account_value": ":account, ",
         "account_column": "account text NOT NULL, ",
-        "ids": "unnest(CAST(:ids AS bigint[])) AS ids (value)",
-        "leads": "unnest(CAST(:leads AS bigint[])) AS leads_given (value)",
+        "in_ids": "= ANY(CAST(:ids AS bigint[]))",
+        "in_leads": "= ANY(CAST(:leads AS bigint[]))",
+        "leads": "unnest(CAST(:leads AS bigint[])) AS given (value)",
         "id": "bigint",
         "number": "numeric",
         "time": "timestamptz",

@@ -34,7 +34,7 @@ SIGHT: Final = upsert(
 REQUEST: Final = upsert("leads", "lead_id", "due_run", "due_for")
 OF_TASKS: Final = "FROM tasks WHERE {own} AND lead_id IS NOT NULL"
 SEEN: Final = "(SELECT task_id, lists, differs, lead_id FROM sightings WHERE {own}) AS seen"
-SIGHTED: Final = "SELECT task_id FROM sightings WHERE {own} AND task_id IN (SELECT value FROM {ids})"
+SIGHTED: Final = "SELECT task_id FROM sightings WHERE {own} AND task_id {in_ids}"
 SHOWN: Final = (
     "SELECT (SELECT count(*) FROM tasks WHERE {own} AND shown_in & :bit <> 0),"
     " (SELECT count(*) FROM sightings WHERE {own} AND lists & :bit <> 0)"

@@ -28,15 +28,14 @@ PLACES: Final = [AS_JSON.names.index(name) for name in COMPARED]
 NAMES: Final = ", ".join(AS_JSON.names)
 ALL: Final = f"SELECT {NAMES} FROM tasks WHERE {{own}} ORDER BY id"
 OF_LEAD: Final = f"SELECT {NAMES} FROM tasks WHERE {{own}} AND lead_id = :lead_id ORDER BY id"
-BY_ID: Final = f"SELECT {NAMES}, proven_at IS NOT NULL FROM tasks WHERE {{own}} AND id IN (SELECT value FROM {{ids}})"
+BY_ID: Final = f"SELECT {NAMES}, proven_at IS NOT NULL FROM tasks WHERE {{own}} AND id {{in_ids}}"
 # Two look-ups by index, as a database may read the whole table for an OR.
 BY_ID_OR_LEAD: Final = (
-    f"{BY_ID} UNION ALL SELECT {NAMES}, proven_at IS NOT NULL FROM tasks"
-    " WHERE {own} AND lead_id IN (SELECT value FROM {leads})"
+    f"{BY_ID} UNION ALL SELECT {NAMES}, proven_at IS NOT NULL FROM tasks WHERE {{own}} AND lead_id {{in_leads}}"
 )
 UPSERT: Final = upsert("tasks", *AS_JSON.names, "proven_at")
-PROVE: Final = "UPDATE tasks SET proven_at = :now WHERE {own} AND id IN (SELECT value FROM {ids})"
-DELETE: Final = "DELETE FROM tasks WHERE {own} AND id IN (SELECT value FROM {ids})"
+PROVE: Final = "UPDATE tasks SET proven_at = :now WHERE {own} AND id {in_ids}"
+DELETE: Final = "DELETE FROM tasks WHERE {own} AND id {in_ids}"
 PROVE_LEADS: Final = (
     "INSERT INTO leads ({account}lead_id, proven_run, proven_at)"
     " SELECT {account_value}value, CAST(:run AS integer), :now FROM {leads} WHERE true ON CONFLICT ({account}lead_id)"

@@ -52,16 +52,16 @@ def prepare(dialect: Dialect) -> Work[int]:
     ((version,),) = yield query("SELECT max(version) FROM mirror")
     if version not in {None, VERSION}:
         return int(version)
-    if version is None:
-        yield query("INSERT INTO mirror VALUES (:version)", version=VERSION)
     task_columns = {column.name: f"{column.name} {column.sql_type}" for column in dialect.tasks.all}
     for text in CREATE.split(";"):
         yield query(text.replace("{task_columns}", ", ".join(task_columns.values())))
     present = {name for (name,) in (yield query("{columns_of_tasks}"))}
     for name in task_columns.keys() - present:
         yield query(f"ALTER TABLE tasks ADD COLUMN {task_columns[name]}")
-    for text in INDICES:
-        yield query(text)
+    if version is None:  # later, PostgreSQL would wait for all writers before it finds the indices there
+        for text in INDICES:
+            yield query(text)
+        yield query("INSERT INTO mirror VALUES (:version)", version=VERSION)
     yield query("INSERT INTO sources (account) VALUES (:account) ON CONFLICT DO NOTHING")
     return VERSION
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Statement:
     """A statement, run once with `values`, or once for each of `rows`.
 
-    `:account` is always bound. A list of ids is a value that `{ids}` or `{leads}` reads as a table.
+    `:account` is always bound. A list is a value that `{in_ids}` and its like read.
     """
 
     sql: str
