@@ -187,6 +187,22 @@ async def test_an_interrupted_run_survives_the_refusal_of_another_account(
     assert (await Mirror(lofty, database).sync()).run == 1
 
 
+async def test_a_run_whose_account_is_not_known_yet_holds_the_database_and_leaves_no_trace(
+    sandbox: Sandbox, lofty: LoftyClient, reopen: Reopen, hold: Hold
+) -> None:
+    database, other = await reopen(), await reopen()
+    sandbox.faults.add(ME, hold)
+    running = asyncio.create_task(Mirror(lofty, database).sync())
+    await hold.reached()
+    with pytest.raises(SyncRunningError):
+        await claim(other)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await database.runs() == []
+    assert (await claim(other)).number == 1
+
+
 async def test_the_same_account_on_another_server_goes_on_only_where_that_is_meant(
     sandbox: Sandbox, lofty: LoftyClient, database: Database
 ) -> None:

@@ -15,7 +15,7 @@ from .dialects import Dialect
 from .lists import Lists
 from .records import Change, ListPage, Phase, Run, Summary
 from .rows import Rows
-from .runs import ABANDON, END, RELEASE, RENEW, SET_PHASE, Claim, Runs, end_values, update
+from .runs import ABANDON, END, FORGET, RELEASE, RENEW, SET_PHASE, Claim, Runs, end_values, update
 from .sinks import Changes, Merged
 from .sources import Source
 from .statements import NOW, Work
@@ -41,6 +41,8 @@ class Database(ABC):
         self._rows, self._runs = Rows(dialect), Runs(dialect)
         self._lists = Lists(self._rows)
         self._claim: Claim | None = None
+        self._scope: str | None = None
+        """The scope of the run that is claimed and has not begun."""
 
     @abstractmethod
     async def __aenter__(self) -> Self: ...
@@ -136,38 +138,38 @@ class Database(ABC):
         def work() -> Work[None]:
             yield from sources.check(source, allow_new_server=allow_new_server)
             ((now,),) = yield NOW
-            yield from self._runs.check_none_is_alive(now)
+            yield from self._runs.interrupted(now)
 
         await self.read(work())
 
     async def adopt(self, source: Source, *, allow_new_server: bool = False) -> None:
-        """Notes whose rows are to come.
+        """Notes whose rows are to come, and begins the run that is claimed, if it has not begun.
 
         Raises: OtherAccountError if the rows held are another's.
         """
-        await self.transact(sources.adopt(source, allow_new_server=allow_new_server))
+
+        def work(_: Any) -> Work[None]:
+            yield from sources.adopt(source, allow_new_server=allow_new_server)
+            yield from self._begin()
+
+        await self._write(work)
 
     async def claim(
-        self,
-        scope: str,
-        *,
-        strategy: str | None,
-        fresh: bool,
-        resume_within: float,
-        source: Source | None = None,
-        allow_new_server: bool = False,
+        self, scope: str, *, strategy: str | None, fresh: bool, resume_within: float, begin: bool = True
     ) -> Run:
         """Begins a run, or goes on with the last one of this scope that was interrupted in the last seconds.
 
-        Raises: SyncRunningError if a run is under way; OtherAccountError if the rows held are another's.
+        Without `begin`, a new run begins with `adopt`; until then it can be given up without a trace.
+
+        Raises: SyncRunningError if a run is under way.
         """
 
         def work() -> Work[Run]:
             ((now,),) = yield NOW
-            run, claim = yield from self._runs.begin(scope, strategy, -1.0 if fresh else resume_within, now)
-            if source is not None:
-                yield from sources.adopt(source, allow_new_server=allow_new_server)
-            self._claim = claim
+            run, self._claim = yield from self._runs.claim(scope, strategy, -1.0 if fresh else resume_within, now)
+            self._scope = None if run.is_resumed else scope
+            if begin:
+                yield from self._begin()
             return run
 
         return await self.transact(work())
@@ -186,7 +188,7 @@ class Database(ABC):
 
         def work() -> Work[None]:
             ((now,),) = yield NOW
-            yield from self._leave(RELEASE, now=now)
+            yield from self._leave(RELEASE if self._scope is None else FORGET, now=now)
 
         await self.transact(work())
 
@@ -312,9 +314,14 @@ class Database(ABC):
 
         return await self.transact(checked())
 
+    def _begin(self) -> Work[None]:
+        if self._claim is not None and self._scope is not None:
+            yield from self._runs.begin(self._claim, self._scope)
+            self._scope = None
+
     def _leave(self, sql: str, **values: Any) -> Work[None]:
         yield from update(self._claim, sql, **values)
-        self._claim = None
+        self._claim = self._scope = None
 
 
 async def read_changes(

@@ -139,14 +139,9 @@ class Mirror:
         suddenly empty, unless `allow_mass_delete`. AuthenticationError as soon as the credential is refused; whatever
         the lists and the database raise. All that was read before is kept.
         """
-        chosen = _strategy(strategy, is_per_lead=lead_ids is not None or export is not None)
-        check_bulk([] if lead_ids is None else lead_ids, concurrency)
-        meter = Meter(self._client, self._clock)
         options = SyncOptions(
-            source=await self._check_source(allow_new_server=allow_new_server),
-            strategy=chosen,
+            strategy=_strategy(strategy, is_per_lead=lead_ids is not None or export is not None),
             allow_mass_delete=allow_mass_delete,
-            allow_new_server=allow_new_server,
             fresh=fresh,
             resume_within=resume_within,
             concurrency=concurrency,
@@ -155,7 +150,12 @@ class Mirror:
             on_progress=on_progress,
             export=export,
         )
+        check_bulk([] if lead_ids is None else lead_ids, concurrency)
+        meter, server = Meter(self._client, self._clock), Source(origin_of(self._client.base_url))
+        await self._database.check(server, allow_new_server=allow_new_server)  # before it costs a request
         async with claimed(self._database, scope_of(lead_ids), options) as run:
+            # With the claim, as the answer may take a while.
+            await self._database.adopt(await self._read_source(), allow_new_server=allow_new_server)
             self._run = current = SyncRun(self._client, self._database, run, options, meter)
             return await (current.read_all() if lead_ids is None else current.read_some(lead_ids))
 
@@ -209,15 +209,6 @@ class Mirror:
             if seconds is not None:
                 with suppress(SyncRunningError):
                     await self.sync()
-
-    async def _check_source(self, *, allow_new_server: bool) -> Source:
-        """The source, once the database has accepted its server and no other run is under way.
-
-        Raises: OtherAccountError; SyncRunningError.
-        """
-        server = Source(origin_of(self._client.base_url))
-        await self._database.check(server, allow_new_server=allow_new_server)  # before it costs a request
-        return await self._read_source()
 
     async def _read_source(self) -> Source:
         if self._source is None:

@@ -39,7 +39,6 @@ from .records import ListPage, Phase, Run
 from .report import Meter, OnProgress, SyncReport
 from .runs import ALL_LEADS, RENEW_SECONDS
 from .sinks import Changes, Merged, TaskSink, Tee
-from .sources import Source
 from .sweep import CALENDAR, LEADS, Sweep
 
 log = logging.getLogger("lofty_async.mirror")
@@ -52,10 +51,8 @@ REFUSALS: Final = (InvalidRequestError, NotFoundError, PermissionDeniedError)
 class SyncOptions:
     """The options of a run; the arguments of `Mirror.sync`."""
 
-    source: Source
     strategy: Strategy
     allow_mass_delete: bool
-    allow_new_server: bool
     fresh: bool
     resume_within: float
     concurrency: int
@@ -330,15 +327,16 @@ def scope_of(lead_ids: LeadIds | None) -> str:
 async def claimed(database: Database, scope: str, options: SyncOptions) -> AsyncGenerator[Run, None]:
     """Holds the database's claim, and renews it; a run that does not end gives it up and can be resumed.
 
-    Raises: SyncRunningError if a run is under way; OtherAccountError if the rows are another account's.
+    A new run begins once the database has adopted its source.
+
+    Raises: SyncRunningError if a run is under way.
     """
     claim = database.claim(
         scope,
         strategy=None if options.strategy is Strategy.AUTO else options.strategy.value,
         fresh=options.fresh or options.export is not None,
         resume_within=options.resume_within,
-        source=options.source,
-        allow_new_server=options.allow_new_server,
+        begin=False,
     )
     run = await _claim(claim, database)
     renewing = asyncio.create_task(_renew(database))

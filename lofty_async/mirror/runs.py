@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from .dialects import Dialect
 from .errors import SyncRunningError
@@ -36,14 +36,13 @@ SELECT: Final = (
 LATEST: Final = f"{SELECT} ORDER BY number DESC LIMIT :limit"
 OPEN: Final = (
     "SELECT number, scope, strategy, started_at, seen_at, host, process, machine, token FROM runs"
-    " WHERE {own} AND ended_at IS NULL ORDER BY number DESC LIMIT 1"
+    " WHERE {own} AND ended_at IS NULL ORDER BY number DESC"
 )
 WHOLE: Final = f"FROM runs WHERE {{own}} AND scope = '{ALL_LEADS}' AND phase = '{Phase.DONE.value}'"
 LAST_CYCLE: Final = f"SELECT coalesce(max(cycle), 0) {WHOLE}"
-END_OTHERS: Final = "UPDATE runs SET ended_at = seen_at, token = NULL WHERE {own} AND ended_at IS NULL"
-BEGIN: Final = (
+INSERT: Final = (
     "INSERT INTO runs ({account}number, cycle, scope, strategy, phase, started_at, seen_at, host, process, machine,"
-    " token) VALUES ({account_value}:number, :cycle, :scope, :strategy, :phase, :now, :now, :host, :process, :machine,"
+    " token) VALUES ({account_value}:number, :cycle, '', :strategy, :phase, :now, :now, :host, :process, :machine,"
     " :token)"
 )
 TAKE_OVER: Final = (
@@ -52,9 +51,14 @@ TAKE_OVER: Final = (
 )
 IS_HELD: Final = "SELECT 1 FROM runs WHERE {own} AND number = :run AND token = :token AND ended_at IS NULL"
 OF_CLAIM: Final = " WHERE {own} AND number = :run AND token = :token"
+BEGIN: Final = "UPDATE runs SET scope = :scope" + OF_CLAIM
+END_OTHERS: Final = (
+    "UPDATE runs SET ended_at = seen_at, token = NULL WHERE {own} AND ended_at IS NULL AND number <> :run"
+)
 RENEW: Final = "UPDATE runs SET seen_at = :now" + OF_CLAIM
 SET_PHASE: Final = "UPDATE runs SET phase = :phase, strategy = :strategy" + OF_CLAIM
 RELEASE: Final = "UPDATE runs SET token = NULL, seen_at = :now" + OF_CLAIM
+FORGET: Final = "DELETE FROM runs" + OF_CLAIM
 ABANDON: Final = "UPDATE runs SET token = NULL, ended_at = :now" + OF_CLAIM
 END: Final = (
     "UPDATE runs SET token = NULL, ended_at = :now, phase = :phase, report = :report, was_swept = :was_swept" + OF_CLAIM
@@ -138,33 +142,42 @@ class Runs:
 
     dialect: Dialect
 
-    def check_none_is_alive(self, now: Any) -> Work[OpenRun | None]:
-        """Returns the run that was interrupted.
+    def interrupted(self, now: Any) -> Work[list[OpenRun]]:
+        """Returns the runs that were interrupted, newest first.
 
         Raises: SyncRunningError if a run is under way.
         """
-        run = yield from self._open_run()
-        if run is not None and run.is_alive(self.dialect.from_time(now)):
-            raise run.refusal()
-        return run
+        runs = yield from self._open_runs()
+        for run in runs:
+            if run.is_alive(self.dialect.from_time(now)):
+                raise run.refusal()
+        return runs
 
-    def begin(self, scope: str, strategy: str | None, resume_within: float, now: Any) -> Work[tuple[Run, Claim]]:
-        """Begins a run, or goes on with the one that was interrupted.
+    def claim(self, scope: str, strategy: str | None, resume_within: float, now: Any) -> Work[tuple[Run, Claim]]:
+        """Claims the database for a run that is to begin, or for one that was interrupted and goes on.
+
+        Until the new run begins, it has no scope, and what an interrupted one has left is kept.
 
         Raises: SyncRunningError if a run is under way.
         """
-        before, holder = (yield from self.check_none_is_alive(now)), Holder()
-        moment = self.dialect.from_time(now)
-        is_resumed = before is not None and before.is_resumable(moment, scope, strategy, resume_within)
+        runs, holder, moment = (yield from self.interrupted(now)), Holder(), self.dialect.from_time(now)
+        before = next((run for run in runs if run.is_resumable(moment, scope, strategy, resume_within)), None)
         values = {"now": now, "host": holder.host, "process": holder.process, "machine": holder.machine}
         values["token"] = token = secrets.token_hex(8)
-        if before is not None and is_resumed:
+        if before is not None:
             number = before.number
             yield query(TAKE_OVER, number=number, **values)
         else:
             number = yield from _insert(scope, strategy, values)
         (row,) = yield query(f"{SELECT} AND number = :number", number=number)
-        return self._run(row, is_resumed=is_resumed), Claim(number, token)
+        return evolve(self._run(row, is_resumed=before is not None), scope=scope), Claim(number, token)
+
+    def begin(self, claim: Claim, scope: str) -> Work[None]:
+        """Begins the new run that is claimed, and drops what an interrupted one has left."""
+        yield query(END_OTHERS, run=claim.run)
+        yield query("DELETE FROM sweeps WHERE {own}")
+        yield query("DELETE FROM sightings WHERE {own}")
+        yield from update(claim, BEGIN, scope=scope)
 
     def enter(self, claim: Claim | None) -> Work[Any]:
         """Begins a write, by a run if there is a claim; returns the time.
@@ -173,8 +186,8 @@ class Runs:
         """
         ((now,),) = yield NOW
         if claim is not None and not (yield query(IS_HELD, run=claim.run, token=claim.token)):
-            other = yield from self._open_run()
-            raise other.refusal() if other else SyncRunningError("another sync has taken over")
+            others = yield from self._open_runs()
+            raise others[0].refusal() if others else SyncRunningError("another sync has taken over")
         return now
 
     def latest(self, limit: int) -> Work[list[Run]]:
@@ -187,13 +200,12 @@ class Runs:
     def is_first(self) -> Work[bool]:
         return not (yield query(f"SELECT 1 {WHOLE} LIMIT 1"))
 
-    def _open_run(self) -> Work[OpenRun | None]:
-        rows = yield query(OPEN)
-        if not rows:
-            return None
-        number, scope, strategy, started_at, seen_at, host, process, machine, token = rows[0]
-        times = self.dialect.from_time(started_at), self.dialect.from_time(seen_at)
-        return OpenRun(number, scope, strategy, *times, Holder(host, process, machine), token)
+    def _open_runs(self) -> Work[list[OpenRun]]:
+        runs: list[OpenRun] = []
+        for number, scope, strategy, started_at, seen_at, host, process, machine, token in (yield query(OPEN)):
+            times = self.dialect.from_time(started_at), self.dialect.from_time(seen_at)
+            runs.append(OpenRun(number, scope, strategy, *times, Holder(host, process, machine), token))
+        return runs
 
     def _run(self, row: Row, *, is_resumed: bool = False) -> Run:
         number, cycle, scope, strategy, phase, started_at, ended_at, host, process, report = row
@@ -223,13 +235,10 @@ def end_values(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _insert(scope: str, strategy: str | None, values: Mapping[str, Any]) -> Work[int]:
-    yield query(END_OTHERS)
-    yield query("DELETE FROM sweeps WHERE {own}")
-    yield query("DELETE FROM sightings WHERE {own}")
     ((last,),) = yield query(LAST_CYCLE)
     ((latest,),) = yield query("SELECT coalesce(max(number), 0) FROM runs WHERE {own}")
     # Runs over all leads are counted; the others belong to the last of them.
     cycle, number = last + (scope == ALL_LEADS), latest + 1
-    of_run = {"number": number, "cycle": cycle, "scope": scope, "strategy": strategy, "phase": Phase.LISTING.value}
-    yield query(BEGIN, **of_run, **values)
+    of_run = {"number": number, "cycle": cycle, "strategy": strategy, "phase": Phase.LISTING.value}
+    yield query(INSERT, **of_run, **values)
     return int(number)
