@@ -7,6 +7,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
+from lofty_async import _checks
 from lofty_async.models import CalendarEntry, Task
 
 from . import sources
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 POLL_SECONDS: Final = 1.0
 CHANGES_A_READ: Final = 500
+LONGEST_AGE: Final = timedelta(days=36_500)
 
 
 class Database(ABC):
@@ -114,11 +116,15 @@ class Database(ABC):
         return await self.read(self._rows.changes(since, limit))
 
     async def prune_changes(self, older_than: timedelta) -> int:
-        """Removes the changes that were written longer ago than that; returns their number."""
+        """Removes the changes that were written longer ago than that; returns their number.
+
+        Raises: InvalidRequestError if it is no duration, or a negative one.
+        """
+        age = min(checked_age("older_than", older_than), LONGEST_AGE)
 
         def work() -> Work[int]:
             ((now,),) = yield NOW
-            before = self.dialect.from_time(now) - older_than
+            before = self.dialect.from_time(now) - age
             return (yield from self._rows.prune(self.dialect.to_time(before)))
 
         return await self.transact(work())
@@ -322,6 +328,13 @@ class Database(ABC):
     def _leave(self, sql: str, **values: Any) -> Work[None]:
         yield from update(self._claim, sql, **values)
         self._claim = self._scope = None
+
+
+def checked_age(argument: str, value: object) -> timedelta:
+    age = _checks.instance(argument, value, timedelta)
+    if age < timedelta(0):
+        raise _checks.refuse(argument, f"must not be negative, but is {age}")
+    return age
 
 
 async def read_changes(

@@ -12,7 +12,7 @@ from lofty_async.client import LoftyClient
 from lofty_async.ratelimit import Lane
 from lofty_async.webhooks import WebhookNotice, follow_tasks
 
-from .database import Database, read_changes
+from .database import Database, checked_age, read_changes
 from .decide import (
     TASKS_A_LEAD,
     Size,
@@ -61,7 +61,7 @@ class Mirror:
         self._client = client.with_options(lane=Lane.BULK, max_wait=None)
         self._database = database
         self._users = None if users is None else frozenset(_checks.number_id("users", user) for user in users)
-        self._keep_changes = _checks.optional_instance("keep_changes", keep_changes, timedelta)
+        self._keep_changes = None if keep_changes is None else checked_age("keep_changes", keep_changes)
         self._clock = clock
         self._source: Source | None = None
         self._run: SyncRun | None = None
