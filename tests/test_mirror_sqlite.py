@@ -266,8 +266,7 @@ async def test_a_file_of_an_older_model_gets_the_columns_that_it_lacks(path: Pat
     async with SqliteDatabase(path) as store:
         await store.write({1: tasks_of(1, 10)})
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("ALTER TABLE tasks DROP COLUMN content")
-        connection.execute("ALTER TABLE tasks ADD COLUMN own_note TEXT")
+        connection.execute("ALTER TABLE tasks RENAME COLUMN content TO own_note")
         connection.execute("UPDATE tasks SET own_note = 'mine'")
     async with SqliteDatabase(path) as store:
         assert await store.tasks() == tasks_of(1, 10)
