@@ -1,10 +1,10 @@
 """The source of a mirror's rows: the server and the account that they come from, which may not be mixed with others."""
 
 import logging
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
 from lofty_async import _checks
 from lofty_async.client import LoftyClient
@@ -35,6 +35,14 @@ class Source:
     def __str__(self) -> str:
         member = "" if self.member_id is None else f"member {self.member_id} of team {self.team_id or '?'} on "
         return f"{member}{self.server}"
+
+    def completed_by(self, other: "Source") -> "Source":
+        """The same source, with what only the other one tells of the account."""
+        return Source(
+            self.server,
+            other.member_id if self.member_id is None else self.member_id,
+            other.team_id if self.team_id is None else self.team_id,
+        )
 
     def is_same_account(self, other: "Source") -> bool:
         """Whether both are of one account, as far as known."""
@@ -94,9 +102,7 @@ def adopt(source: Source, *, allow_new_server: bool) -> Work[None]:
 
     Raises: OtherAccountError if rows of another one are held.
     """
-    held: Any = yield from check(source, allow_new_server=allow_new_server)
-    if held is None:
-        held = source
-    member_id = held.member_id if source.member_id is None else source.member_id
-    team_id = held.team_id if source.team_id is None else source.team_id
-    yield query(UPDATE, server=source.server, member_id=member_id, team_id=team_id)
+    held = yield from check(source, allow_new_server=allow_new_server)
+    known = source if held is None else source.completed_by(held)
+    if known != held:
+        yield query(UPDATE, **asdict(known))
