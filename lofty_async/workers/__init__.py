@@ -1,6 +1,6 @@
 """Keeps the mirrors of many accounts with many worker processes: `Fleet`, a queue on PostgreSQL."""
 
 from .fleet import Fleet
-from .postgres import AccountState, AccountStatus
+from .status import AccountState, AccountStatus
 
 __all__ = ["AccountState", "AccountStatus", "Fleet"]

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
-import signal
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager, suppress
+import os
+import re
+import socket
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Final
@@ -15,7 +17,9 @@ from lofty_async.client import LoftyClient
 from lofty_async.errors import LoftyError
 from lofty_async.mirror import Mirror, PostgresDatabase, SyncRunningError
 
-from .postgres import AccountStatus, Tables, forget_ended, take_due
+from .postgres import Tables, forget_ended, take_due
+from .status import AccountStatus, Synced
+from .stopping import until_signal
 
 if TYPE_CHECKING:
     from .queue import Queue
@@ -25,7 +29,11 @@ log = logging.getLogger("lofty_async.workers")
 ClientFor = Callable[[str], LoftyClient | Awaitable[LoftyClient]]
 
 HINT: Final = 'Fleet needs its extra: pip install "lofty-async[workers]"'
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+SCHEMA: Final = "lofty_fleet"
+SCHEMA_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,39}")
+CANCELLED: Final = "the sync was cancelled from within: client_for must not raise CancelledError"
+MAX_RECONNECT_SECONDS: Final = 15.0
+"""Between two attempts to reach a database that is lost."""
 
 
 class Fleet:
@@ -33,23 +41,32 @@ class Fleet:
 
     `client_for(account)` returns a client that is not open, or a coroutine of one; it is opened for one sync and
     closed after it. The database holds no secret. Accounts of one application share its rate limit: give their clients
-    limiters of one store.
+    one limiter, whose store is `PostgresStore` on the same database.
 
     An account is due when it is added, and then at the times of `every`, a cron expression in UTC. Syncs of one account
     never overlap, and one that is late is not repeated for the times that it has missed. One that fails is tried again
     after 15 s, 30 s and so on up to 8 min, six times, but for a refused credential or argument and suspicious
     deletions, which wait for the next time.
 
-    A worker that gives no sign of life for `stalled_after` seconds, 4 or more, is taken for dead. Another takes its
-    syncs over within another 10 seconds, and goes on with the interrupted run; off the dead one's machine, once the
-    claim has ended, within 60 s.
+    A worker that gives no sign of life for `stalled_after` seconds, 4 or more, is taken for dead. With 20, another
+    takes its syncs over within 32 s, if it has a place free, and goes on with the interrupted run; off the dead one's
+    machine, once the mirror's claim has ended, within 60 s.
+
+    The tables are in `schema`, lower case and up to 40 characters; another makes another fleet in the same database.
+    Fleets share the mirrors of accounts of the same name.
 
     Raises: InvalidRequestError if an argument is wrong; ModuleNotFoundError without the extra. Methods raise
     psycopg.Error if the server cannot be reached, and LoftyError before `setup`.
     """
 
     def __init__(
-        self, dsn: str, client_for: ClientFor, *, every: str = "*/15 * * * *", stalled_after: float = 20.0
+        self,
+        dsn: str,
+        client_for: ClientFor,
+        *,
+        every: str = "*/15 * * * *",
+        stalled_after: float = 20.0,
+        schema: str = SCHEMA,
     ) -> None:
         try:
             from . import queue  # noqa: PLC0415 - an extra
@@ -65,18 +82,20 @@ class Fleet:
         seconds = _checks.seconds("stalled_after", stalled_after)
         if seconds is None or seconds < 4:
             raise _checks.refuse("stalled_after", f"must be 4 seconds or more, not {stalled_after!r}")
-        self._tables = Tables(self._dsn)
-        self._next_after, self._schema = queue.next_after, queue.Queue.schema
-        make = partial(queue.Queue, self._dsn, self._sync, self._tick, stalled_after=seconds)
+        if not SCHEMA_NAME.fullmatch(_checks.text("schema", schema)):
+            raise _checks.refuse("schema", f"must be 1 to 40 of a-z, 0-9 and _, such as 'lofty_fleet', not {schema!r}")
+        self._tables = Tables(self._dsn, schema)
+        self._policy = queue
+        make = partial(queue.Queue.of, self._dsn, schema, self._sync, self._tick, stalled_after=seconds)
         self._new_queue: Callable[[], Queue] = make
         self._queue: Queue | None = None
 
     async def setup(self) -> None:
-        """Makes the tables, in the schema `lofty_fleet`, or brings them up to date; call it before anything else.
+        """Makes the tables, or brings them up to date; call it before anything else.
 
         Doing it again is no error, also in many processes at once.
         """
-        await self._tables.make(self._schema())
+        await self._tables.make(self._policy.Queue.schema())
 
     async def add(self, account: str) -> None:
         """Adds an account, whose first sync is due at once; one that is there stays as it is."""
@@ -96,22 +115,54 @@ class Fleet:
         """Syncs accounts, `concurrency` at the same time, until SIGTERM, SIGINT or the cancellation of this call.
 
         It then lets its syncs go on for 2 s and interrupts the others, which other workers take over at once. A second
-        signal ends the process.
+        signal ends the process. A database that is lost while it runs is waited for.
 
-        Raises: LoftyError if the database is lost.
+        Raises: LoftyError if the tables are missing; psycopg.Error if the server cannot be reached at the beginning.
         """
         concurrency = _checks.within("concurrency", concurrency, 1)
         if self._queue is not None:
             raise RuntimeError("this Fleet runs a worker already: raise its concurrency instead")
         self._queue = self._new_queue()
         try:
-            await self._tables.status()  # the tables are there
-            with _stop_signals() as stopping:
-                await _until(stopping, self._queue.work(concurrency))
+            await self._tables.check()
+            await until_signal(self._work(concurrency))
         finally:
             self._queue = None
 
+    async def _work(self, concurrency: int) -> None:
+        """Runs jobs; begins again when the database has been away, or other workers took this one for dead."""
+        while True:
+            self._queue = self._new_queue()
+            try:
+                await self._queue.work(concurrency)
+            except self._policy.DatabaseLostError:
+                log.warning("the database is lost, or this worker was taken for dead; it begins again")
+            await self._database_back()
+
+    async def _database_back(self) -> None:
+        """Waits until the tables can be read.
+
+        Raises: LoftyError if they are gone.
+        """
+        seconds = 1.0
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                return await self._tables.check()
+            except LoftyError:
+                raise
+            except Exception as error:  # noqa: BLE001 - of the server, the network or the resolver
+                seconds = min(2 * seconds, MAX_RECONNECT_SECONDS)
+                log.warning("the database cannot be reached (%s); next attempt in %g s", type(error).__name__, seconds)
+
     async def _tick(self) -> None:
+        try:
+            await self._rescue_and_enqueue()
+        except Exception as error:
+            log.warning("accounts that are due cannot be enqueued: %s", type(error).__name__)
+            raise
+
+    async def _rescue_and_enqueue(self) -> None:
         """Takes over what dead workers have left, and enqueues the accounts that are due."""
         assert self._queue is not None, "a tick is a worker's job"  # noqa: S101 - `run_worker` sees to it
         async with self._tables.tick() as connection:
@@ -120,65 +171,43 @@ class Fleet:
             await self._queue.rescue()
             await forget_ended(connection)
             # The jobs come before the commit of the next times: an interrupted tick is done again, and finds them.
-            for account in await take_due(connection, lambda now: self._next_after(self.every, now)):
+            for account in await take_due(connection, lambda now: self._policy.next_after(self.every, now)):
                 await self._queue.enqueue(account)
 
-    async def _sync(self, account: str) -> None:
-        if not await self._tables.has(account):
+    async def _sync(self, account: str, attempts: int) -> None:
+        if not await self._tables.begin(account, socket.gethostname(), os.getpid()):
             return
         try:
-            await self._mirror(account)
-        except SyncRunningError:
-            raise  # of the last run it says nothing
+            synced = await self._mirror(account)
         except Exception as error:
-            # Other errors may be a program's own, and carry what it holds.
-            text = str(error) if isinstance(error, LoftyError) else type(error).__name__
-            log.warning("account %s: %s", account, text)
-            await self._tables.note(account, text)
-            raise
-        await self._tables.note(account, None)
+            raise await self._failure(account, error, attempts) from error
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            raise await self._failure(account, LoftyError(CANCELLED), attempts) from error
+        await self._tables.succeed(account, synced)
 
-    async def _mirror(self, account: str) -> None:
+    async def _mirror(self, account: str) -> Synced:
         made = self._client_for(account)
         client = _checks.instance("client_for", await made if isawaitable(made) else made, LoftyClient)
         async with client, PostgresDatabase(self._dsn, account=account) as database:
             report = await Mirror(client, database).sync()
         changed = (report.added, report.changed, report.removed, report.requests)
         log.info("account %s: %d added, %d changed, %d removed, %d requests", account, *changed)
+        return Synced(report.usable, report.unproven, report.oldest_proof)
+
+    async def _failure(self, account: str, error: Exception, attempts: int) -> Exception:
+        """Notes why a sync was not done; returns the error that says when it is tried again."""
+        # Other errors may be a program's own, and carry what it holds.
+        text = str(error) if isinstance(error, LoftyError) else type(error).__name__
+        is_failure = not isinstance(error, SyncRunningError)
+        log.log(logging.WARNING if is_failure else logging.INFO, "account %s: %s", account, text)
+        failures, now = await self._tables.fail(account, text, is_failure=is_failure)
+        delay = self._policy.retry_delay(error, failures=failures, attempts=attempts)
+        return self._policy.SyncFailedError(text, None if delay is None else now + timedelta(seconds=delay))
 
 
-async def _until(stopping: asyncio.Event, work: Awaitable[None]) -> None:
-    """Cancels the work when told to, and waits for its end."""
-    working, waiting = asyncio.ensure_future(work), asyncio.create_task(stopping.wait())
-    try:
-        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (working, waiting):
-            task.cancel()
-        await asyncio.wait({working, waiting})
-    if not working.cancelled():
-        await working
-
-
-@contextmanager
-def _stop_signals() -> Generator[asyncio.Event, None, None]:
-    """Yields an event that the first signal sets; the second has its usual effect."""
-    loop, stopping, handled = asyncio.get_running_loop(), asyncio.Event(), list[int]()
-
-    def stop() -> None:
-        stopping.set()
-        remove()
-
-    def remove() -> None:
-        for number in handled:
-            loop.remove_signal_handler(number)
-
-    for number in STOP_SIGNALS:
-        # Windows has no handlers, and other threads may set none: the caller stops the worker by cancelling it.
-        with suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, stop)
-            handled.append(number)
-    try:
-        yield stopping
-    finally:
-        remove()
+def _is_cancelled() -> bool:
+    """Whether this task has been cancelled, and not merely what it awaits."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

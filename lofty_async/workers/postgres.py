@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from enum import StrEnum
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -12,63 +11,54 @@ from attrs import field, frozen
 from lofty_async._auth import Secret
 from lofty_async.errors import LoftyError
 
+from .status import STATUS, AccountStatus, Synced, status_of
+
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
 Connection: TypeAlias = "AsyncConnection[tuple[Any, ...]]"
 
-SCHEMA: Final = "lofty_fleet"
-SETUP_LOCK: Final = 0x4C6F667479_01
-TICK_LOCK: Final = 0x4C6F667479_02
-"""Advisory locks: of making the tables, and of the tick, which only one process does at a time."""
+SETUP_LOCK: Final = 0x4C6F6601
+TICK_LOCK: Final = 0x4C6F6602
+"""Advisory locks of a schema: of making the tables, and of the tick, which only one process does at a time."""
+IDLE_TIMEOUT: Final = b"SET idle_in_transaction_session_timeout = '20s'"
+"""A machine that vanishes would hold its locks as long as TCP takes to notice."""
+KEEPALIVE: Final = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""Options of libpq that notice within half a minute that the server's machine has vanished."""
 
-# ruff: noqa: S608 - the parts are constants, and all values are bound
-SEARCH_PATH: Final = f"SET search_path TO {SCHEMA}"
-MIGRATIONS: Final = "CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY)"
+MIGRATIONS: Final = "CREATE TABLE migrations (name text PRIMARY KEY)"
 ACCOUNTS: Final = (
-    "CREATE TABLE IF NOT EXISTS accounts (account text PRIMARY KEY, due_at timestamptz NOT NULL DEFAULT now(),"
-    " synced_at timestamptz, error text)"
+    "CREATE TABLE accounts (account text PRIMARY KEY, due_at timestamptz NOT NULL DEFAULT now(),"
+    " failures integer NOT NULL DEFAULT 0, host text, process integer, began_at timestamptz, ended_at timestamptz,"
+    " synced_at timestamptz, error text, tasks integer, unproven integer, oldest_proof timestamptz)"
 )
-BUSY: Final = (
-    "SELECT status::text, scheduled_at, attempts FROM procrastinate_jobs WHERE lock = account"
-    " AND status IN ('todo', 'doing') AND NOT abort_requested ORDER BY status = 'doing' DESC, id LIMIT 1"
-)
+# Its channel does not tell schemas apart: it would cancel the job of this id of another fleet, or of another program.
+QUIET: Final = """DO $$ DECLARE name text; BEGIN
+FOR name IN SELECT tgname FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
+WHERE tgrelid = 'procrastinate_jobs'::regclass AND tgenabled <> 'D' AND proname LIKE 'procrastinate_notify_queue_abort%'
+LOOP EXECUTE format('ALTER TABLE procrastinate_jobs DISABLE TRIGGER %I', name); END LOOP; END $$"""
 DUE: Final = (
-    f"SELECT account, job.status IS NOT NULL FROM accounts LEFT JOIN LATERAL ({BUSY}) job ON true"
-    " WHERE due_at <= now() ORDER BY due_at"
+    "SELECT account, EXISTS (SELECT 1 FROM procrastinate_jobs WHERE lock = account AND status IN ('todo', 'doing')"
+    " AND NOT abort_requested) FROM accounts WHERE due_at <= now() ORDER BY due_at"
 )
-STATUS: Final = (
-    "SELECT account, due_at, synced_at, error, job.status, job.scheduled_at, job.attempts, job.scheduled_at > now()"
-    f" FROM accounts LEFT JOIN LATERAL ({BUSY}) job ON true ORDER BY account"
+BEGIN: Final = (
+    "UPDATE accounts SET host = %(host)s, process = %(process)s, began_at = clock_timestamp()"
+    " WHERE account = %(account)s RETURNING 1"
 )
-
-
-class AccountState(StrEnum):
-    """Where an account's next sync is."""
-
-    WAITING = "waiting"
-    """Until `due_at`."""
-    QUEUED = "queued"
-    """Until a worker has a place for it."""
-    RETRYING = "retrying"
-    """Until `due_at`, after a failure."""
-    RUNNING = "running"
-
-
-@frozen(kw_only=True)
-class AccountStatus:
-    """An account of a fleet: its state, and how its last syncs ended.
-
-    `due_at` is when the next sync begins at the earliest, `attempts` the number of times that the sync under way was
-    begun before. `synced_at` is when a sync last succeeded; `error` is why the last one failed, `None` if it succeeded.
-    """
-
-    account: str
-    state: AccountState
-    due_at: datetime
-    attempts: int = 0
-    synced_at: datetime | None = None
-    error: str | None = None
+SUCCEED: Final = (
+    "UPDATE accounts SET error = NULL, failures = 0, ended_at = clock_timestamp(), synced_at = clock_timestamp(),"
+    " tasks = %(tasks)s, unproven = %(unproven)s, oldest_proof = %(oldest_proof)s WHERE account = %(account)s"
+)
+FAIL: Final = (
+    "UPDATE accounts SET error = %(error)s, failures = failures + %(failures)s, ended_at = clock_timestamp()"
+    " WHERE account = %(account)s RETURNING failures"
+)
 
 
 @frozen
@@ -76,6 +66,7 @@ class Tables:
     """The accounts of a fleet; each call has a connection of its own."""
 
     dsn: Secret = field(repr=False)
+    schema: str
 
     @asynccontextmanager
     async def connected(self) -> AsyncGenerator[Connection, None]:
@@ -84,26 +75,35 @@ class Tables:
         Raises: LoftyError if the tables have not been made.
         """
         async with self._transaction() as connection:
-            ((found,),) = await rows(connection, "SELECT to_regclass('accounts') IS NOT NULL")
-            if not found:
+            if not await _is_there(connection, "accounts"):
                 raise LoftyError("the fleet's tables are missing: call `await fleet.setup()` once")
             yield connection
 
-    async def make(self, schema: str) -> None:
+    async def check(self) -> None:
+        """Raises: LoftyError if the tables have not been made."""
+        async with self.connected():
+            pass
+
+    async def make(self, queue: str) -> None:
         """Makes the tables that are missing, and brings those of the queue to its installed version."""
         async with self._transaction() as connection:
-            await rows(connection, "SELECT pg_advisory_xact_lock(%(lock)s)", lock=SETUP_LOCK)
-            await rows(connection, f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-            await rows(connection, MIGRATIONS)
+            await _take_lock(connection, "pg_advisory_xact_lock", SETUP_LOCK, self.schema)
+            # A role that may not make schemas may use one that is there.
+            if not await rows(connection, "SELECT 1 FROM pg_namespace WHERE nspname = %(name)s", name=self.schema):
+                await rows(connection, f"CREATE SCHEMA {self.schema}")
+            is_new = not await _is_there(connection, "migrations")
+            if is_new:
+                await rows(connection, MIGRATIONS)
+                await connection.execute(queue.encode())
             done = {name for (name,) in await rows(connection, "SELECT name FROM migrations")}
             scripts = _migrations()
-            if not done:
-                await connection.execute(schema.encode())
             for name in sorted(scripts.keys() - done):
-                if done:
+                if not is_new:
                     await connection.execute(scripts[name].encode())
                 await rows(connection, "INSERT INTO migrations VALUES (%(name)s)", name=name)
-            await rows(connection, ACCOUNTS)
+            await rows(connection, QUIET)
+            if not await _is_there(connection, "accounts"):
+                await rows(connection, ACCOUNTS)
 
     async def add(self, account: str) -> None:
         async with self.connected() as connection:
@@ -113,50 +113,70 @@ class Tables:
         async with self.connected() as connection:
             await rows(connection, "DELETE FROM accounts WHERE account = %(account)s", account=account)
 
-    async def has(self, account: str) -> bool:
+    async def begin(self, account: str, host: str, process: int) -> bool:
+        """Notes where a sync has begun; returns whether there is such an account."""
         async with self.connected() as connection:
-            sql = "SELECT 1 FROM accounts WHERE account = %(account)s"
-            return bool(await rows(connection, sql, account=account))
+            return bool(await rows(connection, BEGIN, account=account, host=host, process=process))
 
-    async def note(self, account: str, error: str | None) -> None:
-        """Notes how a sync has ended."""
+    async def succeed(self, account: str, synced: Synced) -> None:
+        """Notes that a sync has succeeded."""
+        values = {"tasks": synced.tasks, "unproven": synced.unproven, "oldest_proof": synced.oldest_proof}
         async with self.connected() as connection:
-            sql = (
-                "UPDATE accounts SET error = %(error)s, synced_at = CASE WHEN %(error)s::text IS NULL THEN"
-                " clock_timestamp() ELSE synced_at END WHERE account = %(account)s"
-            )
-            await rows(connection, sql, account=account, error=error)
+            await rows(connection, SUCCEED, account=account, **values)
+
+    async def fail(self, account: str, error: str, *, is_failure: bool) -> tuple[int, datetime]:
+        """Notes why a sync was not done; returns the failures of this turn and the server's time."""
+        async with self.connected() as connection:
+            found = await rows(connection, FAIL, account=account, error=error, failures=int(is_failure))
+            ((now,),) = await rows(connection, "SELECT clock_timestamp()")
+        failures = found[0][0] if found else 0  # it was removed meanwhile
+        return max(failures, int(is_failure)), now
 
     async def status(self) -> list[AccountStatus]:
         async with self.connected() as connection:
-            return [_status(row) for row in await rows(connection, STATUS)]
+            return [status_of(row) for row in await rows(connection, STATUS)]
 
     @asynccontextmanager
     async def tick(self) -> AsyncGenerator["Connection | None", None]:
         """Yields a connection while no other process's tick can begin; `None` if one is under way."""
         async with self.connected() as connection:
-            # A machine that vanishes in here would hold the lock as long as TCP takes to notice.
-            await rows(connection, "SET LOCAL idle_in_transaction_session_timeout = '20s'")
-            ((is_mine,),) = await rows(connection, "SELECT pg_try_advisory_xact_lock(%(lock)s)", lock=TICK_LOCK)
+            is_mine = await _take_lock(connection, "pg_try_advisory_xact_lock", TICK_LOCK, self.schema)
             yield connection if is_mine else None
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncGenerator[Connection, None]:
         from psycopg import AsyncConnection  # noqa: PLC0415 - an extra
 
-        async with await AsyncConnection.connect(self.dsn) as connection:
-            await connection.execute(SEARCH_PATH.encode())
+        async with await AsyncConnection.connect(self.dsn, **connection_options(self.dsn)) as connection:
+            await connection.execute(search_path(self.schema))
+            await connection.execute(IDLE_TIMEOUT)
             await connection.execute(b"SET TIME ZONE 'UTC'")
             yield connection
+
+
+def connection_options(dsn: str) -> dict[str, Any]:
+    """The options of `KEEPALIVE` that the address leaves open."""
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - an extra
+
+    return {name: value for name, value in KEEPALIVE.items() if name not in conninfo_to_dict(dsn)}
+
+
+def search_path(schema: str) -> bytes:
+    """The statement that makes unqualified names those of the schema; its name has been checked."""
+    return f"SET search_path TO {schema}".encode()
 
 
 async def take_due(connection: Connection, next_after: Callable[[datetime], datetime]) -> list[str]:
     """Moves the accounts that are due to their next time; returns those of them without a job, earliest first."""
     due = await rows(connection, DUE)
     ((now,),) = await rows(connection, "SELECT now()")
-    sql = "UPDATE accounts SET due_at = %(next)s WHERE account = ANY(%(accounts)s)"
-    await rows(connection, sql, next=next_after(now), accounts=[account for account, _ in due])
-    return [account for account, is_busy in due if not is_busy]
+    idle = [account for account, is_busy in due if not is_busy]
+    sql = (
+        "UPDATE accounts SET due_at = %(next)s, failures = CASE WHEN account = ANY(%(idle)s) THEN 0 ELSE failures END"
+        " WHERE account = ANY(%(due)s)"
+    )
+    await rows(connection, sql, next=next_after(now), idle=idle, due=[account for account, _ in due])
+    return idle
 
 
 async def forget_ended(connection: Connection) -> None:
@@ -169,24 +189,19 @@ async def rows(connection: Connection, sql: str, **values: Any) -> list[tuple[An
     return await cursor.fetchall() if cursor.description else []
 
 
+async def _is_there(connection: Connection, table: str) -> bool:
+    ((found,),) = await rows(connection, "SELECT to_regclass(%(table)s) IS NOT NULL", table=table)
+    return bool(found)
+
+
+async def _take_lock(connection: Connection, function: str, lock: int, schema: str) -> bool:
+    """Takes a lock of the schema until the transaction ends; returns whether it is taken."""
+    sql = f"SELECT {function}(%(lock)s, hashtext(%(schema)s))"
+    ((taken,),) = await rows(connection, sql, lock=lock, schema=schema)
+    return taken is not False
+
+
 def _migrations() -> dict[str, str]:
     """The scripts by which the queue's tables go from one version to the next, by name, in whose order they run."""
     folder = resources.files("procrastinate") / "sql" / "migrations"
     return {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir() if file.name.endswith(".sql")}
-
-
-def _status(row: tuple[Any, ...]) -> AccountStatus:
-    account, due_at, synced_at, error, job, scheduled_at, attempts, is_later = row
-    state = AccountState.WAITING
-    if job == "doing":
-        state = AccountState.RUNNING
-    elif job is not None:
-        state = AccountState.RETRYING if is_later else AccountState.QUEUED
-    return AccountStatus(
-        account=account,
-        state=state,
-        due_at=scheduled_at if is_later else due_at,
-        attempts=attempts or 0,
-        synced_at=synced_at,
-        error=error,
-    )
