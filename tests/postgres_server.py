@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -9,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
+from attrs import define, field
 
 from tests.redis_server import free_port
 
@@ -21,27 +24,72 @@ needs_postgres = pytest.mark.skipif(not HAS_POSTGRES, reason="PostgreSQL or psyc
 FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
+@define
+class PostgresServer:
+    """A server that can be stopped and started again, with what it holds."""
+
+    directory: str
+    port: int = field(factory=free_port)
+    _process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self._as_user:
+            shutil.chown(self.directory, "postgres", "postgres")
+        command = [str(INITDB), "-D", self._data, "-A", "trust", "-U", "lofty", "-N"]
+        subprocess.run([*self._as_user, *command], check=True, **self._quiet)
+
+    @property
+    def dsn(self) -> str:
+        return f"postgresql://lofty@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        assert INITDB
+        options = [
+            f"-c{option}" for option in (*FAST, f"port={self.port}", f"unix_socket_directories={self.directory}")
+        ]
+        command = [str(Path(INITDB).parent / "postgres"), "-D", self._data, *options]
+        self._process = subprocess.Popen([*self._as_user, *command], **self._quiet)
+        _wait_for(self.dsn)
+
+    def stop(self) -> None:
+        """Ends it and the connections to it."""
+        if self._process:
+            # Not through runuser, which passes on no SIGINT: a fast shutdown waits for no client.
+            number = Path(self._data, "postmaster.pid").read_text(encoding="ascii").split(maxsplit=1)[0]
+            os.kill(int(number), signal.SIGINT)
+            self._process.wait()
+            self._process = None
+
+    @property
+    def _data(self) -> str:
+        return f"{self.directory}/data"
+
+    @property
+    def _as_user(self) -> tuple[str, ...]:
+        return () if os.geteuid() else ("runuser", "-u", "postgres", "--")  # it refuses to run as root
+
+    @property
+    def _quiet(self) -> dict[str, Any]:
+        return {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": self.directory}
+
+
+@contextmanager
+def restartable_postgres() -> Iterator[PostgresServer]:
+    """Yields a server that runs, with an empty database."""
+    with tempfile.TemporaryDirectory(prefix="lofty-pg-", dir="/tmp") as directory:
+        server = PostgresServer(directory)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
 @contextmanager
 def running_postgres() -> Iterator[str]:
     """Yields the address of a server with an empty database."""
-    assert INITDB
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="lofty-pg-", dir="/tmp") as directory:
-        as_user = () if os.geteuid() else ("runuser", "-u", "postgres", "--")  # it refuses to run as root
-        if as_user:
-            shutil.chown(directory, "postgres", "postgres")
-        data, tool = f"{directory}/data", Path(INITDB).parent
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": directory}
-        subprocess.run([*as_user, INITDB, "-D", data, "-A", "trust", "-U", "lofty", "-N"], check=True, **quiet)  # type: ignore[call-overload]
-        options = [f"-c{option}" for option in (*FAST, f"port={port}", f"unix_socket_directories={directory}")]
-        server = subprocess.Popen([*as_user, str(tool / "postgres"), "-D", data, *options], **quiet)  # type: ignore[call-overload]
-        try:
-            dsn = f"postgresql://lofty@127.0.0.1:{port}/postgres"
-            _wait_for(dsn)
-            yield dsn
-        finally:
-            server.terminate()
-            server.wait()
+    with restartable_postgres() as server:
+        yield server.dsn
 
 
 def _wait_for(dsn: str) -> None:

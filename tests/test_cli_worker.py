@@ -1,0 +1,120 @@
+"""`lofty-async worker`: a fleet's worker from the command line."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lofty_async import PostgresStore
+from lofty_async.cli.app import app
+from lofty_async.sandbox import Sandbox
+from tests.account import Account
+from tests.fleets import drop_tables, fleet_of, left_wrong, needs_fleet, until
+from tests.postgres_server import running_postgres
+
+pytestmark = needs_fleet
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with running_postgres() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+async def dsn(server: str) -> str:
+    """A server without the tables."""
+    await drop_tables(server)
+    return server
+
+
+@pytest.fixture
+async def made() -> AsyncIterator[Account]:
+    async with Sandbox(12, 0, appointments_per_lead=0, limit=100_000) as sandbox:
+        account = Account(sandbox)
+        account.populate(3)
+        yield account
+
+
+@pytest.mark.parametrize("form", ["toml", "json"])
+async def test_the_command_syncs_the_accounts_of_a_file(dsn: str, made: Account, tmp_path: Path, form: str) -> None:
+    file = tmp_path / f"accounts.{form}"
+    file.write_text('smith = "KEY_OF_SMITH"\n' if form == "toml" else '{"smith": "KEY_OF_SMITH"}')
+    fleet = fleet_of(dsn, made)
+    await fleet.setup()
+    await fleet.add("jones")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOFTY_")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "lofty_async", "worker", "--db", dsn, "--accounts", str(file)),
+        *("--base-url", made.sandbox.url),
+        env=environment | {"KEY_OF_SMITH": made.sandbox.api_key},
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+    async def is_done() -> bool:
+        return [bool(one.synced_at or one.error) for one in await fleet.status()] == [True, True]
+
+    try:
+        await until(is_done)
+    finally:
+        process.terminate()
+        _, errors = await process.communicate()
+    lines = sorted(line.partition(" account ")[2] for line in errors.decode().splitlines())
+    assert process.returncode == 0
+    assert lines[0] == "jones: account jones is not in the file of accounts of this worker"
+    assert lines[1].startswith("smith: 36 added, 0 changed, 0 removed, ")
+    assert len(lines) == 2
+    assert await left_wrong(dsn, "smith", made) == 0
+    store = PostgresStore("lofty_fleet", dsn).for_server(made.sandbox.url)
+    assert (await store.snapshot()).limit == 100_000  # the workers' budget is in the same database
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("smith = 'NOT_SET_ANYWHERE'", "account smith: the environment variable NOT_SET_ANYWHERE is not set"),
+        ("smith = 5", "must be a string, not int"),
+        ("smith =", "is not TOML"),
+        ("", "must name an account and its variable"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_a_file_of_accounts_that_is_wrong_is_one_line(tmp_path: Path, text: str | None, error: str) -> None:
+    file = tmp_path / "accounts.toml"
+    if text is not None:
+        file.write_text(text)
+    result = CliRunner().invoke(app, ["worker", "--db", "postgresql://there/db", "--accounts", str(file)])
+    assert result.exit_code == 2
+    assert error in " ".join(result.stderr.split())
+
+
+def test_a_worker_without_a_server_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "accounts.toml").write_text("smith = 'KEY_OF_SMITH'")
+    monkeypatch.setenv("KEY_OF_SMITH", "key-of-smith")
+    monkeypatch.setattr("lofty_async.cli.worker._log_to_stderr", lambda: None)  # of a process of its own
+    command = ["worker", "--accounts", str(tmp_path / "accounts.toml"), "--db"]
+    result = CliRunner().invoke(app, [*command, "postgresql://me:s3cret@127.0.0.1:9/none"])
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
+    assert "s3cret" not in result.stderr
+    assert CliRunner().invoke(app, [*command, "tasks.sqlite"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [("--every", "every day", "--every must be a cron"), ("--schema", "A", "--schema must")],
+)
+def test_an_option_that_is_wrong_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, value: str, error: str
+) -> None:
+    (tmp_path / "accounts.toml").write_text("smith = 'KEY_OF_SMITH'")
+    monkeypatch.setenv("KEY_OF_SMITH", "key-of-smith")
+    monkeypatch.setattr("lofty_async.cli.worker._log_to_stderr", lambda: None)  # of a process of its own
+    command = ["worker", "--accounts", str(tmp_path / "accounts.toml"), "--db", "postgresql://there/db", option, value]
+    result = CliRunner().invoke(app, command)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert error in result.stderr
