@@ -20,6 +20,7 @@ from .mirror import SCHEMES, database_errors
 from .options import FilePath, ServerOptions, examples, server_options
 
 EVERY: Final = "*/15 * * * *"
+SCHEMA: Final = "lofty_fleet"
 
 
 @click.command(
@@ -47,13 +48,18 @@ EVERY: Final = "*/15 * * * *"
     "--every", default=EVERY, show_default=True, metavar="CRON", help="Times at which accounts are due, in UTC."
 )
 @click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Accounts at a time.")
+@click.option(
+    "--schema", default=SCHEMA, show_default=True, metavar="NAME", help="Schema of the queue; another is another fleet."
+)
 @server_options
-def worker(*, db: str, file: Path, every: str, concurrency: int, server: ServerOptions) -> None:
+def worker(*, db: str, file: Path, every: str, concurrency: int, schema: str, server: ServerOptions) -> None:
     """Keep the mirrors of many accounts, together with other workers on the same database.
 
     Makes the tables, adds the accounts of FILE and syncs those that are due, until SIGTERM or Ctrl-C. The keys stay in
     the environment, in the variables that FILE names. All workers need the keys of all accounts. A line on standard
     error says how each sync has ended.
+
+    The workers of a fleet share one rate limit through the same database, unless --store names another place.
     """
     from .run import StartupError, run
 
@@ -66,8 +72,12 @@ def worker(*, db: str, file: Path, every: str, concurrency: int, server: ServerO
 
         from .client import options_for
 
-        async with options_for(server) as options:
-            fleet = Fleet(db, lambda account: LoftyClient(ApiKey(_key(keys, account)), **options), every=every)
+        async with options_for(_sharing(server, db, schema)) as options:
+
+            def client_for(account: str) -> LoftyClient:
+                return LoftyClient(ApiKey(_key(keys, account)), **options)
+
+            fleet = Fleet(db, client_for, every=every, schema=schema)
             await fleet.setup()
             for account in keys:
                 await fleet.add(account)
@@ -76,6 +86,11 @@ def worker(*, db: str, file: Path, every: str, concurrency: int, server: ServerO
     _log_to_stderr()
     with database_errors(StartupError):
         run(work)
+
+
+def _sharing(server: ServerOptions, db: str, schema: str) -> ServerOptions:
+    """Returns the options with the fleet's own database as the store, where none was named."""
+    return server if server.store is not None else server._replace(store=db, app_id=server.app_id or schema)
 
 
 def _log_to_stderr() -> None:
