@@ -31,7 +31,6 @@ ClientFor = Callable[[str], LoftyClient | Awaitable[LoftyClient]]
 HINT: Final = 'Fleet needs its extra: pip install "lofty-async[workers]"'
 SCHEMA: Final = "lofty_fleet"
 SCHEMA_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,39}")
-CANCELLED: Final = "the sync was cancelled from within: client_for must not raise CancelledError"
 MAX_RECONNECT_SECONDS: Final = 15.0
 """Between two attempts to reach a database that is lost."""
 
@@ -184,7 +183,7 @@ class Fleet:
         except asyncio.CancelledError as error:
             if _is_cancelled():
                 raise
-            raise await self._failure(account, LoftyError(CANCELLED), attempts) from error
+            raise await self._failure(account, self._policy.ClientForCancelledError(), attempts) from error
         await self._tables.succeed(account, synced)
 
     async def _mirror(self, account: str) -> Synced:

@@ -28,8 +28,8 @@ from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, 
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import DeleteJobCondition, Job, Status
 
-from lofty_async.errors import AuthenticationError, InvalidRequestError
-from lofty_async.mirror import SuspiciousDeletionError, SyncRunningError
+from lofty_async.errors import AuthenticationError, CallError, InvalidRequestError, LoftyError
+from lofty_async.mirror import SyncRunningError
 
 from .postgres import IDLE_TIMEOUT, connection_options, search_path
 
@@ -49,8 +49,8 @@ GRACE_SECONDS: Final = 2.0
 """How long a worker that stops lets its jobs go on; then they are cancelled, and keep what they have."""
 CONNECT_TIMEOUT: Final = 3.0
 """Seconds for a connection: a worker that stops asks for two, and has 10 s in all."""
-FINAL_ERRORS: Final = (AuthenticationError, InvalidRequestError, SuspiciousDeletionError)
-"""Errors that another attempt does not mend; the account's next turn tries again."""
+FINAL_ERRORS: Final = (AuthenticationError, InvalidRequestError)
+"""Errors of calls that another attempt does not mend; the account's next turn tries again."""
 MAX_RETRIES: Final = 6
 FIRST_DELAY: Final = 15
 CLAIM_DELAY: Final = 2
@@ -62,6 +62,10 @@ AT_ONCE: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 class DatabaseLostError(Exception):
     """The database cannot be reached, or other workers have taken this one for dead."""
+
+
+class ClientForCancelledError(Exception):
+    """`client_for`, or what it awaits, was cancelled, and this worker was not."""
 
 
 class SyncFailedError(Exception):
@@ -79,7 +83,9 @@ def retry_delay(error: Exception, *, failures: int, attempts: int) -> int | None
     """
     if isinstance(error, SyncRunningError):
         return CLAIM_DELAY if attempts < MAX_CLAIM_ATTEMPTS else None
-    if isinstance(error, FINAL_ERRORS) or failures > MAX_RETRIES:
+    # Of the errors of no call, the mirror refuses what it has seen: too many deletions, rows of another account.
+    is_refusal = isinstance(error, LoftyError) and not isinstance(error, CallError)
+    if is_refusal or isinstance(error, FINAL_ERRORS) or failures > MAX_RETRIES:
         return None
     return FIRST_DELAY * int(2 ** (failures - 1))
 
