@@ -120,6 +120,32 @@ def test_closing_does_not_fail_with_the_store(error: Exception) -> None:
     run(main())
 
 
+def test_closing_asks_a_store_that_fails_at_once_no_more_than_it_has_to() -> None:
+    class AskedAgainError(BaseException):
+        """The loop would never turn again."""
+
+    async def main() -> None:
+        company = Company()
+        caller = company.join()
+        permit = await caller.limiter.acquire()
+        asked = 0
+
+        async def fail(*_: object) -> None:
+            nonlocal asked
+            asked += 1
+            if asked > 5:
+                raise AskedAgainError
+            raise StoreUnavailableError("next attempt in 15 s")
+
+        company.store.change = fail  # type: ignore[method-assign, assignment]
+        permit.settle()
+        await company.close()
+        assert 1 <= asked <= 5
+        assert pumps() == []
+
+    run(main())
+
+
 def test_closing_waits_no_longer_than_a_moment_for_a_store_that_hangs() -> None:
     async def main() -> None:
         company = Company()

@@ -169,6 +169,8 @@ class SharedLimit:
     async def _run(self) -> None:
         """Talk to the store while there is something to say and the loop owns the limiter."""
         while self._has_news() and self._owner.is_here:
+            if self._is_closed and self.is_away:
+                return  # a store that fails at once would be asked again and again, and never let the loop turn
             self._news.clear()
             wait = self._talks_at() - self._clock()
             if wait > 0:
