@@ -135,6 +135,8 @@ class Fleet:
             try:
                 await self._queue.work(concurrency)
             except self._policy.DatabaseLostError:
+                if _is_cancelled():  # while the queue found that out, which then forgets it
+                    return
                 log.warning("the database is lost, or this worker was taken for dead; it begins again")
             await self._database_back()
 
