@@ -170,6 +170,20 @@ async def test_a_second_signal_ends_a_worker_at_once(dsn: str, how: signal.Signa
         hold.gate.set()
 
 
+async def test_a_worker_that_cannot_stop_ends(dsn: str, server: PostgresServer) -> None:
+    async with accounts_of_an_application(1) as accounts, Workers(dsn, MIDNIGHT, accounts) as workers:
+        hold = Hold()
+        accounts["account 0"].sandbox.faults.add("*", hold, times=None, after=20)
+        await workers.start()
+        await reached(hold)
+        (pid,) = workers.running
+        with server.frozen():
+            hold.gate.set()
+            began = time.monotonic()
+            assert await workers.end(pid, signal.SIGTERM) == -signal.SIGTERM
+            assert time.monotonic() - began < 15  # 9, and a busy machine
+
+
 async def test_a_database_that_was_away_is_waited_for(dsn: str, server: PostgresServer, made: Account) -> None:
     fleet, hold = fleet_of_account(dsn, made, stalled_after=4), Hold()
     await fleet.setup()

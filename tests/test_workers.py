@@ -1,11 +1,15 @@
 """A fleet of mirrors on a real PostgreSQL: who is due is synced, once at a time, whatever happens to the workers."""
 
 import asyncio
+import os
+import re
+import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from math import ceil, floor
-from os import getpid
+from pathlib import Path
 from socket import gethostname
 from typing import Any
 
@@ -135,7 +139,7 @@ async def test_the_status_says_where_a_sync_runs_and_what_it_has_left(dsn: str, 
     began = datetime.now(UTC)
     async with held_sync(dsn, made) as (fleet, hold):
         running = await state_of(fleet)
-        assert (running.state, running.host, running.process) == (AccountState.RUNNING, gethostname(), getpid())
+        assert (running.state, running.host, running.process) == (AccountState.RUNNING, gethostname(), os.getpid())
         assert running.began_at
         assert running.began_at >= began
         assert (running.ended_at, running.synced_at, running.tasks, running.oldest_proof) == (None, None, None, None)
@@ -524,3 +528,29 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "procrastinate", None)
     with pytest.raises(ModuleNotFoundError, match=r"lofty-async\[workers\]"):
         Fleet("postgresql://there/db", no_client)
+
+
+PROGRAMS = re.compile(r"```\{code-block\} python\n(?::class: program\n)?# (\w+)\.py\n(.*?)```", re.DOTALL)
+GUIDE = Path(__file__).parents[1] / "docs" / "guides" / "workers.md"
+
+
+@pytest.mark.parametrize("queue", ["taskiq", "streaq", "celery"])
+def test_the_programs_of_the_guide_for_other_queues_load(queue: str, tmp_path: Path) -> None:
+    if find_spec(queue) is None:
+        pytest.skip(f"{queue} is not installed")
+    programs = dict(PROGRAMS.findall(GUIDE.read_text(encoding="utf-8")))
+    assert programs.keys() == {"mirrors", "with_taskiq", "with_streaq", "with_celery"}
+    for name, text in programs.items():
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    code = f"import mirrors, with_{queue} as queue; assert queue.sync is mirrors.sync and queue.sync_account"
+    addresses = {"DATABASE_URL": "postgresql://there/db", "REDIS_URL": "redis://there/0"}
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    loaded = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **addresses, "PYTHONPATH": path},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (loaded.returncode, loaded.stderr) == (0, "")

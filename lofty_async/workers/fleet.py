@@ -114,7 +114,8 @@ class Fleet:
         """Syncs accounts, `concurrency` at the same time, until SIGTERM, SIGINT or the cancellation of this call.
 
         It then lets its syncs go on for 2 s and interrupts the others, which other workers take over at once. A second
-        signal ends the process. A database that is lost while it runs is waited for.
+        signal ends the process, and so do 9 s in which the database does not answer. A database that is lost while the
+        worker runs is waited for.
 
         Raises: LoftyError if the tables are missing; psycopg.Error if the server cannot be reached at the beginning.
         """

@@ -1,12 +1,15 @@
-"""Ends work at the first SIGTERM or SIGINT; the second ends the process."""
+"""Ends work at the first SIGTERM or SIGINT; the second ends the process, and so does work that does not end."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Generator
 from contextlib import contextmanager, suppress
 from typing import Final
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+STOP_SECONDS: Final = 9.0
+"""Then the process ends as by a second signal: a database that does not answer lets no write end."""
 
 
 async def until_signal(work: Awaitable[None]) -> None:
@@ -27,9 +30,11 @@ async def until_signal(work: Awaitable[None]) -> None:
 def _stop_signals() -> Generator[asyncio.Event, None, None]:
     """Yields an event that the first signal sets."""
     loop, stopping, handled = asyncio.get_running_loop(), asyncio.Event(), list[signal.Signals]()
+    timers: list[asyncio.TimerHandle] = []
 
-    def stop() -> None:
+    def stop(received: signal.Signals) -> None:
         stopping.set()
+        timers.append(loop.call_later(STOP_SECONDS, os.kill, os.getpid(), received))
         for number in handled:
             loop.remove_signal_handler(number)
             # Not Python's own handler, after which `asyncio.run` would wait for what is under way.
@@ -38,11 +43,13 @@ def _stop_signals() -> Generator[asyncio.Event, None, None]:
     for number in STOP_SIGNALS:
         # Windows has no handlers, and other threads may set none: the caller stops the work by cancelling it.
         with suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, stop)
+            loop.add_signal_handler(number, stop, number)
             handled.append(number)
     try:
         yield stopping
     finally:
+        for timer in timers:
+            timer.cancel()
         for number in handled:
             loop.remove_signal_handler(number)
         if signal.SIGINT in handled:
