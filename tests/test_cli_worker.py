@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from lofty_async import PostgresStore
+from lofty_async import ApiKey, LoftyClient, PostgresStore
 from lofty_async.cli.app import app
 from lofty_async.sandbox import Sandbox
+from lofty_async.workers import Fleet
 from tests.account import Account
-from tests.fleets import drop_tables, fleet_of, left_wrong, needs_fleet, until
+from tests.fleets import MIDNIGHT, drop_tables, fleet_of, left_wrong, needs_fleet, until, working
 from tests.postgres_server import running_postgres
 
 pytestmark = needs_fleet
@@ -72,6 +73,43 @@ async def test_the_command_syncs_the_accounts_of_a_file(dsn: str, made: Account,
     store = PostgresStore("lofty_fleet", dsn).for_server(made.sandbox.url)
     assert (await store.snapshot()).limit == 100_000  # the workers' budget is in the same database
     await store.close()
+
+
+async def test_the_command_prints_the_state_of_each_account(dsn: str, made: Account) -> None:
+    async def client_for(account: str) -> LoftyClient:
+        auth = made.sandbox.auth if account == "smith" else ApiKey("not-the-key")
+        return LoftyClient(auth, base_url=made.sandbox.url)
+
+    async def printed() -> list[str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "lofty_async", "worker", "--db", dsn, "--status"), stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == 0
+        return output.decode().splitlines()
+
+    fleet = Fleet(dsn, client_for, every=MIDNIGHT)
+    await fleet.setup()
+    assert await printed() == ["no accounts"]
+    await fleet.add("smith")
+    await fleet.add("jones")
+
+    async def has_ended() -> bool:
+        return all(one.ended_at for one in await fleet.status())
+
+    async with working(fleet):
+        await until(has_ended)
+    jones, failed, smith, synced = await printed()
+    assert jones.startswith("jones: waiting, due at ")
+    assert "401" in failed
+    assert smith.startswith("smith: waiting, due at ")
+    assert ": 36 tasks, 0 of them not confirmed by reading their lead; the oldest proof is of " in synced
+
+
+def test_a_worker_needs_accounts() -> None:
+    result = CliRunner().invoke(app, ["worker", "--db", "postgresql://there/db"])
+    assert result.exit_code == 2
+    assert "--accounts FILE names the accounts to sync" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ import logging
 import os
 import tomllib
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
@@ -19,6 +20,9 @@ from lofty_async.errors import InvalidRequestError
 from .mirror import SCHEMES, database_errors
 from .options import FilePath, ServerOptions, examples, server_options
 
+if TYPE_CHECKING:
+    from lofty_async.workers import AccountStatus
+
 EVERY: Final = "*/15 * * * *"
 SCHEMA: Final = "lofty_fleet"
 
@@ -27,6 +31,7 @@ SCHEMA: Final = "lofty_fleet"
     epilog=examples(
         "lofty-async worker --db postgresql://db/lofty --accounts accounts.toml",
         "lofty-async worker --db postgresql://db/lofty --accounts accounts.toml --every '0 * * * *'",
+        "lofty-async worker --db postgresql://db/lofty --status",
     )
 )
 @click.option(
@@ -39,7 +44,6 @@ SCHEMA: Final = "lofty_fleet"
 @click.option(
     "--accounts",
     "file",
-    required=True,
     type=FilePath(),
     metavar="FILE",
     help="Names each account's variable: lines such as smith = 'LOFTY_KEY_SMITH', or JSON in FILE.json.",
@@ -51,8 +55,11 @@ SCHEMA: Final = "lofty_fleet"
 @click.option(
     "--schema", default=SCHEMA, show_default=True, metavar="NAME", help="Schema of the queue; another is another fleet."
 )
+@click.option("--status", is_flag=True, help="Print the state of each account, and end; needs no FILE.")
 @server_options
-def worker(*, db: str, file: Path, every: str, concurrency: int, schema: str, server: ServerOptions) -> None:
+def worker(
+    *, db: str, file: Path | None, every: str, concurrency: int, schema: str, status: bool, server: ServerOptions
+) -> None:
     """Keep the mirrors of many accounts, together with other workers on the same database.
 
     Makes the tables, adds the accounts of FILE and syncs those that are due, until SIGTERM or Ctrl-C. The keys stay in
@@ -65,6 +72,11 @@ def worker(*, db: str, file: Path, every: str, concurrency: int, schema: str, se
 
     if not db.startswith(SCHEMES):
         raise click.UsageError("--db must be the address of a PostgreSQL database: postgresql://…")
+    if status:
+        _print_status(db, schema)
+        return
+    if file is None:
+        raise click.UsageError("--accounts FILE names the accounts to sync; --status needs none")
     keys = _keys(file, os.environ)
 
     async def work() -> None:
@@ -86,6 +98,40 @@ def worker(*, db: str, file: Path, every: str, concurrency: int, schema: str, se
     _log_to_stderr()
     with database_errors(StartupError):
         run(work)
+
+
+def _print_status(db: str, schema: str) -> None:
+    from .run import StartupError, run
+
+    async def work() -> "list[AccountStatus]":
+        from lofty_async.workers import Fleet
+
+        return await Fleet(db, _no_client, schema=schema).status()
+
+    with database_errors(StartupError):
+        found = run(work)
+    click.echo("\n".join(line for one in found for line in status_lines(one)) or "no accounts")
+
+
+def status_lines(one: "AccountStatus") -> list[str]:
+    """Returns the state of an account for people."""
+    where = f" on {one.host}, process {one.process}, since {_time(one.began_at)}" if one.state == "running" else ""
+    due = "" if one.state == "running" else f", due at {_time(one.due_at)}"
+    lines = [f"{one.account}: {one.state.value}{where}{due}"]
+    if one.synced_at is not None:
+        tasks = f"{one.tasks or 0:,} tasks, {one.unproven or 0:,} of them not confirmed by reading their lead"
+        lines.append(f"  synced at {_time(one.synced_at)}: {tasks}; the oldest proof is of {_time(one.oldest_proof)}")
+    if one.error is not None:
+        lines.append(f"  failed at {_time(one.ended_at)}, failures of this turn {one.failures}: {one.error}")
+    return lines
+
+
+def _time(moment: datetime | None) -> str:
+    return "never" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _no_client(account: str) -> LoftyClient:
+    raise AssertionError(account)  # only a worker asks for clients
 
 
 def _sharing(server: ServerOptions, db: str, schema: str) -> ServerOptions:
