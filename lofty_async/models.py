@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 from attrs import frozen
 
 from ._enums import AssignedRole, Code, EntryType, PermissionMode, TaskType, WebhookEvent
+from ._value import Value
 
 __all__ = [
     "AgentInfo",
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 
-class Model:
+class Model(Value):
     """The base of every model: to plain data and JSON and back, through slots that `_convert` fills."""
 
     __slots__ = ()
@@ -97,7 +98,7 @@ class Model:
         return cls.__plain__.pydantic_json_schema(schema, handler)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class Task(Model):
     """A task or appointment of a lead; every field but `id` may be absent (`None`).
 
@@ -139,7 +140,7 @@ class Task(Model):
     address: str | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class CalendarEntry(Model):
     """A task or appointment as the calendar shows it.
 
@@ -161,7 +162,7 @@ class CalendarEntry(Model):
     lead_id: int | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class MeetingSlot(Model):
     """A time at which a meeting can be held."""
 
@@ -169,7 +170,7 @@ class MeetingSlot(Model):
     end_at: datetime
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class LeadTag(Model):
     """A label on a lead; every field may be absent (`None`). `visible_type` is a code without a documented meaning."""
 
@@ -182,7 +183,7 @@ class LeadTag(Model):
     updated_at: datetime | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class Location(Model):
     """A place that a lead is interested in; every field may be absent (`None`)."""
 
@@ -194,7 +195,7 @@ class Location(Model):
     description: str | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class LeadInquiry(Model):
     """The property that a lead looks for; every field may be absent (`None`, or empty for lists)."""
 
@@ -214,7 +215,7 @@ class LeadInquiry(Model):
     updated_at: datetime | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class LeadProperty(Model):
     """A home or postal address of a lead; every field may be absent (`None`).
 
@@ -250,7 +251,7 @@ class LeadProperty(Model):
     site_listing_url: str | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class LeadFamilyMember(Model):
     """A relative of a lead; every field may be absent (`None`, or empty for lists)."""
 
@@ -262,7 +263,7 @@ class LeadFamilyMember(Model):
     birthday: str | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class CustomAttribute(Model):
     """A field that a team has added to its leads; `value` and `params` are text, in JSON where they hold several."""
 
@@ -272,7 +273,7 @@ class CustomAttribute(Model):
     params: str | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class CustomRole(Model):
     """A role that a team has added to its leads, and the user who holds it for this lead."""
 
@@ -282,7 +283,7 @@ class CustomRole(Model):
     assignee: str | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class Lead(Model):
     """A person whom agents work with; every field but `id` may be absent (`None`, or empty for lists).
 
@@ -351,7 +352,7 @@ class Lead(Model):
     ownership_scope: str | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class AgentInfo(Model):
     """The professional profile of an agent; every field may be absent (`None`)."""
 
@@ -363,7 +364,7 @@ class AgentInfo(Model):
     agent_pid: str | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class Office(Model):
     """The office that a team member belongs to; every field may be absent (`None`).
 
@@ -398,7 +399,7 @@ class Office(Model):
     updated_at: datetime | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class User(Model):
     """The team member whose credential is in use; every field but `id` may be absent (`None`).
 
@@ -430,7 +431,7 @@ class User(Model):
     group: Office | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class TaskV1(Model):
     """A task as the legacy API shows it; `end_at` is its deadline. Prefer `Task`."""
 
@@ -464,7 +465,7 @@ class TaskV1(Model):
     query_id: int | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class AppointmentV1(Model):
     """An appointment as the legacy API shows it. Prefer `CalendarEntry`."""
 
@@ -486,7 +487,7 @@ class AppointmentV1(Model):
     assign_role_type: Code | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class WebhookSubscription(Model):
     """Delivers one event type to one callback URL."""
 

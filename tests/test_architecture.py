@@ -138,7 +138,7 @@ def test_a_library_is_imported_in_one_module_or_by_name_alone(library: str) -> N
 
 
 def test_models_know_nothing_of_the_wire() -> None:
-    assert set(in_package("lofty_async.models")) == {"lofty_async._enums"}
+    assert set(in_package("lofty_async.models")) == {"lofty_async._enums", "lofty_async._value"}
     assert set(in_package("lofty_async._enums")) == set()
     sources = {source.split(".")[0] for source, _ in imports("lofty_async.models")}
     assert sources <= {"attrs", "collections", "datetime", "typing", "lofty_async"}

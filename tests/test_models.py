@@ -65,6 +65,20 @@ class TestEveryModel:
         for duplicate in DUPLICATES:
             assert duplicate(model) == model
 
+    def test_is_what_attrs_would_compare_hash_and_show(self, kind: Any) -> None:
+        twin = attrs.make_class(kind.__name__, [one.name for one in attrs.fields(kind)], frozen=True, kw_only=True)
+        values = [attrs.asdict(made(kind), recurse=False)]
+        values += [values[0] | {one.name: "another"} for one in attrs.fields(kind)]
+        for value in values:
+            assert repr(kind(**value)) == repr(twin(**value))
+            assert [kind(**value) == kind(**other) for other in values] == [value == other for other in values]
+        assert len({kind(**value) for value in values}) == len(values)
+
+    def test_equals_no_model_of_another_class(self, kind: Any) -> None:
+        derived = type(kind.__name__, (kind,), {"__slots__": ()})
+        assert made(kind) != made(derived)
+        assert made(kind) != attrs.astuple(made(kind))
+
     def test_has_absent_fields_as_none_or_as_an_empty_tuple(self, kind: Any) -> None:
         defaults = {each.default for each in attrs.fields(kind)}
         assert defaults <= {attrs.NOTHING, None, ()}
