@@ -92,9 +92,10 @@ def structure(kind: type[T], record: Any, *, path: str, request: str) -> T:
         DecodeError: The record is not an object, lacks its id, or holds a value of the wrong kind.
     """
     try:
-        return _codec(kind).read(record)
+        model: T = _codec(kind).read(record)  # type: ignore[arg-type] # classes are hashable
     except FieldError as error:
         raise error.as_decode_error(path, request) from None
+    return model
 
 
 def structure_list(kind: type[T], records: Any, *, path: str, request: str) -> tuple[list[T], tuple[BadRecord, ...]]:
@@ -104,12 +105,12 @@ def structure_list(kind: type[T], records: Any, *, path: str, request: str) -> t
         DecodeError: The value is not a list. Bad records do not raise.
     """
     try:
-        wire_records = [] if records is None else as_list(records)
+        wire_records: list[Any] = records if records.__class__ is list else [] if records is None else as_list(records)
     except FieldError as error:
         raise error.as_decode_error(path, request) from None
     items: list[T] = []
     bad: list[BadRecord] = []
-    for position, unreadable in _codec(kind).read_list(wire_records, items):
+    for position, unreadable in _codec(kind).read_list(wire_records, items):  # type: ignore[arg-type] # same
         index = position + len(bad)
         bad.append(BadRecord(position, unreadable.as_decode_error(f"{path}[{index}]", request), wire_records[index]))
     return items, tuple(bad)
@@ -214,12 +215,10 @@ class _Codec(Generic[T]):
         return None
 
 
-def _codec(kind: type[T]) -> _Codec[T]:
+@cache
+def _codec(kind: Any) -> _Codec[Any]:
     """The codec of a model's class, made when it is first asked for."""
-    codec: _Codec[T] | None = vars(kind).get("__codec__")
-    if codec is None:
-        codec = cast("Any", kind).__codec__ = _Codec(kind)
-    return codec
+    return _Codec(kind)
 
 
 class NotJsonError(ValueError):

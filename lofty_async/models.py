@@ -36,11 +36,10 @@ __all__ = [
 
 
 class Model(Value):
-    """The base of every model: to plain data and JSON and back, through slots that `_convert` fills."""
+    """The base of every model: to plain data and JSON and back, through `__plain__`, which `_convert` sets."""
 
     __slots__ = ()
-    __codec__: ClassVar[Any]  # from the wire, one a class
-    __plain__: ClassVar[Any]  # to plain data and back, one for all
+    __plain__: ClassVar[Any]
 
     def to_dict(self, *, ids_as_strings: bool = False) -> dict[str, Any]:
         """Every field under its own name as a value that JSON has: `from_dict` makes the same model of it again.
