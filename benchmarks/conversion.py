@@ -22,7 +22,7 @@ from typing import Any
 import attrs
 from cattrs import Converter
 
-from lofty_async import _convert as convert
+from lofty_async._codec import codec_of, structure_list
 from lofty_async.models import CalendarEntry, Task
 
 Decode = Callable[[bytes], Any]
@@ -157,7 +157,7 @@ def encode(records: list[dict[str, Any]]) -> bytes:
 
 
 def wire_name(kind: type[Any], name: str) -> str:
-    return next(field.wire_names[0] for field in convert._codec(kind).fields if field.name == name)  # noqa: SLF001 - its table
+    return next(field.wire_names[0] for field in codec_of(kind).fields if field.name == name)
 
 
 def candidates(kind: type[Any]) -> dict[str, Decode]:
@@ -168,7 +168,7 @@ def candidates(kind: type[Any]) -> dict[str, Decode]:
     loads = found.get(BASELINE, json.loads)
 
     def ours(body: bytes) -> Any:
-        return convert.structure_list(kind, loads(body)["records"], path="records", request="GET")
+        return structure_list(kind, loads(body)["records"], path="records", request="GET")
 
     found["lofty_async"] = ours
     found["cattrs as it comes"] = cattrs_candidate(kind, loads)

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, SupportsIndex, T
 from urllib.parse import urlsplit
 
 from ._auth import Auth, hidden
-from ._convert import wire_name
+from ._codec import wire_name
 from ._times import format_time, instant
 from .errors import DecodeError, InvalidRequestError, shown
 from .ratelimit import Lane

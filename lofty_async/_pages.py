@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Generic, TypeVar, cast
 
 from attrs import define, evolve
 
-from ._convert import BadRecord, structure_list
+from ._codec import BadRecord, structure_list
 from ._cursor import Cursor, Key, Mark, Rows, Trail, foreign_cursor
 from ._times import epoch_ms
 from ._wire import NO_PARAMS, Params, part

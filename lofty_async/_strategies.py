@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from attrs import define, evolve, field
 
-from ._convert import BadRecord
+from ._codec import BadRecord
 from ._cursor import TAIL, Cursor, Key, Rows, Trail, foreign_cursor
 from ._pages import Answer, PageRead, Pages, Strategy, TimedPages, is_too_deep, missed
 from ._times import epoch_ms, format_time

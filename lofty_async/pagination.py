@@ -12,7 +12,7 @@ from weakref import WeakSet
 from attrs import define, evolve, field, frozen
 
 from ._checks import OnBadRecord, within
-from ._convert import BadRecord
+from ._codec import BadRecord
 from ._cursor import END, START, Cursor
 from ._pages import RESUMED, PageRead, Strategy
 from ._wire import Params, request_id

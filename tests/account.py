@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
-from lofty_async._convert import structure
+from lofty_async._codec import structure
 from lofty_async.models import Task
 from lofty_async.sandbox import Entry, EntryKind, Sandbox
 from lofty_async.sandbox.entities import MEMBER_ID

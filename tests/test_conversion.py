@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lofty_async import _convert as convert
 from lofty_async import models
-from lofty_async._convert import BadRecord, structure, structure_list, unstructure
+from lofty_async._codec import BadRecord, codec_of, structure, structure_list
+from lofty_async._convert import unstructure
 from lofty_async._json import dumps, loads
 from lofty_async._times import epoch_ms, format_time
 from lofty_async.errors import DecodeError
@@ -91,7 +91,7 @@ GARBAGE = st.recursive(
 
 
 def wire_names(kind: type[Any]) -> list[str]:
-    return [name for field in convert._codec(kind).fields for name in field.wire_names]
+    return [name for field in codec_of(kind).fields for name in field.wire_names]
 
 
 @cache
@@ -107,7 +107,7 @@ def usual_values(kind: type[Any]) -> dict[str, st.SearchStrategy[Any]]:
         "expected a list": st.lists(st.integers(-1, 9) | st.text(max_size=3) | st.dictionaries(st.text(), st.text())),
     }
     usual: dict[str, st.SearchStrategy[Any]] = {}
-    for field in convert._codec(kind).fields:
+    for field in codec_of(kind).fields:
         with pytest.raises(ValueError, match="expected") as refusal:
             field.reader.read(object())
         usual |= dict.fromkeys(field.wire_names, by_message[str(refusal.value)])
@@ -126,7 +126,7 @@ def records(draw: st.DrawFn, kind: Any) -> Any:
 def to_wire(kind: type[Any], model: Any) -> dict[str, Any]:
     """The record that is read as this model: wire names, times as ISO 8601 with offset and in milliseconds."""
     record: dict[str, Any] = {}
-    for field in convert._codec(kind).fields:
+    for field in codec_of(kind).fields:
         value = getattr(model, field.name)
         name, *names_in_milliseconds = field.wire_names
         record[name] = wire_value(value)
@@ -152,7 +152,7 @@ def outcome(read: Any, record: Any) -> Any:
 
 
 def cached_values(name: str) -> dict[Any, Any]:
-    cache = next(field.reader.cache for field in convert._codec(Task).fields if field.name == name)
+    cache = next(field.reader.cache for field in codec_of(Task).fields if field.name == name)
     assert cache is not None
     return cache.values
 
@@ -172,7 +172,7 @@ def test_every_field_of_the_vendor_s_is_read(kind: type[Any]) -> None:
 @HALF
 @given(data=st.data())
 def test_the_generated_reader_agrees_with_the_detailed_one(kind: type[Any], data: st.DataObject) -> None:
-    codec = convert._codec(kind)
+    codec = codec_of(kind)
     record = data.draw(records(kind) | GARBAGE)
 
     def read_fast(record: Any, *, again: bool = False) -> Any:

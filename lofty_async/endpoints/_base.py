@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 from lofty_async import _checks, _json
 from lofty_async._call import CallManager, CallOptions
 from lofty_async._checks import OnBadRecord
-from lofty_async._convert import structure
+from lofty_async._codec import structure
 from lofty_async._pages import Strategy
 from lofty_async._wire import NO_PARAMS, Params, Request, Route, part
 from lofty_async.errors import DecodeError

@@ -8,7 +8,7 @@ from attrs import frozen
 from lofty_async import _checks
 from lofty_async._auth import hidden
 from lofty_async._checks import OnBadRecord
-from lofty_async._convert import structure
+from lofty_async._codec import structure
 from lofty_async._strategies import SinglePage
 from lofty_async._wire import RecordKind, Route
 from lofty_async.models import PermissionMode, WebhookEvent, WebhookSubscription
