@@ -21,7 +21,7 @@ from lofty_async.ratelimit.ledger import (
     Member,
     PermitReport,
 )
-from lofty_async.ratelimit.permits import Lease
+from lofty_async.ratelimit.limits import Lease
 
 LIMIT = 100
 LENGTH = 60.0

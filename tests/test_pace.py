@@ -2,7 +2,7 @@
 
 import pytest
 
-from lofty_async.ratelimit.routes import FASTEST, MEMORY, PATIENCE, SECOND, UNPROVEN, Pace
+from lofty_async.ratelimit.pace import FASTEST, MEMORY, PATIENCE, SECOND, UNPROVEN, Pace
 
 
 def burst(pace: Pace, count: int, at: float = 0.0, *, refused: int = 0) -> None:

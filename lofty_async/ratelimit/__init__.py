@@ -1,8 +1,8 @@
 """Who may send now."""
 
-from .lanes import Lane
+from .lanes import Lane, WaitEvent
 from .limiter import RateLimiter
-from .permits import Permit, RateLimit, WaitEvent
+from .limits import Permit, RateLimit
 from .postgres import PostgresStore
 from .redis import RedisStore
 from .stores import FileStore, MemoryStore, Store

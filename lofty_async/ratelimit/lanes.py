@@ -12,7 +12,7 @@ from enum import StrEnum
 from math import inf
 from typing import Final, Generic, TypeVar
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from .window import UNBOUNDED
 
@@ -30,6 +30,15 @@ class Lane(StrEnum):
 
 
 INTERACTIVE, BULK = Lane  # for what every request passes: asking the class takes fifty times as long on Python 3.11
+
+
+@frozen
+class WaitEvent:
+    """A call got its permit after waiting longer than the threshold; `seconds` from asking to getting."""
+
+    route: str
+    lane: Lane
+    seconds: float
 
 
 @define(eq=False)

@@ -12,7 +12,7 @@ import attrs
 from attrs import define, evolve, field, frozen
 
 from .lanes import BULK, BULK_SHARE, INTERACTIVE, Lane
-from .permits import Lease, RateLimit
+from .limits import Lease, RateLimit
 from .resets import WINDOW
 from .window import CONTENTION_WINDOWS, LAST, LATEST_BIAS, LONGEST_HOLD, Reserve, Window
 

@@ -55,9 +55,8 @@ from lofty_async._loops import LoopOwner
 from lofty_async._wire import RateState
 from lofty_async.errors import ClientClosedError, InvalidRequestError, RateLimitWaitError, WrongEventLoopError
 
-from .lanes import INTERACTIVE, Lane, Lanes, Waiter, fail_all
-from .limits import Limits
-from .permits import Answer, Permit, RateLimit, WaitEvent
+from .lanes import INTERACTIVE, Lane, Lanes, Waiter, WaitEvent, fail_all
+from .limits import Answer, Limits, Permit, RateLimit
 from .shared import SharedLimit
 from .stores import Store
 from .window import Reserve
@@ -183,9 +182,7 @@ class RateLimiter:
         now = self._clock()
         if asyncio.get_running_loop() is not self._owner.loop:
             self._owner.claim(self._adopt)
-        if self._interactive.size or self._bulk.size or not self._is_free(lane, now):
-            return None
-        if not self._limits.is_open(route, now):
+        if self._interactive.size or self._bulk.size or not self._is_free(lane, route, now):
             return None
         return self._grant(returning.number if returning else next(self._numbers), lane, route, 0.0, now)
 
@@ -245,14 +242,10 @@ class RateLimiter:
 
     # What may go
 
-    def _is_free(self, lane: Lane, now: float, *, is_due: bool = False) -> bool:
-        """Return whether one more request may go, its route aside; bulk that is due need not leave the reserve."""
-        limits, shared = self._limits, self._shared
-        if not limits.has_place(now):
-            return False
-        if shared and not shared.is_away:
-            return shared.has_lease(lane)
-        return limits.has_budget(lane, now, is_due=is_due)
+    def _is_free(self, lane: Lane, route: str | None, now: float, *, is_due: bool = False) -> bool:
+        """Return whether one more request may go; see `Limits.is_free`."""
+        has_lease = self._shared.has_lease(lane) if self._shared else None
+        return self._limits.is_free(lane, route, now, is_due=is_due, has_lease=has_lease)
 
     def _grant(self, number: int, lane: Lane, route: str, waited: float, now: float) -> Permit:
         self._lanes.since_bulk = self._lanes.since_bulk + 1 if lane is INTERACTIVE else 0
@@ -289,7 +282,7 @@ class RateLimiter:
 
     def _next_waiter(self, now: float) -> Waiter[Permit] | None:
         return self._lanes.next(
-            lambda lane, is_due: self._is_free(lane, now, is_due=is_due),
+            lambda lane, is_due: self._is_free(lane, None, now, is_due=is_due),
             lambda route: self._limits.is_open(route, now),
         )
 
@@ -400,7 +393,11 @@ class RateLimiter:
     # What answers tell
 
     def _on_end(self, permit: Permit, answer: Answer, state: RateState | None) -> None:
-        if self._owner.is_here:
+        try:
+            is_here = asyncio.get_running_loop() is self._owner.loop
+        except RuntimeError:  # the call was collected after its loop had ended
+            is_here = False
+        if is_here:
             self._settle(permit, answer, state)
         else:
             self._owner.post(partial(self._settle, permit, answer, state))

@@ -1,22 +1,24 @@
 """The server's limits as one process knows them: which requests may go, and how their answers change that.
 
-The application's window, the routes' own limits and the pace act as one. There is no queue here, no loop and no clock:
-times come in as seconds of one monotonic clock. See `limiter` for the theory.
+The application's window, the routes' own limits and the pace act as one; a permit is the right to send one request
+under all of them. There is no queue here, no loop and no clock: times come in as seconds of one monotonic clock. See
+`limiter` for the theory.
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from copy import copy
 from math import inf
-from typing import Final
+from typing import Final, Literal, Protocol
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from lofty_async._wire import RateState
 
 from .lanes import BULK, INTERACTIVE, Lane
-from .permits import Answer, Permit
+from .pace import Pace
 from .resets import ResetReader
-from .routes import WINDOW_LIKE, Pace, Routes
+from .routes import Routes
 from .window import CONTENTION_WINDOWS, FIRST_HOLD, Reserve, Window
 
 log = logging.getLogger("lofty_async.ratelimit")
@@ -24,6 +26,95 @@ log = logging.getLogger("lofty_async.ratelimit")
 Wall = Callable[[], float]
 
 LONGEST_RETRY_AFTER: Final = 3600.0  # seconds for which one answer may hold others
+WINDOW_LIKE: Final = 5.0  # seconds of refusals after which a window is likelier than a limit per second
+
+Answer = Literal["accepted", "refused", "none", "not sent"]  # to a permit's request; "refused" is HTTP 429
+
+
+@frozen
+class RateLimit:
+    """The budget at one moment.
+
+    `remaining` is the lowest that the server has told in this window, before what is in flight; `resets_in` seconds.
+    Each is `None` while it is unknown. `queued` counts the calls that wait, per lane.
+    """
+
+    limit: int | None
+    remaining: int | None
+    resets_in: float | None
+    queued: Mapping[Lane, int]
+    in_flight: int
+
+    @classmethod
+    def of(cls, window: Window, queued: Mapping[Lane, int], now: float) -> "RateLimit":
+        """Return what a window tells now; the window may be over."""
+        window = copy(window)
+        window.roll(now)
+        return cls(
+            limit=window.limit,
+            remaining=None if window.limit is None else window.remaining,
+            resets_in=None if window.ends_at is None else max(0.0, window.ends_at - now),
+            queued=queued,
+            in_flight=window.in_flight,
+        )
+
+
+@frozen
+class Lease:
+    """The right to send one request, granted by a store's ledger.
+
+    `serial` is the window it is counted in, `lowest` the lowest Remaining known then, `epoch` the ledger.
+    """
+
+    serial: int
+    lowest: int | None
+    epoch: str
+
+
+class OnEnd(Protocol):
+    """Takes a permit that ended, the kind of the answer to its request, and the answer's figures."""
+
+    def __call__(self, permit: "Permit", answer: Answer, state: RateState | None, /) -> None: ...
+
+
+@define(eq=False, repr=False)
+class Permit:
+    """The right to send one request now. It ends in `settle` or `release`, once; ending it again does nothing.
+
+    `serial` and `lowest` are the application's window and its lowest Remaining when the permit was granted, `own` the
+    window of a route that has a limit of its own and the serial there, `lease` what a store granted.
+    """
+
+    on_end: OnEnd
+    number: int
+    lane: Lane
+    route: str
+    granted_at: float
+    waited: float
+    serial: int
+    lowest: int | None
+    own: tuple[Window, int] | None
+    lease: Lease | None
+    is_open: bool = True
+
+    def __repr__(self) -> str:
+        end = "" if self.is_open else ", ended"
+        return f"<Permit {self.number} of the {self.lane} lane for {self.route or 'any route'}{end}>"
+
+    def settle(self, state: RateState | None = None, *, refused: bool = False) -> None:
+        """End it after sending; `state` is what the answer tells, `refused` whether it is a 429.
+
+        Without a `state` no answer came: the server may have counted the request or not.
+        """
+        if self.is_open:
+            self.is_open = False
+            self.on_end(self, "none" if state is None else "refused" if refused else "accepted", state)
+
+    def release(self) -> None:
+        """End it without sending."""
+        if self.is_open:
+            self.is_open = False
+            self.on_end(self, "not sent", None)
 
 
 @define(eq=False)
@@ -43,22 +134,28 @@ class Limits:
     resets: ResetReader = field(factory=ResetReader)
     _alike: tuple[object, ...] = ()
 
-    def has_place(self, now: float) -> bool:
-        """Return whether one more request may be in flight, whatever remains of the window."""
-        pace = self.pace
-        return self.window.in_flight < self.max_in_flight and (pace.per_second is None or pace.ready_at(now) <= now)
+    def is_free(
+        self, lane: Lane, route: str | None, now: float, *, is_due: bool = False, has_lease: bool | None = None
+    ) -> bool:
+        """Return whether one more request may go, on this route if it is given.
 
-    def has_budget(self, lane: Lane, now: float, *, is_due: bool = False) -> bool:
-        """Return whether the window has one more request for this lane; bulk that is due need not leave the reserve."""
-        window = self.window
+        Bulk that is due need not leave the reserve. A process that asks a store needs a lease in place of the window's
+        budget.
+        """
+        window, pace, routes = self.window, self.pace, self.routes
+        if window.in_flight >= self.max_in_flight or (pace.per_second is not None and pace.ready_at(now) > now):
+            return False
+        if route is not None and (routes.pauses or routes.windows) and routes.ready_at(route, now) > now:
+            return False
+        if has_lease is not None:
+            return has_lease
         if not window.has_free(now):
             return False
         reserve = self.reserve if lane is BULK and not is_due else 0.0
         return not (reserve or self.floor) or window.spare > window.kept(reserve, self.floor, now)
 
     def is_open(self, route: str, now: float) -> bool:
-        routes = self.routes
-        return not (routes.pauses or routes.windows) or routes.ready_at(route, now) <= now
+        return not self.routes.has_any or self.routes.ready_at(route, now) <= now
 
     def take(self, lane: Lane, route: str, now: float) -> tuple[int, int | None, tuple[Window, int] | None]:
         """Count one request as in flight; return the permit's `serial`, `lowest` and `own`."""
@@ -91,9 +188,10 @@ class Limits:
     def settle(self, permit: Permit, answer: Answer, state: RateState | None, now: float, wall: Wall) -> None:
         """End a request and learn from its answer; `wall` reads the wall clock, in epoch seconds."""
         if answer == "accepted" and state is not None:
+            self.pace.accepted.append(permit.granted_at)
             if not self._learn_alike(permit, state, now):
                 self._learn(permit, state, now, wall, is_refused=False)
-            self._go_on(permit, now)
+                self._go_on(permit, now)
         elif answer == "refused" and state is not None:
             is_told = self._learn(permit, state, now, wall, is_refused=True)
             self._hold_back(permit, state, now, closes=is_told and state.remaining == 0)
@@ -116,13 +214,15 @@ class Limits:
 
     def _learn_alike(self, permit: Permit, state: RateState, now: float) -> bool:
         """Learn from an answer that tells nothing but another Remaining, as most do in a burst; whether it was such."""
-        window, remaining = self.window, state.remaining
+        window, routes, remaining = self.window, self.routes, state.remaining
         if (
             self._alike != (permit.serial, state.limit, state.reset, state.server_time)
             or permit.serial != window.serial
             or remaining is None
             or (window.ends_at is not None and now >= window.ends_at)
-            or self.routes.has_any
+            or window.hold
+            or routes.pauses
+            or routes.windows
         ):
             return False
         window.answer_alike(remaining)
@@ -181,7 +281,6 @@ class Limits:
 
     def _go_on(self, permit: Permit, now: float) -> None:
         """After a request that was accepted."""
-        self.pace.accepted.append(permit.granted_at)
         window = self.window
         if window.hold and permit.granted_at >= window.held_until:
             window.hold = 0.0

@@ -20,8 +20,7 @@ from lofty_async.errors import StoreUnavailableError
 
 from .lanes import BULK, INTERACTIVE, Lane
 from .ledger import AcquireRequest, Grant, PermitReport
-from .limits import Limits, Wall, retry_after
-from .permits import Answer, Lease, Permit
+from .limits import Answer, Lease, Limits, Permit, Wall, retry_after
 from .resets import WINDOW
 from .stores import Store
 
@@ -65,8 +64,9 @@ class SharedLimit:
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def has_lease(self, lane: Lane) -> bool:
-        return bool(self._leases[lane])
+    def has_lease(self, lane: Lane) -> bool | None:
+        """Return whether there is a lease for a call; `None` while the store is unavailable, and none is needed."""
+        return None if self.is_away else bool(self._leases[lane])
 
     def use_lease(self, lane: Lane) -> Lease | None:
         """Return a lease for a permit; `None` if the permit is granted without the store."""

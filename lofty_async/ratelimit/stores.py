@@ -23,7 +23,7 @@ from lofty_async._wire import BASE_URL
 from lofty_async.errors import InvalidRequestError, StoreUnavailableError
 
 from .ledger import AcquireRequest, Grant, Ledger, PermitReport
-from .permits import RateLimit
+from .limits import RateLimit
 
 R = TypeVar("R")
 
