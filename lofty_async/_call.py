@@ -1,7 +1,7 @@
 """One call from request to result: admit, authorise, send, observe, decide, and again if it is retried.
 
 A `Call` is the state of one call and the steps of its loop. A `CallManager` runs the calls of one client and owns what
-they share, the deadline timer among it.
+they share.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from ._logging import http_log
 from ._loops import LoopOwner
 from ._observe import LISTENERS, CallRecord, Counters, Observer
 from ._session import SendState, SessionManager
-from ._wire import Reply, Request, ambiguous_write, check_reply, is_gone, is_rate_limited, read_rate, read_reply
+from ._wire import Request, ambiguous_write, check_reply, is_gone, read_rate, read_reply
 from .auth import Auth
 from .events import OnEvent
 from .ratelimit import Lane, Permit, RateLimiter
@@ -63,7 +63,8 @@ class CallManager:
         self.auth, self.session, self.limiter = auth, session, limiter
         self.observer = Observer(on_event, limiter, session.base_url)
         self.permits: RateLimiter | PooledLimiter = session.pooled(limiter)
-        self.timer = DeadlineTimer()
+        self.under_way: dict[Call, asyncio.Task[Any]] = {}
+        self.timer = DeadlineTimer(self.under_way)
         self.retry_budget = RetryBudget()
         self._settle_timeout = settle_timeout
         self._closing: asyncio.Task[None] | None = None  # kept here, as the event loop keeps a weak reference alone
@@ -86,7 +87,7 @@ class CallManager:
         task = asyncio.current_task()
         assert task is not None, "a coroutine that awaits a socket runs in a task"  # noqa: S101 - asyncio's own rule
         call = Call(self, request, options, task.cancelling(), record)
-        self.timer.add(call, task)
+        self.under_way[call] = task
         try:
             while (result := await call.attempt()) is RETRY:
                 pass
@@ -98,7 +99,7 @@ class CallManager:
                 self.retry_budget.earn()
             return result
         finally:
-            self.timer.remove(call)
+            del self.under_way[call]
             # An error of the call may hold this frame in its traceback, and so its task: a reference cycle.
             del task
         raise call.closed_error()
@@ -112,7 +113,9 @@ class CallManager:
         """
         self._owner.claim()
         self.session.begin_close()
-        self.timer.end_all()
+        self.timer.stop()
+        for call, task in list(self.under_way.items()):
+            call.end(EndReason.CLOSED, task)
         try:
             await self._settle()
         except asyncio.CancelledError:
@@ -152,6 +155,7 @@ class Call:
     deadline: float = field(default=inf, init=False)  # of the attempt under way, by the event loop's clock
     ended_by: EndReason | None = field(default=None, init=False)
     _sent_at: float = field(default=0.0, init=False)
+    _retry_after: float = field(default=0.0, init=False)  # seconds that the last answer asked for
     _attempts: int = field(default=0, init=False)
     _failures: int = field(default=0, init=False)
     _refusals: int = field(default=0, init=False)  # answers of HTTP 429
@@ -202,19 +206,11 @@ class Call:
         if isinstance(authorization, errors.CallError):
             permit.release()
             return await self._decide_without_token(authorization)
-        reply = await self._send(permit, authorization)
-        result: Any = reply
-        if isinstance(reply, Reply):
-            self.request.answered = reply.headers
-            permit.settle(read_rate(reply.headers), refused=reply.status >= 400 and is_rate_limited(reply))
-            route = self.request.route
-            result = check_reply(reply) if route.raw else read_reply(reply, needs_body=route.reads)
-        if self._record:
-            self._record.ended(reply)
+        result = await self._send(permit, authorization)
         if not isinstance(result, errors.CallError):
             return result
         self._spent += asyncio.get_running_loop().time() - self._sent_at
-        return await self._judge(result, reply, permit, authorization)
+        return await self._judge(result, permit, authorization)
 
     async def _admit(self) -> Permit | PooledPermit:
         """Wait for a permit, and at least as long as the last answer of HTTP 429 asked for."""
@@ -254,28 +250,45 @@ class Call:
             self._spent += time.monotonic() - began
             return self._with_context(error)
 
-    async def _send(self, permit: Permit | PooledPermit, authorization: str) -> Reply | errors.TransportError:
-        """Send the request; the permit is ended if no answer arrives."""
-        manager, seconds = self._manager, self.options.timeout
-        state = None if self.request.route.repeatable else SendState()
-        loop = asyncio.get_running_loop()
-        manager.counters.requests += 1
-        self._attempts += 1
-        self._sent_at = loop.time()
-        if seconds is not None:
-            self.deadline = self._sent_at + seconds
-            manager.timer.arm(loop, self.deadline)
+    async def _send(self, permit: Permit | PooledPermit, authorization: str) -> Any:
+        """Send the request: the result, or, returned, the error that its answer or the lack of one means.
+
+        The permit ends with either.
+        """
+        request, options, result = self.request, self.options, None
+        route = request.route
+        state = None if route.repeatable else SendState()
         try:
-            if self._record:
-                self._record.sent(self._attempts, self._waited)
-            return await manager.session.send(self.request, authorization, seconds, state, self.options.headers)
+            self._begin_attempt(options.timeout)
+            reply = await self._manager.session.send(request, authorization, options.timeout, state, options.headers)
         except BaseException as failure:
             error = self._unanswered(permit, failure, state)
             if error is None:
                 raise
+            return error
         finally:
             self.deadline = inf
-        return error
+        request.answered, rate = reply.headers, read_rate(reply.headers)
+        self._retry_after = rate.retry_after or 0.0
+        try:
+            result = check_reply(reply) if route.raw else read_reply(reply, needs_body=route.reads)
+        finally:
+            permit.settle(rate, refused=isinstance(result, errors.RateLimitedError))
+        if self._record:
+            self._record.ended(reply)
+        return result
+
+    def _begin_attempt(self, timeout: float | None) -> None:
+        loop, timer = asyncio.get_running_loop(), self._manager.timer
+        self._manager.counters.requests += 1
+        self._attempts += 1
+        self._retry_after, self._sent_at = 0.0, loop.time()
+        if timeout is not None:
+            self.deadline = self._sent_at + timeout
+            if self.deadline < timer.covers_from or loop is not timer.loop:
+                timer.set(loop, self.deadline)
+        if self._record:
+            self._record.sent(self._attempts, self._waited)
 
     def _unanswered(
         self, permit: Permit | PooledPermit, failure: BaseException, state: SendState | None
@@ -293,18 +306,20 @@ class Call:
         is_cancelled = isinstance(failure, asyncio.CancelledError)
         if is_cancelled and self.was_ended_by(EndReason.DEADLINE, asyncio.current_task()):
             seconds = self.options.timeout or 0.0
-            return errors.RequestTimeoutError(f"no answer within {seconds:g} s", timeout=seconds, sent=may_have_arrived)
-        # Without its traceback, which holds the frame that it is returned to.
-        return failure.with_traceback(None) if isinstance(failure, errors.TransportError) else None
+            failure = errors.RequestTimeoutError(
+                f"no answer within {seconds:g} s", timeout=seconds, sent=may_have_arrived
+            )
+        if not isinstance(failure, errors.TransportError):
+            return None
+        if self._record:
+            self._record.ended(failure)
+        return failure.with_traceback(None)  # which holds the frame that it is returned to
 
-    async def _judge(
-        self, error: errors.CallError, reply: Any, permit: Permit | PooledPermit, authorization: str
-    ) -> Any:
+    async def _judge(self, error: errors.CallError, permit: Permit | PooledPermit, authorization: str) -> Any:
         """Decide on an error: queue again, renew the credential, accept, retry or raise."""
         if isinstance(error, errors.RateLimitedError):
             return self._queue_again(permit, error)
-        retry_after = read_rate(reply.headers).retry_after if isinstance(reply, Reply) else None
-        failure = Failure.of(error, retry_after or 0.0)
+        failure = Failure.of(error, self._retry_after)
         route = self.request.route
         if isinstance(error, errors.AuthenticationError) and (route.repeatable or not failure.arrived):
             renewed = await self._renew(authorization)

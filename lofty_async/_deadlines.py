@@ -1,9 +1,10 @@
 """One timer for the deadlines of all calls of a client: a timer or a task for each would cost more than their state."""
 
 import asyncio
+from collections.abc import MutableMapping
 from enum import Enum
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from attrs import define, field
 
@@ -26,60 +27,47 @@ class Timed(Protocol):
     def end(self, reason: EndReason, task: asyncio.Task[Any]) -> None: ...
 
 
-@define(eq=False, repr=False)
-class DeadlineTimer:
-    """The calls under way, each in its task, and the one timer for their deadlines in the event loop that owns it.
+CallT = TypeVar("CallT", bound=Timed)
 
-    The timer outlives a call that ends early, and stops once it finds no deadline left.
+
+@define(eq=False, repr=False)
+class DeadlineTimer(Generic[CallT]):
+    """Ends the `calls` under way, each in its task, at their deadlines, in the event loop that owns the timer.
+
+    Deadlines from `covers_from` on, in the time of its `loop`, need no earlier timer than the one that is set. That one
+    outlives a call that ends early, and stops once it finds no deadline left.
     """
 
-    _calls: dict[Timed, asyncio.Task[Any]] = field(factory=dict[Timed, asyncio.Task[Any]], init=False)
+    calls: MutableMapping[CallT, asyncio.Task[Any]]
+    loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
+    covers_from: float = field(default=inf, init=False)
     _handle: asyncio.TimerHandle | None = field(default=None, init=False)
-    _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
-    _due: float = field(default=inf, init=False)
 
-    def add(self, call: Timed, task: asyncio.Task[Any]) -> None:
-        """Watch a call until it is removed, whatever happens."""
-        self._calls[call] = task
-
-    def remove(self, call: Timed) -> None:
-        del self._calls[call]
-
-    def arm(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+    def set(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         """Look at the calls once this deadline of one of them has passed."""
-        if deadline < self._due - DEADLINE_TOLERANCE or loop is not self._loop:
-            self._schedule(loop, deadline)
+        if loop is self.loop:
+            self.stop()  # the timer of another loop stays, for the calls that loop may still have
+        self.loop, self.covers_from = loop, deadline - DEADLINE_TOLERANCE / 2
+        self._handle = loop.call_at(deadline + DEADLINE_TOLERANCE / 2, self._look, loop)
 
-    def end_all(self) -> None:
-        """End every call because the client closes."""
-        self._unschedule()
-        for call, task in list(self._calls.items()):
-            call.end(EndReason.CLOSED, task)
-
-    def _schedule(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
-        if loop is self._loop:
-            self._unschedule()  # the timer of another loop stays, for the calls that loop may still have
-        self._loop, self._due = loop, deadline + DEADLINE_TOLERANCE / 2
-        self._handle = loop.call_at(self._due, self._look, loop)
-
-    def _unschedule(self) -> None:
+    def stop(self) -> None:
         if self._handle:
             self._handle.cancel()
-        self._handle, self._due = None, inf
+        self._handle, self.covers_from = None, inf
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """End the calls that are overdue, and look again at the next deadline."""
-        is_owner = loop is self._loop
+        is_owner = loop is self.loop
         if is_owner:
-            self._unschedule()
+            self.stop()
         now = loop.time()
         # A loop that died during its calls may have left some; a loop that ends in another thread removes its own.
-        calls = [(call, task) for call, task in list(self._calls.items()) if task.get_loop() is loop]
+        calls = [(call, task) for call, task in list(self.calls.items()) if task.get_loop() is loop]
         for call, task in calls:
             if call.deadline <= now:
                 call.end(EndReason.DEADLINE, task)
         due = min((call.deadline for call, _ in calls if call.ended_by is None), default=inf)
         if due < inf and is_owner:
-            self._schedule(loop, due)
+            self.set(loop, due)
         elif due < inf:
             loop.call_at(due + DEADLINE_TOLERANCE / 2, self._look, loop)

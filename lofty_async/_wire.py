@@ -36,13 +36,17 @@ class RecordKind(Enum):
     LEAD = "lead"
 
 
+_PLACEHOLDER: Final = re.compile(r"\{\w+\}")
+
+
 @frozen(repr=False)
 class Route:
     """One call of the API: its method and path.
 
     `repeatable` says that sending it twice does no more than sending it once. `deletes` is the kind of record that it
     deletes: a repeat that is answered with "no such record" means that an earlier attempt succeeded. The result of a
-    `raw` call is the answer as it arrived. A call that `reads` has a body in its answer.
+    `raw` call is the answer as it arrived. A call that `reads` has a body in its answer. `pattern` is the path with
+    `%s` for each id.
     """
 
     method: str
@@ -51,9 +55,11 @@ class Route:
     deletes: RecordKind | None = None
     raw: bool = False
     label: str = field(init=False)
+    pattern: str = field(init=False)
     reads: bool = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "pattern", _PLACEHOLDER.sub("%s", self.template.replace("%", "%%")))
         object.__setattr__(self, "label", f"{self.method} {self.template}")
         object.__setattr__(self, "reads", self.method == "GET")
 
@@ -287,11 +293,6 @@ def read_error(reply: Reply) -> errors.APIError:
     if body.code == _WRONG_SCHEME:
         known["message"] = f"{known['message'][:_HINT_ROOM]}; {_WRONG_SCHEME_HINT}"
     return (body.kind or _kind_of_status(reply.status))(**known)
-
-
-def is_rate_limited(reply: Reply) -> bool:
-    """Whether the answer says that the rate limit is exceeded: 429, or a 400 of a filter in front."""
-    return reply.status == 429 or (reply.status == 400 and ErrorBody.parse(reply.body).is_rate_limited)
 
 
 def part(body: Any, names: Iterable[str], request: str) -> Any:

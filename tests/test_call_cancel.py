@@ -78,7 +78,7 @@ async def nothing_is_left(lofty: LoftyClient) -> None:
     assert lofty.rate_limit.in_flight == 0
     assert set(lofty.rate_limit.queued.values()) == {0}
     assert our_tasks() == set()
-    assert lofty._caller.manager.timer._calls == {}
+    assert lofty._caller.manager.under_way == {}
     async with asyncio.timeout(5):
         assert (await lofty.me()).id
 

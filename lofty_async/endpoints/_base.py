@@ -4,7 +4,6 @@ from collections.abc import Hashable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from attrs import evolve, field, frozen
 
@@ -69,9 +68,9 @@ class Caller:
         request = _request(route, names)
         body = await self.manager.call(request, self.options)
         try:
-            return structure(kind, part(body, at, request.label), path=".".join(at), request=request.label)
+            return structure(kind, part(body, at, route.label), path=".".join(at), request=route.label)
         except DecodeError as error:
-            error.request_id = request.answer_id
+            error.request, error.request_id = request.label, request.answer_id
             raise
 
     def pager(
@@ -94,14 +93,9 @@ async def _fetch(caller: Caller, route: Route, query: Params, page: Params) -> F
 
 
 def _request(route: Route, names: tuple[int | str, ...], body: Mapping[str, Any] | None = None) -> Request:
-    target = _path(route.template, names) if names else route.template
+    # The ids were checked: they hold nothing that a URL has to escape.
+    target = route.pattern % names if names else route.template
     return Request(route, target, body=None if body is None else _json.dumps(body))
-
-
-def _path(template: str, names: tuple[int | str, ...]) -> str:
-    parts = iter(names)
-    pieces = (quote(str(next(parts)), safe="") if piece.startswith("{") else piece for piece in template.split("/"))
-    return "/".join(pieces)
 
 
 def utc_now() -> datetime:
