@@ -13,7 +13,7 @@ from logging import DEBUG
 from math import inf
 from typing import Any, Final, TypeVar
 
-from attrs import define, evolve, field, frozen
+from attrs import evolve, field, frozen
 
 from . import errors
 from ._connectors import PooledLimiter, PooledPermit
@@ -139,7 +139,6 @@ class CallManager:
             await self.session.close()
 
 
-@define(eq=False, repr=False)
 class Call:
     """The state of one call, and the steps of its loop.
 
@@ -147,26 +146,33 @@ class Call:
     those who watch.
     """
 
-    _manager: CallManager
-    request: Request
-    options: CallOptions
-    _cancelling: int = 0
-    _record: CallRecord | None = None
-    deadline: float = field(default=inf, init=False)  # of the attempt under way, by the event loop's clock
-    ended_by: EndReason | None = field(default=None, init=False)
-    _sent_at: float = field(default=0.0, init=False)
-    _retry_after: float = field(default=0.0, init=False)  # seconds that the last answer asked for
-    _attempts: int = field(default=0, init=False)
-    _failures: int = field(default=0, init=False)
-    _refusals: int = field(default=0, init=False)  # answers of HTTP 429
-    _waited: float = field(default=0.0, init=False)  # seconds of waiting for the rate limit
-    _spent: float = field(default=0.0, init=False)  # seconds of attempts and delays, which the retry deadline bounds
-    _server_waits: float = field(default=0.0, init=False)  # seconds of delays that the server asked for
-    _not_before: float = field(default=0.0, init=False)  # of the next attempt, by the event loop's clock
-    _may_have_arrived: bool = field(default=False, init=False)
-    _has_renewed: bool = field(default=False, init=False)
-    _refused: Any = field(default=None, init=False)  # the permit of the last answer of HTTP 429
-    _last_error: errors.CallError | None = field(default=None, init=False)
+    # Most calls need one attempt, and change few of these.
+    deadline: float = inf  # of the attempt under way, by the event loop's clock
+    ended_by: EndReason | None = None
+    _sent_at: float = 0.0
+    _retry_after: float = 0.0  # seconds that the last answer asked for
+    _attempts: int = 0
+    _failures: int = 0
+    _refusals: int = 0  # answers of HTTP 429
+    _waited: float = 0.0  # seconds of waiting for the rate limit
+    _spent: float = 0.0  # seconds of attempts and delays, which the retry deadline bounds
+    _server_waits: float = 0.0  # seconds of delays that the server asked for
+    _not_before: float = 0.0  # of the next attempt, by the event loop's clock
+    _may_have_arrived: bool = False
+    _has_renewed: bool = False
+    _refused: Any = None  # the permit of the last answer of HTTP 429
+    _last_error: errors.CallError | None = None
+
+    def __init__(
+        self,
+        manager: CallManager,
+        request: Request,
+        options: CallOptions,
+        cancelling: int = 0,
+        record: CallRecord | None = None,
+    ) -> None:
+        self._manager, self.request, self.options = manager, request, options
+        self._cancelling, self._record = cancelling, record
 
     def end(self, reason: EndReason, task: asyncio.Task[Any]) -> None:
         """Cancel the task of the call, once."""
