@@ -123,7 +123,7 @@ def test_one_request_tries_after_a_pause_and_all_others_wait_for_its_answer() ->
 
 
 def test_each_refused_try_doubles_the_pause_up_to_a_longest() -> None:
-    routes, now, lengths = paused(), NOW, []
+    routes, now, lengths = paused(), NOW, list[float]()
     for _ in range(8):
         now = routes.pauses["tasks"].until
         routes.take("tasks", now)
@@ -137,6 +137,15 @@ def test_a_try_let_through_ends_the_pause() -> None:
     routes.take("tasks", NOW + 1)
     routes.accept("tasks", NOW + 1)
     assert routes.ready_at("tasks", NOW + 1) == NOW + 1
+
+
+def test_a_late_refusal_of_the_burst_before_it_does_not_outlast_the_try() -> None:
+    routes = paused()
+    tried_at = NOW + FIRST_PAUSE
+    routes.take("tasks", tried_at)
+    routes.refuse("tasks", NOW - 1, tried_at + 0.5, tried_at + 0.5)
+    assert routes.accept("tasks", tried_at)
+    assert routes.ready_at("tasks", tried_at + 1) == tried_at + 1
 
 
 def test_an_answer_to_an_older_request_does_not_end_it() -> None:

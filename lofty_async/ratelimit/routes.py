@@ -112,8 +112,9 @@ class Routes:
     def refuse(self, route: str, granted_at: float, until: float, now: float, *, passed: int = 0) -> bool:
         """Pause the route after a refusal; return whether it was not paused before."""
         pause = self.pauses.get(route)
-        if pause and granted_at < pause.until:
-            pause.until = max(pause.until, until)  # another request of the same burst
+        if pause and granted_at < pause.until:  # another request of the same burst
+            if not pause.is_tried:  # else the answer to the request that tries the route, granted earlier, ends it
+                pause.until = max(pause.until, until)
             return False
         if pause:
             pause.prolong(until, now)
