@@ -208,8 +208,49 @@ def test_a_limit_per_second_is_found_and_kept(per_second: int) -> None:
     server = LoftyWindow(per_second=per_second, phase=0)
     took = seconds(server, calls=300)
     # The first two windows can be spent whole; the last one's requests go at the pace that the server allows.
-    assert took <= 120 + 100 / per_second * 1.6 + 2
-    assert server.refused <= 60
+    assert took <= 120 + 100 / per_second * 1.15 + 2
+    assert server.refused <= 14
+
+
+@pytest.mark.parametrize("per_second", [5, 20, 50])
+def test_a_limit_per_second_that_is_lifted_is_forgotten_within_seconds(per_second: int) -> None:
+    server = LoftyWindow(limit=5000, per_second=per_second)
+
+    async def lift() -> None:
+        await asyncio.sleep(20)
+        server.per_second = None
+
+    took, _ = beside(server, lift(), calls=5000)
+    assert took <= 20 + 35
+
+
+@pytest.mark.parametrize("way", [0.5, 0.7, 1.5])
+def test_a_limit_per_second_is_kept_where_answers_take_longer_than_a_pause(way: float) -> None:
+    server = LoftyWindow(limit=5000, per_second=20)
+
+    async def main() -> float:
+        caller = Caller(limiter(), server, way=lambda source: source.uniform(way, way + 0.1))
+        await caller.calls(600, at_once=100)
+        return now()
+
+    assert run(main()) <= 600 / 20 * 1.5 + 8 * way
+    assert server.refused <= 150
+
+
+@pytest.mark.parametrize(("share", "longest"), [(0.01, 110), (0.02, 125), (0.05, 260)])
+def test_answers_of_429_by_chance_do_not_slow_it_for_good(share: float, longest: float) -> None:
+    chance = Random(1)
+
+    class Moody(LoftyWindow):
+        def _is_full(self, at: float) -> bool:
+            return super()._is_full(at) or chance.random() < share
+
+    async def main() -> float:
+        await Caller(limiter(), Moody(limit=5000)).calls(5000, at_once=50)
+        return now()
+
+    # Most of it is the pause after each.
+    assert run(main()) <= longest
 
 
 def test_four_processes_that_share_one_limiter_are_one() -> None:

@@ -1,16 +1,18 @@
 """A limit per second, found from bursts that were refused."""
 
+from itertools import pairwise
+
 import pytest
 
-from lofty_async.ratelimit.pace import FASTEST, MEMORY, PATIENCE, SECOND, UNPROVEN, Pace
+from lofty_async.ratelimit.pace import FIRST_REST, IN_A_ROW, LONGEST_REST, NEXT_REST, SECOND, Pace
 
 
-def burst(pace: Pace, count: int, at: float = 0.0, *, refused: int = 0) -> None:
-    """Requests sent at once; the answers come a tenth of a second later."""
+def burst(pace: Pace, count: int, at: float = 0.0, *, refused: int = 0, answered: float = 0.1) -> None:
+    """Requests sent at once; the answers come a tenth of a second later, or as late as `answered`."""
     for _ in range(count):
         pace.sent.append(at)
     for number in range(refused):
-        pace.trip(at + 0.1, is_first=number == 0)
+        pace.trip(at, at + answered, is_first=number == 0)
     for _ in range(count - refused):
         pace.accepted.append(at)
 
@@ -21,11 +23,17 @@ def tripped(count: int, refused: int) -> Pace:
     return pace
 
 
-def proven(per_second: int) -> Pace:
-    """Two bursts in a row were refused what was above the pace."""
-    pace = tripped(100, 100 - per_second)
-    burst(pace, per_second + 3, 5.0, refused=3)
-    return pace
+def against(limit: int, pace: Pace, *, since: float, until: float) -> list[tuple[float, int]]:
+    """As many calls as the pace allows, against a limit per second; the bursts with refusals: when, and how many."""
+    found, now = list[tuple[float, int]](), since
+    while now < until:
+        now = pace.ready_at(now)
+        count = 500 if pace.per_second is None else pace.per_second
+        refused = max(0, count - limit)
+        burst(pace, count, now, refused=refused)
+        found += [(now, refused)] if refused else []
+        now += 2 * SECOND if refused else SECOND  # a refusal also pauses its route
+    return found
 
 
 def test_nothing_is_held_back_until_a_burst_is_refused() -> None:
@@ -36,23 +44,49 @@ def test_nothing_is_held_back_until_a_burst_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("count", "refused", "left"),
-    [(100, 1, 50), (100, 50, 50), (100, 80, 20), (100, 100, 1), (3, 1, 1), (1, 1, 1), (0, 1, 1)],
+    [(100, 1, 99), (100, 50, 50), (100, 80, 20), (100, 100, 1), (3, 1, 2), (2, 2, 1), (1, 1, None), (0, 1, None)],
 )
-def test_a_first_burst_tells_the_limit_by_what_was_refused_of_it(count: int, refused: int, left: int) -> None:
+def test_a_first_burst_tells_the_limit_by_what_was_refused_of_it(count: int, refused: int, left: int | None) -> None:
     assert tripped(count, refused).per_second == left
+
+
+def test_a_burst_is_known_by_when_it_was_sent_however_late_the_answers_are() -> None:
+    pace = Pace()
+    burst(pace, 50, refused=30, answered=3.0)
+    assert pace.per_second == 20
 
 
 def test_one_refused_request_slows_the_next_second_only() -> None:
     pace = tripped(2, 1)
+    burst(pace, 1, 0.2)
     assert pace.ready_at(0.2) > 0.2
     assert pace.ready_at(0.1 + SECOND) == 0.1 + SECOND
     assert pace.per_second is None
 
 
+def test_a_second_refused_request_soon_after_the_first_sets_a_pace() -> None:
+    pace = tripped(10, 1)
+    pace.ready_at(SECOND + 0.1)
+    burst(pace, 9, 10.0, refused=1)
+    pace.ready_at(12.0)
+    assert pace.per_second == 8
+
+
+@pytest.mark.parametrize(("passed", "later"), [(10, 5.0), (0, IN_A_ROW)])
+def test_refused_requests_far_apart_set_none(passed: int, later: float) -> None:
+    """Far apart in time, or with a burst between them that passed whole."""
+    pace = tripped(10, 1)
+    burst(pace, passed, 2.0)
+    pace.ready_at(SECOND + 0.1)
+    burst(pace, 10, 1.0 + later, refused=1)
+    pace.ready_at(3.0 + later)
+    assert pace.per_second is None
+
+
 def test_a_route_that_stays_refused_trips_the_pace_once() -> None:
     pace = tripped(100, 80)
-    burst(pace, 1, 5.0)
-    pace.trip(5.1, is_first=False)
+    burst(pace, 2, 5.0)
+    pace.trip(5.0, 5.1, is_first=False)
     assert pace.per_second == 20
 
 
@@ -60,7 +94,20 @@ def test_the_pace_does_not_fall_below_what_was_lately_accepted() -> None:
     pace = Pace()
     for second in range(10):
         burst(pace, 50, float(second) * 2, refused=2 if second % 3 == 2 else 0)
-    assert (pace.per_second or FASTEST) >= 48
+    assert (pace.per_second or 50) >= 48
+
+
+def test_one_refused_request_within_the_pace_changes_nothing() -> None:
+    pace = tripped(100, 80)
+    burst(pace, 20, 2.0, refused=1)
+    assert pace.per_second == 20
+
+
+def test_one_refused_request_in_each_second_lowers_the_pace() -> None:
+    pace = tripped(100, 80)
+    for second in range(1, 5):
+        burst(pace, 20, 10.0 * second, refused=1)
+    assert pace.per_second == 19
 
 
 def test_the_next_request_goes_when_the_oldest_of_a_second_is_out_of_it() -> None:
@@ -72,32 +119,52 @@ def test_the_next_request_goes_when_the_oldest_of_a_second_is_out_of_it() -> Non
     assert pace.ready_at(2.0 + SECOND) == 2.0 + SECOND
 
 
-def test_a_pace_found_once_rises_within_seconds() -> None:
+def test_a_pace_that_was_not_used_does_not_rise() -> None:
     pace = tripped(100, 80)
-    pace.ready_at(0.1 + UNPROVEN - 0.01)
+    pace.ready_at(LONGEST_REST)
     assert pace.per_second == 20
-    pace.ready_at(0.1 + UNPROVEN)
-    assert pace.per_second == 30
+    burst(pace, 15, LONGEST_REST)
+    pace.ready_at(LONGEST_REST + 1)
+    assert pace.per_second == 20
 
 
-def test_a_pace_found_twice_rises_to_below_where_it_tripped() -> None:
-    pace, paces = proven(20), list[int | None]()
-    for step in range(1, 5):
-        pace.ready_at(5.2 + step * PATIENCE)
+def test_a_pace_that_was_used_rises_by_steps_that_double() -> None:
+    pace, paces, now = tripped(100, 80), list[int | None](), FIRST_REST
+    for _ in range(5):
+        now += NEXT_REST
+        burst(pace, pace.per_second or 0, now)
+        pace.ready_at(now + SECOND)
         paces.append(pace.per_second)
-    assert pace.is_proven
-    assert max(one or 0 for one in paces) <= 20
+    assert paces == [21, 23, 27, 35, 51]
 
 
-def test_a_proven_pace_is_tried_again_after_a_long_while_and_then_forgotten() -> None:
-    pace, paces, now = proven(20), list[int | None](), 0.0
-    for step in range(10):
-        now = 6.0 + MEMORY + 2 * step * PATIENCE
-        pace.ready_at(now)
-        paces.append(pace.per_second)
-    assert paces[0] is not None
-    assert paces[0] > 20
-    assert paces[-1] is None
-    assert max(one or 0 for one in paces) < FASTEST
-    burst(pace, 500, now)
-    assert pace.ready_at(now) == now
+@pytest.mark.parametrize("limit", [2, 5, 20, 50, 120])
+def test_a_limit_that_stays_is_tried_ever_more_seldom(limit: int) -> None:
+    pace = tripped(limit + 80, 80)
+    found = against(limit, pace, since=2.0, until=3600.0)
+    times, refused = [at for at, _ in found], [number for _, number in found]
+    gaps = [round(later - earlier) for earlier, later in pairwise(times)]
+    assert times[0] >= FIRST_REST
+    assert gaps == sorted(gaps)
+    assert max(gaps) <= LONGEST_REST + 2
+    assert set(refused) == {1}
+    assert len(found) <= 10
+
+
+@pytest.mark.parametrize("limit", [2, 5, 20, 50])
+def test_a_limit_that_is_lifted_is_forgotten_within_seconds(limit: int) -> None:
+    pace = tripped(limit + 80, 80)
+    against(limit, pace, since=2.0, until=10.0)
+    lifted = max(10.0, pace.rests_until)
+    against(10_000, pace, since=lifted, until=lifted + 30.0)
+    assert pace.per_second is None
+    burst(pace, 500, lifted + 31)
+    assert pace.ready_at(lifted + 31) == lifted + 31
+
+
+def test_a_limit_that_falls_is_found_again_by_one_burst() -> None:
+    pace = tripped(100, 50)
+    against(50, pace, since=2.0, until=10.0)
+    found = against(10, pace, since=20.0, until=60.0)
+    assert sum(refused for _, refused in found) <= 50
+    assert pace.per_second in {10, 11}

@@ -21,8 +21,10 @@ holds; an end that proves too early moves later, by a step that doubles.
 route: after the pause one request tries it. Rule: holds and pauses double while they end in another refusal, so each
 refusal reduces what goes next. One endpoint's own limit leaves the other routes a median wait of 0.1 s.
 
-*Pace.* The requests of any one second. A limit per second answers 429 while budget remains; the burst that met it
-tells the pace, which is tried higher again later. Five a second: 561 s and 11 of them.
+*Pace.* The requests of any one second. A limit per second answers 429 while budget remains. Rule: the burst that met it
+tells the pace, less what was refused of it. A pace that is used to the full rises after a rest, by one request and then
+by steps that double; a step that is refused makes the rest four times as long. Five a second: 562 s and 14 of them. A
+limit that is lifted is forgotten within half a minute.
 
 *Silence.* A server may tell no figures. Its window has *opened* when a request goes through after refusals of 5 s and
 more; the next ones follow every 60 s. Rule: 5 requests are in flight at once until a refusal; later as many go as the

@@ -277,7 +277,7 @@ class Limits:
         if window.limit is None and window.passed:
             until = max(until, window.ends_at or now)
         is_first = routes.refuse(permit.route, permit.granted_at, until, now, passed=window.answered)
-        self.pace.trip(now, is_first=is_first)
+        self.pace.trip(permit.granted_at, now, is_first=is_first)
 
     def _go_on(self, permit: Permit, now: float) -> None:
         """After a request that was accepted."""
