@@ -92,7 +92,7 @@ def test_a_pace_is_logged_when_it_is_found_and_when_it_ends(caplog: pytest.LogCa
 
     run(main())
     paces = [text for text in caplog.messages if "paced" in text]
-    assert paces == ["requests are paced: at most 5 in any second", "requests are no longer paced"]
+    assert paces == ["requests are paced: at most 9 in any second", "requests are no longer paced"]
 
 
 def test_the_size_of_a_window_without_figures_is_logged(caplog: pytest.LogCaptureFixture) -> None:

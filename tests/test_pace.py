@@ -44,9 +44,9 @@ def test_nothing_is_held_back_until_a_burst_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("count", "refused", "left"),
-    [(100, 1, 99), (100, 50, 50), (100, 80, 20), (100, 100, 1), (3, 1, 2), (2, 2, 1), (1, 1, None), (0, 1, None)],
+    [(100, 1, 99), (100, 50, 50), (100, 80, 20), (100, 100, 1), (3, 1, 2), (2, 2, 1), (1, 1, 1), (0, 1, 1)],
 )
-def test_a_first_burst_tells_the_limit_by_what_was_refused_of_it(count: int, refused: int, left: int | None) -> None:
+def test_a_first_burst_tells_the_limit_by_what_was_refused_of_it(count: int, refused: int, left: int) -> None:
     assert tripped(count, refused).per_second == left
 
 

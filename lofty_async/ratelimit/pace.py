@@ -19,7 +19,7 @@ AT_ONCE: Final = 0.1  # seconds; requests granted within it belong to one burst,
 PROOF: Final = 2  # refused requests of one burst, or refused bursts in a row, that prove a limit per second
 IN_A_ROW: Final = 30.0  # seconds between refused bursts in a row, while nothing is paced
 FIRST_REST: Final = 5.0  # seconds until a pace that was refused rises
-BACKOFF: Final = 4  # times as long is the rest after each refused step
+BACKOFF: Final = 6  # times as long is the rest after each refused step
 LONGEST_REST: Final = 600.0  # seconds
 NEXT_REST: Final = 2.0  # seconds until a pace that rose rises again
 USED: Final = 0.8  # of the pace: requests spread over `SECOND` are fewer within `ACCEPTED_SPAN`
@@ -61,8 +61,8 @@ class Pace:
         """A burst was refused, or one more request of it; only the first refusal of a route begins a burst."""
         if now - self.tripped_at >= SECOND:
             at_once = sum(1 for sent in self.sent if abs(sent - granted_at) < AT_ONCE)
-            burst = max(at_once, self._sent_since(now - SECOND))
-            if not is_first or burst < PROOF:
+            burst = max(1, at_once, self._sent_since(now - SECOND))
+            if not is_first:
                 return
             self._begin_trip(burst, now)
         self.refused += 1
@@ -80,10 +80,10 @@ class Pace:
         if is_alone or passed >= self.tripped:
             self.rest = 0.0
         is_step = burst > self.held
-        if is_step:
+        if is_step and burst >= PROOF:
             self.rest = min(LONGEST_REST, max(FIRST_REST, BACKOFF * self.rest))
         self.lone = 0 if is_step or passed >= burst else self.lone + 1
-        self.is_hint = self.per_second is None and self.rest == FIRST_REST
+        self.is_hint = self.per_second is None and (self.rest <= FIRST_REST or burst < PROOF)
         self.burst, self.refused, self.tripped_at, self.step = burst, 0, now, 1
 
     def ready_at(self, now: float) -> float:
