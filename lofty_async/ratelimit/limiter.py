@@ -23,7 +23,7 @@ refusal reduces what goes next. One endpoint's own limit leaves the other routes
 
 *Pace.* The requests of any one second. A limit per second answers 429 while budget remains. Rule: the burst that met it
 tells the pace, less what was refused of it. A pace that is used to the full rises after a rest, by one request and then
-by steps that double; a step that is refused makes the rest six times as long. Five a second: 562 s and 13 of them. A
+by steps that double; a step that is refused makes the rest five times as long. Five a second: 562 s and 13 of them. A
 limit that is lifted is forgotten within half a minute.
 
 *Silence.* A server may tell no figures. Its window has *opened* when a request goes through after refusals of 5 s and
