@@ -18,12 +18,12 @@ sync: $(VENV)/.cli ## Sync 200 leads of a sandbox into sandbox.sqlite
 	$(BIN)/lofty-async sync --sandbox --db sandbox.sqlite
 
 test: $(VENV)/.test ## Run the tests
-	$(BIN)/python -m pytest --numprocesses auto $(TESTS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(TESTS)
 
 coverage: export COVERAGE_FILE = $(CURDIR)/$(VENV)/.coverage
 coverage: $(VENV)/.test ## Run the tests and hold their branch coverage to its floor
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses auto $(TESTS)
+	$(BIN)/coverage run -m pytest --numprocesses auto --dist loadgroup $(TESTS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

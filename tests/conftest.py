@@ -30,6 +30,9 @@ OpenClient = Callable[..., LoftyClient]
 
 AT_ONCE = RetryPolicy(base_delay=0)
 
+IN_TURN = pytest.mark.xdist_group("in turn")
+"""Of tests that keep the processors busy, and of those whose servers have to answer within a fraction of a second."""
+
 
 @define
 class Hold:

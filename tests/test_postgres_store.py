@@ -23,12 +23,13 @@ from lofty_async.ratelimit.ledger import AcquireRequest, Grant
 from lofty_async.ratelimit.postgres import IDLE, TABLE
 from lofty_async.ratelimit.shared import SharedLimit
 from lofty_async.ratelimit.stores import application_key
+from tests.conftest import IN_TURN
 from tests.postgres_server import needs_postgres
 from tests.redis_server import free_port
 
 psycopg = pytest.importorskip("psycopg")
 
-pytestmark = needs_postgres
+pytestmark = [needs_postgres, IN_TURN]
 SELECT = f"SELECT key, ledger, changed_at FROM {TABLE}"  # noqa: S608 - a constant
 KEY = application_key("my-app", BASE_URL)
 

@@ -18,9 +18,10 @@ from lofty_async.ratelimit.ledger import AcquireRequest, Grant
 from lofty_async.ratelimit.redis import TRIES, ClientPerLoop
 from lofty_async.ratelimit.shared import SharedLimit
 from lofty_async.ratelimit.stores import application_key
+from tests.conftest import IN_TURN
 from tests.redis_server import RedisServer, free_port, needs_redis, running_redis
 
-pytestmark = needs_redis
+pytestmark = [needs_redis, IN_TURN]
 KEY = application_key("my-app", BASE_URL)
 
 

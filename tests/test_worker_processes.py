@@ -12,7 +12,7 @@ import pytest
 from lofty_async.sandbox import Sandbox
 from lofty_async.workers import AccountState, Fleet
 from tests.account import Account
-from tests.conftest import Hold
+from tests.conftest import IN_TURN, Hold
 from tests.fleets import (
     MIDNIGHT,
     Workers,
@@ -33,7 +33,7 @@ from tests.fleets import (
 from tests.fleets import fleet_of as fleet_of_account
 from tests.postgres_server import PostgresServer, restartable_postgres
 
-pytestmark = [*needs_fleet, pytest.mark.slow]
+pytestmark = [*needs_fleet, pytest.mark.slow, IN_TURN]
 
 # ruff: noqa: S608 - the names are the tests' own
 OVERLAPS = """SELECT a.account, a.number, b.number FROM runs a JOIN runs b ON a.account = b.account
