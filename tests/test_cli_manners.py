@@ -257,7 +257,7 @@ class TestSandbox:
         assert run(*command, "--help")[1].startswith(f"Usage: {name} [OPTIONS]\n")
         code, out, err = run(*command, "--port", "many")
         assert (code, out, err.splitlines()[0]) == (2, "", f"Usage: {name} [OPTIONS]")
-        assert err.endswith("Error: Invalid value for '--port': 'many' is not a valid integer range.\n")
+        assert err.endswith("Error: --port must be an integer from 0 to 65535, not 'many'\n")
 
     @pytest.mark.parametrize("command", [(*COMMAND, "sandbox"), SANDBOX])
     def test_a_port_that_is_taken_is_one_line(self, command: tuple[str, ...]) -> None:
@@ -272,14 +272,14 @@ class TestSandbox:
         [
             ("--host", "nosuch.invalid", "cannot listen on nosuch.invalid"),
             ("--host", "no..such", "cannot listen on no..such"),
-            ("--port", "99999", "Invalid value for '--port': 99999 is not in the range 0<=x<=65535."),
-            ("--port", "-1", "Invalid value for '--port': -1 is not in the range 0<=x<=65535."),
-            ("--leads", "-1", "Invalid value for '--leads': -1 is not in the range x>=0."),
-            ("--tasks-per-lead", "-1", "Invalid value for '--tasks-per-lead': -1 is not in the range x>=0."),
-            ("--limit", "0", "Invalid value for '--limit': 0 is not in the range x>=1."),
-            ("--window", "0", "Invalid value for '--window': 0.0 is not in the range x>0."),
-            ("--window", "nan", "'window' must be"),
-            ("--latency", "-1", "Invalid value for '--latency': -1.0 is not in the range x>=0."),
+            ("--port", "99999", "--port must be an integer from 0 to 65535, not '99999'"),
+            ("--port", "-1", "--port must be an integer from 0 to 65535, not '-1'"),
+            ("--leads", "-1", "--leads must be an integer of 0 or more, not '-1'"),
+            ("--tasks-per-lead", "-1", "--tasks-per-lead must be an integer of 0 or more, not '-1'"),
+            ("--limit", "0", "--limit must be an integer of 1 or more, not '0'"),
+            ("--window", "0", "--window must be a number above 0, not '0'"),
+            ("--window", "nan", "--window must be a number above 0, not 'nan'"),
+            ("--latency", "-1", "--latency must be a number of 0 or more, not '-1'"),
         ],
     )
     def test_an_invalid_option_is_named(self, option: str, value: str, message: str) -> None:

@@ -49,9 +49,9 @@ def reads(sandbox: Sandbox) -> int:
 def test_a_plan_says_what_a_sync_takes_and_reads_nothing(sandbox: Sandbox) -> None:
     size, by_lists, by_leads = lines("sync", "--plan")
     assert size == f"{LEADS} leads, {2 * LEADS} tasks (a guess), 1 user; 500 requests a minute"
-    assert by_lists.startswith("lists: usable after 3 requests or 0 min, proven after 43 requests")
+    assert by_lists.startswith("lists: usable after 3 requests (under 1 min), proven after 43 requests")
     assert by_lists.endswith("(chosen)")
-    assert by_leads == "leads: usable after 41 requests or 0 min, proven after 41 requests or 0 min"
+    assert by_leads == "leads: usable after 41 requests (under 1 min), proven after 41 requests (under 1 min)"
     assert reads(sandbox) == 0
     plan = json.loads(invoke("sync", "--plan", "--json").stdout)
     assert (plan["leads"], plan["chosen"], len(plan["plans"])) == (LEADS, "lists", 2)
@@ -183,3 +183,49 @@ def test_watching_syncs_again_and_again_until_it_is_stopped(sandbox: Sandbox) ->
 
 def failing() -> Reply:
     return Reply(403, {"code": 20017, "message": "no"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("sync", "--watch", "often"), "--watch must be a number above 0, not 'often'"),
+        (("sync", "--watch", "nan"), "--watch must be a number above 0, not 'nan'"),
+        (("sync", "--keep-changes", "-1"), "--keep-changes must be a number from 0 to 36500, not '-1'"),
+        (("sync", "--concurrency", "0"), "--concurrency must be an integer of 1 or more, not '0'"),
+        (("changes", "--since", "x"), "--since must be an integer of 0 or more, not 'x'"),
+        (("changes", "--since", 2**63), f"--since must be an integer of 0 or more, not '{2**63}'"),
+        (("tasks", "mine", "--limit", "1.5"), "--limit must be an integer of 1 or more, not '1.5'"),
+    ],
+)
+def test_a_number_that_is_wrong_names_its_option_and_its_range(arguments: tuple[object, ...], message: str) -> None:
+    result = invoke(*arguments)
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (2, f"Error: {message}")
+
+
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.parametrize("command", ["sync", "status", "changes"])
+def test_a_file_has_no_names_of_accounts(command: str) -> None:
+    lines("sync")
+    result = invoke(command, "--account", "smith")
+    assert result.exit_code == 2
+    assert "--account is for --db postgresql://…; a file holds one account: use a file for each" in result.stderr
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_an_error_before_the_first_request_comes_without_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOFTY_API_KEY", "wrong")
+    result = invoke("sync")
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
+    assert json.loads(invoke("sync", "--json").stdout)["requests"] == 0
+    assert "no sync has begun" in invoke("status").stderr
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_changes_that_were_removed_name_the_number_to_go_on_from() -> None:
+    lines("sync")
+    with closing(sqlite3.connect("tasks.sqlite")) as file, file:
+        file.execute("UPDATE changes SET at = '2020-01-01 00:00:00'")
+    lines("sync", "--keep-changes", "1")
+    removed = invoke("changes", "--since", "5")
+    assert f"copy the tasks again, and then read the changes since {TASKS}" in removed.stderr
+    assert lines("changes", "--since", TASKS) == []

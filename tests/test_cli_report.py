@@ -62,8 +62,8 @@ def test_a_plan_in_words() -> None:
     plan = SyncPlan(leads=5000, tasks=10_000, users=20, limit=100, chosen=Strategy.LISTS, plans=plans)
     assert plan_lines(plan) == [
         "5,000 leads, 10,000 tasks (a guess), 20 users; 100 requests a minute",
-        "lists: usable after 192 requests or 1 min, proven after 5,192 requests or 51 min (chosen)",
-        "leads: usable after 5,051 requests or 50 min, proven after 5,051 requests or 50 min",
+        "lists: usable after 192 requests (1 min), proven after 5,192 requests (51 min) (chosen)",
+        "leads: usable after 5,051 requests (50 min), proven after 5,051 requests (50 min)",
     ]
     unknown = evolve(plan, limit=None, plans=(plan_of(Strategy.LEADS, size, None),), is_first=False, hidden=("x",))
     assert plan_lines(unknown) == [

@@ -315,14 +315,20 @@ def test_commands_take_the_address_of_a_database(server: str, monkeypatch: pytes
     with Sandbox.in_thread(leads=12, tasks_per_lead=3, appointments_per_lead=0) as sandbox:
         monkeypatch.setenv("LOFTY_API_KEY", sandbox.api_key)
         monkeypatch.setenv("LOFTY_BASE_URL", sandbox.url)
-        label = f"127.0.0.1/{server.rpartition('/')[2]}"
+        label = f"127.0.0.1/{server.rpartition('/')[2]}, account smith"
         synced = CliRunner().invoke(app, ["sync", "--db", server, "--account", "smith"])
         assert (synced.exit_code, synced.stdout.splitlines()[1]) == (0, f"{label}: 36 added, 0 changed, 0 removed")
     state = CliRunner().invoke(app, ["status", "--db", server, "--account", "smith"])
     assert state.stdout.splitlines()[0] == f"{label}: 36 tasks of 12 leads"
     listed = CliRunner().invoke(app, ["changes", "--db", server, "--account", "smith", "--since", "30"])
     assert len(listed.stdout.splitlines()) == 6
-    assert CliRunner().invoke(app, ["changes", "--db", server]).stdout == ""
+
+
+@pytest.mark.parametrize("command", [("status",), ("status", "--json"), ("changes",)])
+def test_the_name_of_an_account_that_no_sync_has_begun_is_an_error(server: str, command: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [*command, "--db", server, "--account", "smit"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert ", account smit: no sync has begun; lofty-async sync or worker begins one" in result.stderr
 
 
 def test_a_server_that_cannot_be_reached_is_one_line() -> None:

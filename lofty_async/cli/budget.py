@@ -10,7 +10,7 @@ import click
 
 from lofty_async.errors import LoftyError, RateLimitWaitError, StoreUnavailableError
 
-from .options import ServerOptions, examples, server_or_sandbox_options
+from .options import Number, ServerOptions, examples, server_or_sandbox_options
 
 if TYPE_CHECKING:
     from lofty_async.client import LoftyClient
@@ -40,7 +40,7 @@ Read = Callable[[], Awaitable["RateLimit"]]
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for programs; implies --once.")
 @click.option(
     "--interval",
-    type=click.FloatRange(min=1),
+    type=Number(1),
     default=REQUEST_INTERVAL,
     show_default=True,
     metavar="SECONDS",

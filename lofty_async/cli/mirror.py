@@ -13,7 +13,7 @@ from attrs import asdict
 
 from lofty_async._convert import unstructure
 
-from .options import FilePath, examples
+from .options import FilePath, Whole, examples
 
 if TYPE_CHECKING:
     from lofty_async.mirror import Change, Database, PostgresDatabase, Run, SqliteDatabase, Summary
@@ -36,10 +36,8 @@ DATABASE: Final = DatabaseParam()
 
 account_option = click.option(
     "--account",
-    default=DEFAULT_ACCOUNT,
-    show_default=True,
     metavar="NAME",
-    help="The mirror's name in PostgreSQL, where many accounts share a database.",
+    help=f"The mirror's name in PostgreSQL, where many accounts share a database. Default: {DEFAULT_ACCOUNT}.",
 )
 db_option = click.option(
     "--db", type=DATABASE, default=DEFAULT_DB, show_default=True, metavar="FILE|URL", help="Database of a sync."
@@ -49,22 +47,27 @@ db_option = click.option(
 @click.command(epilog=examples("lofty-async changes --since 1200", "lofty-async changes --follow --json"))
 @db_option
 @account_option
-@click.option("--since", type=click.IntRange(0), metavar="N", help="Changes after this; all that are kept without it.")
+@click.option("--since", type=Whole(0), metavar="N", help="Changes after this; all that are kept without it.")
 @click.option("--follow", is_flag=True, help="Go on with the changes to come.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with the task before and after.")
 @click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript.")
-def changes(*, db: Path | str, account: str, since: int | None, follow: bool, as_json: bool, string_ids: bool) -> None:
+def changes(
+    *, db: Path | str, account: str | None, since: int | None, follow: bool, as_json: bool, string_ids: bool
+) -> None:
     """List the changes of tasks that syncs have found, oldest first.
 
     Each has a number; --since N continues after that number, and fails if changes after it were removed. A line has
     the number, the time of the sync's write, the kind (created, updated, finished, reopened, moved, deleted), the
     task, its lead and its content, separated by tabs.
     """
+    name = account_in(db, account)
 
     async def work() -> None:
         from lofty_async.mirror import read_changes
 
-        async with opened(db, account) as database:
+        async with opened(db, name) as database:
+            if not follow:
+                await _refuse_new(database, db, name)
             async for change in read_changes(database, since, follow=follow):
                 text = json.dumps(change_object(change, string_ids=string_ids)) if as_json else change_line(change)
                 click.echo(text)
@@ -76,12 +79,17 @@ def changes(*, db: Path | str, account: str, since: int | None, follow: bool, as
 @db_option
 @account_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for programs.")
-def status(*, db: Path | str, account: str, as_json: bool) -> None:
-    """Say what a sync's file holds, how much of it is proven, and what the last runs did."""
+def status(*, db: Path | str, account: str | None, as_json: bool) -> None:
+    """Show the tasks of a sync's database, and its last runs.
+
+    Rows that reading their lead has confirmed are counted; so are tasks that the lists do not show.
+    """
+    name = account_in(db, account)
 
     async def work() -> None:
-        async with opened(db, account) as database:
-            text = await (_status_json(database) if as_json else _status_text(database, db))
+        async with opened(db, name) as database:
+            await _refuse_new(database, db, name)
+            text = await (_status_json(database) if as_json else _status_text(database, label_of(db, name)))
         click.echo(text)
 
     run_on(db, work)
@@ -112,11 +120,11 @@ def change_line(change: "Change") -> str:
     return "\t".join(cell(value) for value in (*cells, *of_task))
 
 
-def status_lines(summary: "Summary", runs: "list[Run]", hidden: list[str], db: Path | str) -> list[str]:
+def status_lines(summary: "Summary", runs: "list[Run]", hidden: list[str], label: str) -> list[str]:
     """Returns the state of a database for people."""
     oldest = "" if summary.oldest_proof is None else f", the oldest at {summary.oldest_proof:%Y-%m-%d %H:%M} UTC"
     return [
-        f"{label_of(db)}: {count(summary.tasks, 'task')} of {count(summary.leads, 'lead')}",
+        f"{label}: {count(summary.tasks, 'task')} of {count(summary.leads, 'lead')}",
         f"{summary.proven:,} confirmed by reading their lead{oldest}",
         *(f"not in the lists: {line}" for line in hidden),
         *map(run_line, runs),
@@ -135,12 +143,12 @@ def run_line(run: "Run") -> str:
     return f"{head}: {changed}{failed}, {count(report['requests'], 'request')}"
 
 
-async def _status_text(database: "Database", db: Path | str) -> str:
+async def _status_text(database: "Database", label: str) -> str:
     from lofty_async.mirror.decide import hidden_classes
 
     is_swept = await database.cycles_since_sweep() is not None
     hidden = hidden_classes(await database.classes()) if is_swept else []
-    return "\n".join(status_lines(await database.summary(), await database.runs(RUNS_SHOWN), hidden, db))
+    return "\n".join(status_lines(await database.summary(), await database.runs(RUNS_SHOWN), hidden, label))
 
 
 async def _status_json(database: "Database") -> str:
@@ -189,12 +197,30 @@ def changed_rows(added: int, changed: int, removed: int, *, is_complete: bool = 
     return f"{added:,} added, {changed:,} changed, {removed:,} removed"
 
 
-def label_of(db: Path | str) -> str:
-    """Returns the database's name for people, without credentials."""
+def label_of(db: Path | str, account: str) -> str:
+    """Returns the mirror's name for people, without credentials."""
     if isinstance(db, Path):
         return str(db)
     parts = urlsplit(db)
-    return f"{parts.hostname or 'PostgreSQL'}{parts.path}"
+    return f"{parts.hostname or 'PostgreSQL'}{parts.path}, account {account}"
+
+
+def account_in(db: Path | str | None, account: str | None) -> str:
+    """Returns the name of a mirror in its database.
+
+    Raises: click.UsageError if a file is to hold an account of some name.
+    """
+    if account is not None and not isinstance(db, str):
+        raise click.UsageError("--account is for --db postgresql://…; a file holds one account: use a file for each")
+    return DEFAULT_ACCOUNT if account is None else account
+
+
+async def _refuse_new(database: "Database", db: Path | str, account: str) -> None:
+    """Raises: StartupError if no sync of the account has begun, as where its name is wrong."""
+    from .run import StartupError
+
+    if not await database.runs(1) and not (await database.summary()).last_change:
+        raise StartupError(f"{label_of(db, account)}: no sync has begun; lofty-async sync or worker begins one")
 
 
 def open_database(db: Path | str, account: str) -> "AbstractAsyncContextManager[SqliteDatabase | PostgresDatabase]":

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial, reduce, wraps
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -90,6 +91,54 @@ class TimeRange(NamedTuple):
         zone = self.zone
         start, end = parse_start(self.start, zone), parse_end(self.end, zone)
         return given(start=start, end=end, time_zone=self.time_zone)
+
+
+class Whole(click.IntRange):
+    """A whole number within a range."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Raises: click.UsageError if the value is no such number."""
+        try:
+            number = super().convert(value, param, ctx)
+        except click.BadParameter:
+            number = MAX_ID + 1
+        if number > MAX_ID:  # SQLite and JSON in other languages hold no more
+            raise _not_within(self, "an integer", value, param, ctx)
+        return number
+
+
+class Number(click.FloatRange):
+    """A finite number within a range."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Raises: click.UsageError if the value is no such number."""
+        try:
+            number = super().convert(value, param, ctx)
+        except click.BadParameter:
+            number = inf
+        if not isfinite(number):
+            raise _not_within(self, "a number", value, param, ctx)
+        return number
+
+
+def _not_within(
+    kind: click.IntRange | click.FloatRange,
+    noun: str,
+    value: Any,
+    param: click.Parameter | None,
+    ctx: click.Context | None,
+) -> click.UsageError:
+    """Returns an error that names the option and the range."""
+    name = param.opts[0] if isinstance(param, click.Option) else "the argument"
+    low, high = kind.min, kind.max
+    span = f" above {low}" if kind.min_open else f" of {low} or more"
+    if high is not None:
+        span = f" from {low} to {high}"
+    return click.UsageError(f"{name} must be {noun}{span}, not {str(value)[:MAX_SHOWN]!r}", ctx)
 
 
 class RecordId(click.IntRange):
@@ -296,7 +345,7 @@ server_or_sandbox_options = grouping("server", _server, **SERVER, sandbox=SANDBO
 record_options = grouping("output", OutputOptions, **RECORD)
 """Adds `--json` and `--string-ids`, passed to the command as `output`."""
 list_options = adding(
-    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N of them."),
+    click.option("--limit", type=Whole(1), metavar="N", help="At most N of them."),
     grouping("output", _list_output, **RECORD, as_csv=CSV, path=OUTPUT),
 )
 """Adds `--limit`, passed as such, and `--json`, `--csv`, `--string-ids` and `--output`, passed as `output`."""

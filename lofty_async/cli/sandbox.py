@@ -4,10 +4,10 @@ from typing import Any, Final
 
 import click
 
-from .options import examples
+from .options import Number, Whole, examples
 
-POSITIVE: Final = click.IntRange(min=1)
-NOT_NEGATIVE: Final = click.IntRange(min=0)
+POSITIVE: Final = Whole(1)
+NOT_NEGATIVE: Final = Whole(0)
 # The values of the sandbox's enums, since importing it would make `--help` slow.
 RESET_STYLES: Final = ("epoch_s", "epoch_ms", "ms_left", "s_left", "absent")
 UNKNOWN_CURSORS: Final = ("continue", "restart", "empty", "error")
@@ -20,15 +20,15 @@ LIST_TOTALS: Final = ("exact", "missing", "zero", "too_small", "too_large")
     epilog=examples("lofty-async sandbox", "lofty-async sandbox --port 0 --leads 20 --limit 100"),
 )
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, help="Port to listen on; 0 for any free port.")
+@click.option("--port", type=Whole(0, 65535), default=8080, help="Port to listen on; 0 for any free port.")
 @click.option("--leads", type=NOT_NEGATIVE, default=200, help="Number of leads.")
 @click.option("--tasks-per-lead", type=NOT_NEGATIVE, default=5, help="Number of tasks of each lead.")
 @click.option("--seed", type=int, default=0, help="Seed of the generated data.")
 @click.option("--limit", type=POSITIVE, default=500, help="Requests per window.")
-@click.option("--window", type=click.FloatRange(0, min_open=True), default=60.0, help="Seconds of a window.")
+@click.option("--window", type=Number(0, min_open=True), default=60.0, help="Seconds of a window.")
 @click.option("--reset-style", type=click.Choice(RESET_STYLES), default="epoch_s", help="Form of X-RateLimit-Reset.")
 @click.option("--allow-http", is_flag=True, help="Allow http:// addresses for webhooks.")
-@click.option("--latency", type=click.FloatRange(0), default=0.0, help="Seconds before every answer.")
+@click.option("--latency", type=Number(0), default=0.0, help="Seconds before every answer.")
 @click.option(
     "--my-tasks-hides",
     type=click.Choice(ENTRY_CLASSES),

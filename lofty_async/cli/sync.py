@@ -13,14 +13,16 @@ import click
 
 from lofty_async.errors import AuthenticationError, LoftyError
 
-from .mirror import DATABASE, DEFAULT_DB, account_option, database_errors, open_database
+from .mirror import DATABASE, DEFAULT_DB, account_in, account_option, database_errors, open_database
 from .options import (
     LEAD_ID,
     STDOUT,
     STDOUT_NAMES,
     FilePath,
+    Number,
     ServerOptions,
     SyncOptions,
+    Whole,
     examples,
     parse_id,
     server_or_sandbox_options,
@@ -57,7 +59,7 @@ IN_MEMORY: Final = Path(":memory:")
 @click.option("--jsonl", type=FILE, metavar="FILE", help="Text file, one JSON object a line; - for standard output.")
 @click.option("--lead", "leads", type=LEAD_ID, multiple=True, metavar="ID", help="Only this lead; repeatable.")
 @click.option("--leads-file", type=LINES, metavar="FILE", help="Only leads listed here, one id a line.")
-@click.option("--concurrency", type=click.IntRange(1), default=32, show_default=True, help="Leads at a time.")
+@click.option("--concurrency", type=Whole(1), default=32, show_default=True, help="Leads at a time.")
 @click.option(
     "--strategy",
     type=click.Choice(STRATEGIES),
@@ -71,14 +73,14 @@ IN_MEMORY: Final = Path(":memory:")
 @click.option(
     "--keep-changes",
     "keep_days",
-    type=click.FloatRange(0, MAX_KEEP_DAYS),
+    type=Number(0, MAX_KEEP_DAYS),
     metavar="DAYS",
     help="Remove changes that were found longer ago; all are kept without it.",
 )
 @click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object for programs.")
 @click.option("--plan", is_flag=True, help="Say what a sync would take, and end; a missing file is not made.")
-@click.option("--watch", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Sync again and again.")
+@click.option("--watch", type=Number(0, min_open=True), metavar="SECONDS", help="Sync again and again.")
 @server_or_sandbox_options
 @click.pass_context
 def sync(context: click.Context, /, *, server: ServerOptions, plan: bool, watch: float | None, **values: Any) -> None:
@@ -117,11 +119,13 @@ def _sync_options(
     jsonl: Path | None,
     leads: tuple[int, ...],
     leads_file: IO[str] | None,
+    account: str | None,
     **values: Any,
 ) -> SyncOptions:
     jsonl = STDOUT if str(jsonl) in STDOUT_NAMES else jsonl
     db = db if db or jsonl else DEFAULT_DB
-    return SyncOptions(db=db, jsonl=jsonl, lead_ids=chosen_leads(leads, leads_file), **values)
+    name = account_in(db, account)
+    return SyncOptions(db=db, jsonl=jsonl, lead_ids=chosen_leads(leads, leads_file), account=name, **values)
 
 
 def _check(options: SyncOptions, *, plan: bool, watch: float | None) -> None:
@@ -196,7 +200,8 @@ def _run(options: SyncOptions, server: ServerOptions, watch: float | None) -> in
         return 1 if run(lambda: _sync(options, server, runs, watch)).failed else 0
     finally:
         for one in runs:
-            print_report(one.report, options)
+            if options.as_json or one.report.requests:  # an error that came before the first of them is all there is
+                print_report(one.report, options)
 
 
 def _print_plan(options: SyncOptions, server: ServerOptions) -> None:

@@ -64,7 +64,7 @@ def report_lines(report: SyncReport, options: SyncOptions) -> list[str]:
         rows = changed_rows(report.added, report.changed, report.removed, is_complete=report.complete)
         held = f"{count(report.usable, 'task')}, " if _has_only_looked(report) else ""
         hint = "; the next sync goes on from here" if not report.complete and _has_read(report) else ""
-        lines.append(f"{label_of(options.db)}: {held}{rows}{hint}")
+        lines.append(f"{label_of(options.db, options.account)}: {held}{rows}{hint}")
     if report.oldest_proof is not None:
         lines.append(
             f"{report.proven:,} of {count(report.proven + report.unproven, 'task')} confirmed by reading their lead,"
@@ -106,7 +106,9 @@ def _strategy_line(plan: StrategyPlan, *, is_chosen: bool) -> str:
 
 
 def _minutes(minutes: float | None) -> str:
-    return "" if minutes is None else f" or {minutes:,.0f} min"
+    if minutes is None:
+        return ""
+    return f" ({minutes:,.0f} min)" if minutes >= 1 else " (under 1 min)"
 
 
 def _read_line(report: SyncReport) -> str:

@@ -25,6 +25,7 @@ from .options import (
     OutputOptions,
     RecordId,
     ServerOptions,
+    Whole,
     examples,
     list_options,
     record_options,
@@ -84,7 +85,7 @@ def masked(url: str) -> str:
 @webhooks.command(epilog=examples("lofty-async webhooks ensure task https://app.example/lofty/a-long-secret"))
 @click.argument("event", metavar="EVENT")
 @click.argument("callback_url", metavar="URL")
-@click.option("--limit", type=click.IntRange(1, 5000), default=100, show_default=True, help="Records per webhook.")
+@click.option("--limit", type=Whole(1, 5000), default=100, show_default=True, help="Records per webhook.")
 @click.option(
     "--permission-mode",
     type=click.Choice(PERMISSION_MODES),
@@ -146,7 +147,7 @@ add_delete(webhooks, Records("subscription", "subscriptions", attrgetter("webhoo
 @webhooks.command(
     epilog=examples("lofty-async webhooks listen --port 8081", "lofty-async webhooks listen --port 8081 --json | jq .")
 )
-@click.option("--port", type=click.IntRange(0, 65535), required=True, help="Port to listen on; 0 for any free port.")
+@click.option("--port", type=Whole(0, 65535), required=True, help="Port to listen on; 0 for any free port.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--secret",

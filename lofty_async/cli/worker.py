@@ -17,8 +17,8 @@ from lofty_async.auth import ApiKey
 from lofty_async.client import LoftyClient
 from lofty_async.errors import InvalidRequestError
 
-from .mirror import SCHEMES, database_errors
-from .options import FilePath, ServerOptions, examples, server_options
+from .mirror import SCHEMES, count, database_errors
+from .options import FilePath, ServerOptions, Whole, examples, server_options
 
 if TYPE_CHECKING:
     from lofty_async.workers import AccountStatus
@@ -51,7 +51,7 @@ SCHEMA: Final = "lofty_fleet"
 @click.option(
     "--every", default=EVERY, show_default=True, metavar="CRON", help="Times at which accounts are due, in UTC."
 )
-@click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Accounts at a time.")
+@click.option("--concurrency", type=Whole(1), default=4, show_default=True, help="Accounts at a time.")
 @click.option(
     "--schema", default=SCHEMA, show_default=True, metavar="NAME", help="Schema of the queue; another is another fleet."
 )
@@ -60,11 +60,12 @@ SCHEMA: Final = "lofty_fleet"
 def worker(
     *, db: str, file: Path | None, every: str, concurrency: int, schema: str, status: bool, server: ServerOptions
 ) -> None:
-    """Keep the mirrors of many accounts, together with other workers on the same database.
+    """Keep the mirrors of many accounts in PostgreSQL.
 
-    Makes the tables, adds the accounts of FILE and syncs those that are due, until SIGTERM or Ctrl-C. The keys stay in
-    the environment, in the variables that FILE names. All workers need the keys of all accounts. A line on standard
-    error says how each sync has ended.
+    Any number of workers, on any machines, share the accounts of one database. Each makes the tables, adds the
+    accounts of FILE and syncs those that are due, until SIGTERM or Ctrl-C. The keys stay in the environment, in the
+    variables that FILE names. All workers need the keys of all accounts. A line on standard error says how each sync
+    has ended.
 
     The workers of a fleet share one rate limit through the same database, unless --store names another place.
     """
@@ -122,7 +123,9 @@ def status_lines(one: "AccountStatus") -> list[str]:
         tasks = f"{one.tasks or 0:,} tasks, {one.unproven or 0:,} of them not confirmed by reading their lead"
         lines.append(f"  synced at {_time(one.synced_at)}: {tasks}; the oldest proof is of {_time(one.oldest_proof)}")
     if one.error is not None:
-        lines.append(f"  failed at {_time(one.ended_at)}, failures of this turn {one.failures}: {one.error}")
+        lines.append(
+            f"  failed at {_time(one.ended_at)}, {count(one.failures, 'failure')} since it was due: {one.error}"
+        )
     return lines
 
 

@@ -116,7 +116,7 @@ class Rows:
         if since < pruned:
             raise ChangesPrunedError(
                 f"the changes up to {pruned:,} were removed, and those after {since:,} would leave a gap:"
-                " copy the tasks anew and go on after the last change",
+                f" copy the tasks again, and then read the changes since {pruned}",
                 oldest=pruned,
             )
         return [self._change(*row) for row in rows]

@@ -76,7 +76,10 @@ class Tables:
         """
         async with self._transaction() as connection:
             if not await _is_there(connection, "accounts"):
-                raise LoftyError("the fleet's tables are missing: call `await fleet.setup()` once")
+                raise LoftyError(
+                    f"schema {self.schema} has no tables of a fleet: name the right schema, call `await fleet.setup()`"
+                    " once, or start `lofty-async worker --accounts FILE`"
+                )
             yield connection
 
     async def check(self) -> None:
