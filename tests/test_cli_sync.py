@@ -384,7 +384,7 @@ def test_a_file_that_is_no_database_is_left_alone(db: Path) -> None:
     db.write_text("my shopping list\n" * 100, encoding="ascii")
     result = invoke()
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "not a database" in result.stderr
+    assert result.stderr.endswith(f"{db.name}: file is not a database\n")
     assert db.read_text(encoding="ascii").startswith("my shopping list")
 
 

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from click.testing import CliRunner
 
 from lofty_async import ApiKey, LoftyClient, PostgresStore
 from lofty_async.cli.app import app
+from lofty_async.cli.worker import status_lines
 from lofty_async.sandbox import Sandbox
-from lofty_async.workers import Fleet
+from lofty_async.workers import AccountState, Fleet
 from tests.account import Account
 from tests.fleets import MIDNIGHT, drop_tables, fleet_of, left_wrong, needs_fleet, until, working
 from tests.postgres_server import running_postgres
@@ -66,7 +68,7 @@ async def test_the_command_syncs_the_accounts_of_a_file(dsn: str, made: Account,
         _, errors = await process.communicate()
     lines = sorted(line.partition(" account ")[2] for line in errors.decode().splitlines())
     assert process.returncode == 0
-    assert lines[0] == "jones: account jones is not in the file of accounts of this worker"
+    assert lines[0] == "jones: not in this worker's file of accounts: add it there, or stop its syncs with --remove"
     assert lines[1].startswith("smith: 36 added, 0 changed, 0 removed, ")
     assert len(lines) == 2
     assert await left_wrong(dsn, "smith", made) == 0
@@ -104,6 +106,28 @@ async def test_the_command_prints_the_state_of_each_account(dsn: str, made: Acco
     assert "401" in failed
     assert smith.startswith("smith: waiting, due at ")
     assert ": 36 tasks, 0 of them not confirmed by reading their lead; the oldest proof is of " in synced
+
+
+async def test_a_queued_account_is_due_now_and_can_be_removed(dsn: str, made: Account) -> None:
+    fleet = fleet_of(dsn, made)
+    await fleet.setup()
+    await fleet.add("smith")
+    await fleet.add("jones")
+
+    async def remove(account: str) -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "lofty_async", "worker", "--db", dsn, "--remove", account),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        return process.returncode, output.decode()
+
+    assert await remove("jones") == (0, "jones removed; its mirror stays\n")
+    assert [one.account for one in await fleet.status()] == ["smith"]
+    assert await remove("jones") == (2, "Error: the fleet has no account 'jones'; --status lists them\n")
+    (smith,) = await fleet.status()
+    assert status_lines(evolve(smith, state=AccountState.QUEUED)) == ["smith: queued"]
 
 
 def test_a_worker_needs_accounts() -> None:

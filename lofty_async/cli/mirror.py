@@ -168,7 +168,7 @@ async def opened(db: Path | str, account: str) -> "AsyncGenerator[SqliteDatabase
     from .run import StartupError
 
     async with AsyncExitStack() as stack:
-        with database_errors(StartupError):
+        with database_errors(StartupError, db):
             database = await stack.enter_async_context(open_database(db, account))
         yield database
 
@@ -230,8 +230,11 @@ def open_database(db: Path | str, account: str) -> "AbstractAsyncContextManager[
 
 
 @contextmanager
-def database_errors(kind: type[click.ClickException]) -> Generator[None, None, None]:
-    """Replaces the error of a file or of a database that cannot be read or written by one line."""
+def database_errors(kind: type[click.ClickException], db: Path | str | None = None) -> Generator[None, None, None]:
+    """Replaces the error of a file or of a database that cannot be read or written by one line.
+
+    The line names the file `db`, unless the error does; the address of a server is in the error.
+    """
     try:
         yield
     except BrokenPipeError:
@@ -243,7 +246,9 @@ def database_errors(kind: type[click.ClickException]) -> Generator[None, None, N
     except Exception as error:
         if not _is_of_database(error):
             raise
-        raise kind(" ".join(str(error).split())) from error
+        text = " ".join(str(error).split())
+        has_name = not isinstance(db, Path) or str(db) in text
+        raise kind(text if has_name else f"{db}: {text}") from error
 
 
 def _is_of_database(error: Exception) -> bool:

@@ -305,8 +305,9 @@ async def _mirror(options: SyncOptions, server: ServerOptions) -> "AsyncGenerato
 
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connected(server))
-        with database_errors(StartupError):
-            database = await stack.enter_async_context(open_database(options.db or DEFAULT_DB, options.account))
+        db = options.db or DEFAULT_DB
+        with database_errors(StartupError, db):
+            database = await stack.enter_async_context(open_database(db, options.account))
         keep = None if options.keep_days is None else timedelta(days=options.keep_days)
         yield Mirror(client, database, keep_changes=keep), client
 
@@ -318,5 +319,5 @@ async def _open_lines(options: SyncOptions, stack: AsyncExitStack) -> "TaskSink"
 
     if options.jsonl is None or options.jsonl == STDOUT:
         return JsonLinesOutput(string_ids=options.string_ids)
-    with database_errors(StartupError):
+    with database_errors(StartupError, options.jsonl):
         return await stack.enter_async_context(JsonLines(options.jsonl, string_ids=options.string_ids))

@@ -56,16 +56,25 @@ SCHEMA: Final = "lofty_fleet"
     "--schema", default=SCHEMA, show_default=True, metavar="NAME", help="Schema of the queue; another is another fleet."
 )
 @click.option("--status", is_flag=True, help="Print the state of each account, and end; needs no FILE.")
+@click.option("--remove", metavar="NAME", help="Remove an account from the fleet, and end; its mirror stays.")
 @server_options
 def worker(
-    *, db: str, file: Path | None, every: str, concurrency: int, schema: str, status: bool, server: ServerOptions
+    *,
+    db: str,
+    file: Path | None,
+    every: str,
+    concurrency: int,
+    schema: str,
+    status: bool,
+    remove: str | None,
+    server: ServerOptions,
 ) -> None:
     """Keep the mirrors of many accounts in PostgreSQL.
 
     Any number of workers, on any machines, share the accounts of one database. Each makes the tables, adds the
     accounts of FILE and syncs those that are due, until SIGTERM or Ctrl-C. The keys stay in the environment, in the
     variables that FILE names. All workers need the keys of all accounts. A line on standard error says how each sync
-    has ended.
+    has ended. An account that is deleted from FILE stays in the fleet until --remove.
 
     The workers of a fleet share one rate limit through the same database, unless --store names another place.
     """
@@ -76,8 +85,11 @@ def worker(
     if status:
         _print_status(db, schema)
         return
+    if remove is not None:
+        _remove(db, schema, remove)
+        return
     if file is None:
-        raise click.UsageError("--accounts FILE names the accounts to sync; --status needs none")
+        raise click.UsageError("--accounts FILE names the accounts to sync; --status and --remove need none")
     keys = _keys(file, os.environ)
 
     async def work() -> None:
@@ -114,10 +126,27 @@ def _print_status(db: str, schema: str) -> None:
     click.echo("\n".join(line for one in found for line in status_lines(one)) or "no accounts")
 
 
+def _remove(db: str, schema: str, account: str) -> None:
+    """Raises: StartupError if the fleet has no such account."""
+    from .run import StartupError, run
+
+    async def work() -> None:
+        from lofty_async.workers import Fleet
+
+        fleet = Fleet(db, _no_client, schema=schema)
+        if account not in {one.account for one in await fleet.status()}:
+            raise StartupError(f"the fleet has no account {account!r}; --status lists them")
+        await fleet.remove(account)
+
+    with database_errors(StartupError):
+        run(work)
+    click.echo(f"{account} removed; its mirror stays")
+
+
 def status_lines(one: "AccountStatus") -> list[str]:
     """Returns the state of an account for people."""
     where = f" on {one.host}, process {one.process}, since {_time(one.began_at)}" if one.state == "running" else ""
-    due = "" if one.state == "running" else f", due at {_time(one.due_at)}"
+    due = f", due at {_time(one.due_at)}" if one.state in {"waiting", "retrying"} else ""
     lines = [f"{one.account}: {one.state.value}{where}{due}"]
     if one.synced_at is not None:
         tasks = f"{one.tasks or 0:,} tasks, {one.unproven or 0:,} of them not confirmed by reading their lead"
@@ -154,7 +183,9 @@ def _log_to_stderr() -> None:
 
 def _key(keys: Mapping[str, str], account: str) -> str:
     if account not in keys:
-        raise InvalidRequestError(f"account {account} is not in the file of accounts of this worker")
+        raise InvalidRequestError(
+            "not in this worker's file of accounts: add it there, or stop its syncs with --remove"
+        )
     return keys[account]
 
 
