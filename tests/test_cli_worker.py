@@ -4,7 +4,9 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import pytest
 from attrs import evolve
@@ -14,10 +16,10 @@ from lofty_async import ApiKey, LoftyClient, PostgresStore
 from lofty_async.cli.app import app
 from lofty_async.cli.worker import status_lines
 from lofty_async.sandbox import Sandbox
-from lofty_async.workers import AccountState, Fleet
+from lofty_async.workers import AccountState, AccountStatus, Fleet
 from tests.account import Account
 from tests.fleets import MIDNIGHT, drop_tables, fleet_of, left_wrong, needs_fleet, until, working
-from tests.postgres_server import running_postgres
+from tests.postgres_server import restartable_postgres, running_postgres
 
 pytestmark = needs_fleet
 
@@ -128,6 +130,47 @@ async def test_a_queued_account_is_due_now_and_can_be_removed(dsn: str, made: Ac
     assert await remove("jones") == (2, "Error: the fleet has no account 'jones'; --status lists them\n")
     (smith,) = await fleet.status()
     assert status_lines(evolve(smith, state=AccountState.QUEUED)) == ["smith: queued"]
+
+
+MASS: Final = "9 of 9 tasks are missing; nothing was deleted: pass allow_mass_delete=True if they are gone"
+
+
+@pytest.mark.parametrize(
+    ("failures", "error", "line"),
+    [
+        (0, "another sync is under way", "  last error at never: another sync is under way"),
+        (2, "HTTP 500", "  last error at never (2 failures since it was due): HTTP 500"),
+        (1, MASS, "was deleted: run lofty-async sync --db URL --account smith --allow-mass-delete if they are gone"),
+    ],
+)
+def test_a_sync_that_was_not_done_says_why_and_what_to_do(failures: int, error: str, line: str) -> None:
+    state = AccountState.WAITING
+    one = AccountStatus(account="smith", state=state, due_at=datetime.now(UTC), failures=failures, error=error)
+    assert status_lines(one)[1].endswith(line)
+
+
+async def test_a_lost_database_is_a_few_lines(made: Account, tmp_path: Path) -> None:
+    (tmp_path / "accounts.toml").write_text("smith = 'KEY_OF_SMITH'")
+    with restartable_postgres() as server:
+        fleet = fleet_of(server.dsn, made)
+        await fleet.setup()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "lofty_async", "worker", "--db", server.dsn),
+            *("--accounts", str(tmp_path / "accounts.toml"), "--base-url", made.sandbox.url),
+            env=os.environ | {"KEY_OF_SMITH": made.sandbox.api_key},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stderr is not None
+        try:
+            lines = [await process.stderr.readline()]
+            server.stop()
+            async with asyncio.timeout(60):
+                while b"the database cannot be reached" not in lines[-1]:
+                    lines.append(await process.stderr.readline())
+        finally:
+            process.kill()
+            await process.communicate()
+    assert not [line for line in lines if b"pool" in line or b"Is the server running" in line]
 
 
 def test_a_worker_needs_accounts() -> None:

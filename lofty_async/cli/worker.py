@@ -152,9 +152,10 @@ def status_lines(one: "AccountStatus") -> list[str]:
         tasks = f"{one.tasks or 0:,} tasks, {one.unproven or 0:,} of them not confirmed by reading their lead"
         lines.append(f"  synced at {_time(one.synced_at)}: {tasks}; the oldest proof is of {_time(one.oldest_proof)}")
     if one.error is not None:
-        lines.append(
-            f"  failed at {_time(one.ended_at)}, {count(one.failures, 'failure')} since it was due: {one.error}"
-        )
+        remedy = f"run lofty-async sync --db URL --account {one.account} --allow-mass-delete"
+        error = one.error.replace("pass allow_mass_delete=True", remedy)
+        failures = f" ({count(one.failures, 'failure')} since it was due)" if one.failures else ""
+        lines.append(f"  last error at {_time(one.ended_at)}{failures}: {error}")
     return lines
 
 
@@ -178,7 +179,8 @@ def _log_to_stderr() -> None:
     log.handlers[:] = [handler]
     log.propagate = False
     log.setLevel(logging.INFO)
-    logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # the fleet logs what it logs, without a traceback
+    for name in ("procrastinate", "psycopg.pool"):  # the fleet logs what they log, in one line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _key(keys: Mapping[str, str], account: str) -> str:
