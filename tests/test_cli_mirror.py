@@ -229,3 +229,18 @@ def test_changes_that_were_removed_name_the_number_to_go_on_from() -> None:
     removed = invoke("changes", "--since", "5")
     assert f"copy the tasks again, and then read the changes since {TASKS}" in removed.stderr
     assert lines("changes", "--since", TASKS) == []
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_what_a_resumed_run_counts_is_not_taken_for_the_whole_run() -> None:
+    lines("sync")
+    with closing(sqlite3.connect("tasks.sqlite")) as file, file:
+        file.execute(
+            "UPDATE runs SET ended_at = NULL, report = NULL, phase = 'proving', machine = 'another', host = 'there',"
+            " seen_at = datetime('now', '-5 minutes')"
+        )
+    lines("sync")
+    run = lines("status")[-1]
+    assert run.startswith("run 1, ")
+    assert ", lists: resumed, and since then nothing changed, " in run
+    assert json.loads(invoke("status", "--json").stdout)["runs"][0]["is_resumed"] is True

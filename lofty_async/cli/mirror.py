@@ -139,8 +139,9 @@ def run_line(run: "Run") -> str:
         return f"{head}: {state}"
     report = run.report
     changed = changed_rows(report["added"], report["changed"], report["removed"])
+    since = "resumed, and since then " if run.is_resumed else ""
     failed = f", {count(report['failed'], 'lead')} failed" if report["failed"] else ""
-    return f"{head}: {changed}{failed}, {count(report['requests'], 'request')}"
+    return f"{head}: {since}{changed}{failed}, {count(report['requests'], 'request')}"
 
 
 async def _status_text(database: "Database", label: str) -> str:

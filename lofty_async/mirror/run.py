@@ -249,7 +249,7 @@ class SyncRun:
         await self._update_summary()
         self._is_complete, self._phase = True, Phase.DONE
         report = self.report
-        await self.database.end(_plain(report), was_swept=self._was_swept)
+        await self.database.end(_plain(report, is_resumed=self.run.is_resumed), was_swept=self._was_swept)
         if self.options.keep_changes is not None:
             await self.database.prune_changes(self.options.keep_changes)
         self._swept = evolve(self._swept, hidden=await self._hidden() if self._was_swept else ())
@@ -378,8 +378,8 @@ def _length(source: LeadIds) -> int | None:
     return len(source) if isinstance(source, Collection) else None
 
 
-def _plain(report: SyncReport) -> dict[str, Any]:
+def _plain(report: SyncReport, *, is_resumed: bool) -> dict[str, Any]:
     """The counts of a report, as the table of runs keeps them."""
     plain = asdict(report)
     kept = ("leads", "tasks", "added", "changed", "removed", "requests", "seconds", "proven", "unproven", "strategy")
-    return {name: plain[name] for name in kept} | {"failed": len(report.failed)}
+    return {name: plain[name] for name in kept} | {"failed": len(report.failed), "is_resumed": is_resumed}

@@ -208,7 +208,8 @@ class Runs:
         return runs
 
     def _run(self, row: Row, *, is_resumed: bool = False) -> Run:
-        number, cycle, scope, strategy, phase, started_at, ended_at, host, process, report = row
+        number, cycle, scope, strategy, phase, started_at, ended_at, host, process, text = row
+        report = None if text is None else json.loads(text)
         return Run(
             number=number,
             cycle=cycle,
@@ -219,8 +220,8 @@ class Runs:
             ended_at=None if ended_at is None else self.dialect.from_time(ended_at),
             host=host,
             process=process,
-            report=None if report is None else json.loads(report),
-            is_resumed=is_resumed,
+            report=report,
+            is_resumed=is_resumed or bool(report and report.get("is_resumed")),
         )
 
 
