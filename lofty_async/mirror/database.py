@@ -65,8 +65,6 @@ class Database(ABC):
     async def read(self, work: Work[T]) -> T:
         """Runs work that writes nothing."""
 
-    # Rows
-
     async def tasks(self, lead_id: int | None = None) -> list[Task]:
         """The tasks held, of one lead or of all, by id; their times are in UTC."""
         return await self.read(self._rows.tasks(lead_id))
@@ -132,8 +130,6 @@ class Database(ABC):
     async def summary(self) -> Summary:
         """Counts of the rows and leads."""
         return await self.read(self._lists.summary())
-
-    # Runs
 
     async def check(self, source: Source, *, allow_new_server: bool = False) -> None:
         """Whether a run over this source could begin.
@@ -223,8 +219,6 @@ class Database(ABC):
     async def is_first(self) -> bool:
         """Whether no run over all leads has ended yet."""
         return await self.read(self._runs.is_first())
-
-    # Lists
 
     async def list_pages(self) -> dict[str, ListPage]:
         """The last page of each list that this run has read."""
