@@ -3,9 +3,14 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
+
+from attrs import define, field
+
+Handler: TypeAlias = Callable[..., Any] | int
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 STOP_SECONDS: Final = 9.0
@@ -13,7 +18,7 @@ STOP_SECONDS: Final = 9.0
 
 
 async def until_signal(work: Awaitable[None]) -> None:
-    """Awaits the work, and cancels it at the first signal."""
+    """Awaits the work, and cancels it at the first signal, unless the program has a handler of its own for it."""
     with _stop_signals() as stopping:
         working, waiting = asyncio.ensure_future(work), asyncio.create_task(stopping.wait())
         try:
@@ -28,29 +33,66 @@ async def until_signal(work: Awaitable[None]) -> None:
 
 @contextmanager
 def _stop_signals() -> Generator[asyncio.Event, None, None]:
-    """Yields an event that the first signal sets."""
-    loop, stopping, handled = asyncio.get_running_loop(), asyncio.Event(), list[signal.Signals]()
-    timers: list[asyncio.TimerHandle] = []
+    """Yields an event that the first signal sets, as it does those of the loop's other workers."""
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+    handlers = _handlers.setdefault(loop, SignalHandlers())
+    handlers.add(stopping, loop)
+    try:
+        yield stopping
+    finally:
+        handlers.remove(stopping, loop)
 
-    def stop(received: signal.Signals) -> None:
-        stopping.set()
-        timers.append(loop.call_later(STOP_SECONDS, os.kill, os.getpid(), received))
-        for number in handled:
+
+@define(eq=False)
+class SignalHandlers:
+    """The handlers of a loop while it has workers, and those that were there before and come back after them."""
+
+    workers: set[asyncio.Event] = field(factory=set[asyncio.Event], init=False)
+    replaced: dict[signal.Signals, Handler] = field(factory=dict[signal.Signals, Handler], init=False)
+    timers: list[asyncio.TimerHandle] = field(factory=list[asyncio.TimerHandle], init=False)
+
+    def add(self, worker: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+        if not self.workers:
+            self._install(loop)
+        self.workers.add(worker)
+
+    def remove(self, worker: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+        self.workers.discard(worker)
+        if self.workers:
+            return
+        while self.timers:
+            self.timers.pop().cancel()
+        while self.replaced:
+            number, before = self.replaced.popitem()
+            loop.remove_signal_handler(number)
+            signal.signal(number, before)
+
+    def _install(self, loop: asyncio.AbstractEventLoop) -> None:
+        for number in STOP_SIGNALS:
+            before = signal.getsignal(number)
+            if not _is_default(before):
+                continue
+            # Windows has no handlers, and other threads may set none: the caller stops the work by cancelling it.
+            with suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, self._stop, number, loop)
+                self.replaced[number] = before
+
+    def _stop(self, received: signal.Signals, loop: asyncio.AbstractEventLoop) -> None:
+        for worker in self.workers:
+            worker.set()
+        self.timers.append(loop.call_later(STOP_SECONDS, os.kill, os.getpid(), received))
+        for number in self.replaced:
             loop.remove_signal_handler(number)
             # Not Python's own handler, after which `asyncio.run` would wait for what is under way.
             signal.signal(number, signal.SIG_DFL)
 
-    for number in STOP_SIGNALS:
-        # Windows has no handlers, and other threads may set none: the caller stops the work by cancelling it.
-        with suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, stop, number)
-            handled.append(number)
-    try:
-        yield stopping
-    finally:
-        for timer in timers:
-            timer.cancel()
-        for number in handled:
-            loop.remove_signal_handler(number)
-        if signal.SIGINT in handled:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_handlers: Final = WeakKeyDictionary[asyncio.AbstractEventLoop, SignalHandlers]()
+
+
+def _is_default(handler: Handler | None) -> bool:
+    """Whether it is of Python or `asyncio.run`, and not the program's own."""
+    if handler in (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler):
+        return True
+    owner = getattr(getattr(handler, "func", None), "__self__", None)
+    return isinstance(owner, asyncio.Runner)
