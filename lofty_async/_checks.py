@@ -41,6 +41,7 @@ OnBadRecord = Literal["raise", "skip"] | Callable[[DecodeError], object]
 
 LARGEST_ID: Final = 2**63 - 1
 LONGEST: Final = 1e9  # seconds; thirty years are as good as no bound
+LONGEST_ACCOUNT: Final = 200  # characters
 OWN_HEADERS: Final = frozenset(
     {
         *("authorization", "proxy-authorization", "cookie", "user-agent", "host"),
@@ -158,6 +159,16 @@ def text(argument: str, value: object) -> str:
     if not value.isascii() and _HALF_CHARACTER.search(value):
         raise refuse(argument, "must not contain half of a surrogate pair")
     return str.__str__(value)
+
+
+def account(value: object) -> str:
+    """The name of a mirror in PostgreSQL, which has no NUL, and no index of long texts."""
+    name = text("account", value)
+    if "\0" in name:
+        raise refuse("account", "must not contain NUL")
+    if len(name) > LONGEST_ACCOUNT:
+        raise refuse("account", f"must have at most {LONGEST_ACCOUNT} characters, not {len(name)}")
+    return name
 
 
 def flag(argument: str, value: object) -> bool:

@@ -92,18 +92,19 @@ class PostgresDatabase(Database):
 
     The tables are those of `SqliteDatabase`, in the schema `lofty`, which is made when it is missing, with a column
     `account` in every key: `tasks`, `leads`, `changes` and `runs`. Times are `timestamptz`; `changes` has `jsonb`, and
-    its `seq` counts the changes of each account. `account` is a name of your own.
+    its `seq` counts the changes of each account. `account` is a name of your own, up
+    to 200 characters.
 
     Use it as `async with PostgresDatabase(dsn, account=…) as database`: it has one connection. Writers of one account
     take turns; runs of one account exclude each other by the server's clock, so that processes on many machines may
     share a database. `now` replaces that clock.
 
-    Raises: psycopg.Error if the server cannot be reached or refuses; LoftyError if the tables are another version's;
-    ModuleNotFoundError without the extra.
+    Raises: psycopg.Error if the server cannot be reached or refuses; InvalidRequestError if `dsn` cannot be read;
+    LoftyError if the tables are another version's; ModuleNotFoundError without the extra.
     """
 
     def __init__(self, dsn: str, *, account: str, now: Callable[[], datetime] | None = None) -> None:
-        super().__init__(_checks.text("account", account), POSTGRES)
+        super().__init__(_checks.account(account), POSTGRES)
         self._dsn = hidden(_checks.text("dsn", dsn))
         self._now = now
         self._session: Session | None = None
@@ -114,6 +115,7 @@ class PostgresDatabase(Database):
             from psycopg import AsyncConnection  # noqa: PLC0415 - an extra
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(HINT, name="psycopg") from error
+        check_dsn(self._dsn)
         connection = await AsyncConnection.connect(self._dsn, autocommit=True)
         session = Session(connection, self.account, self._now)
         try:
@@ -150,6 +152,21 @@ class PostgresDatabase(Database):
                 return await use
 
         return await asyncio.shield(asyncio.ensure_future(in_order()))
+
+
+def check_dsn(dsn: str) -> None:
+    """Raises: InvalidRequestError if it cannot be read: psycopg's own error would repeat a password."""
+    from psycopg import ProgrammingError  # noqa: PLC0415 - an extra
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+    try:
+        conninfo_to_dict(dsn)
+    except ProgrammingError:
+        is_readable = False
+    else:
+        is_readable = True
+    if not is_readable:  # not within `except`, whose error would be the context of this one
+        raise _checks.refuse("dsn", "must be an address of PostgreSQL such as postgresql://user@host/database")
 
 
 def _opened(session: Session | None) -> Session:
