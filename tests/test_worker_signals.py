@@ -72,7 +72,11 @@ async def test_handlers_of_before_come_back_after_a_worker(dsn: str) -> None:
 
 async def test_a_handler_of_the_program_stays(dsn: str, set_handler: Callable[[Any], None]) -> None:
     received: list[int] = []
-    set_handler(lambda number, _: received.append(number))
+
+    def receive(number: int, _: object) -> None:
+        received.append(number)
+
+    set_handler(receive)
     async with at_work(dsn, "lofty_fleet") as (worker,):
         os.kill(os.getpid(), signal.SIGTERM)
         assert received == [signal.SIGTERM]

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from math import ceil, floor
 from pathlib import Path
 from socket import gethostname
+from traceback import format_exception
 from typing import Any
 
 import pytest
@@ -183,6 +184,77 @@ def test_syncs_are_tried_again_as_their_errors_allow(
     from lofty_async.workers.queue import retry_delay  # noqa: PLC0415 - skipped where its library is missing
 
     assert retry_delay(error, failures=failures, attempts=attempts) == delay
+
+
+async def test_a_long_sync_gives_its_place_to_an_account_that_waits(dsn: str, made: Account) -> None:
+    """With one place, where a tick finds the second account only once the place is free."""
+    hold = Hold()
+    async with Sandbox(12, 0, appointments_per_lead=0, limit=100_000) as large:
+        large.faults.add("*", hold, times=None, after=8)
+
+        def client_for(account: str) -> LoftyClient:
+            sandbox = large if account == "large" else made.sandbox
+            return LoftyClient(sandbox.auth, base_url=sandbox.url)
+
+        fleet = Fleet(dsn, client_for, every=MIDNIGHT, stalled_after=QUICK, time_slice=1.0)
+        await fleet.setup()
+        await fleet.add("large")
+        async with working(fleet, concurrency=1):
+            await reached(hold)
+            arrived = hold.arrived
+            await fleet.add("smith")
+
+            async def is_next() -> bool:
+                return (await state_of(fleet)).synced_at is not None
+
+            async def goes_on() -> bool:
+                return (await state_of(fleet, "large")).state is AccountState.RUNNING and hold.arrived > arrived
+
+            await until(is_next)
+            await until(goes_on)
+            ((attempts, priority),) = await execute(
+                dsn, "SELECT attempts, priority FROM procrastinate_jobs WHERE lock = 'large'"
+            )
+            assert attempts == -priority >= 1  # each place that it gives away sets it back
+            assert (await state_of(fleet, "large")).error is None
+            hold.gate.set()
+            await until(lambda: is_synced(fleet))
+    assert await left_wrong(dsn, "smith", made) == 0
+    assert await execute(dsn, "SELECT number, phase FROM runs WHERE account = 'large'") == [(1, "done")]
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_a_long_sync_that_no_account_waits_for_keeps_its_place(*, is_cancelled: bool) -> None:
+    from lofty_async.workers.queue import TimeSlice  # noqa: PLC0415 - skipped where its library is missing
+
+    looked, ended, released = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    looks: list[int] = []
+
+    async def is_place_awaited(priority: int) -> bool:
+        looks.append(priority)
+        if len(looks) == 3:
+            looked.set()
+        if len(looks) == 2:
+            raise OSError  # the database is away
+        return False
+
+    async def sync() -> None:
+        try:
+            await released.wait()
+        finally:
+            ended.set()
+
+    using = asyncio.create_task(TimeSlice(0.001, is_place_awaited).use(-3, sync()))
+    await asyncio.wait_for(looked.wait(), 60)
+    assert set(looks) == {-3}
+    if is_cancelled:
+        using.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await using
+    else:
+        released.set()
+        await using
+    assert ended.is_set()
 
 
 async def test_a_client_that_is_none_is_an_error_of_its_account(dsn: str) -> None:
@@ -403,6 +475,25 @@ async def test_an_account_that_is_removed_is_synced_no_longer(dsn: str, made: Ac
         hold.gate.set()
 
 
+async def test_a_worker_that_is_cancelled_twice_leaves_nothing_running(dsn: str, made: Account) -> None:
+    fleet, hold = fleet_of(dsn, made, stalled_after=QUICK), Hold()
+    await fleet.setup()
+    await fleet.add("smith")
+    made.sandbox.faults.add("*", hold, times=None)
+    before = asyncio.all_tasks()
+    running = asyncio.create_task(fleet.run_worker())
+    await reached(hold)
+    for _ in range(2):
+        running.cancel()
+        await asyncio.wait({running}, timeout=0)
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, 60)
+    assert {task for task in asyncio.all_tasks() - before if "/workers/" in repr(task)} == set()
+    hold.gate.set()
+    async with working(fleet):
+        await until(lambda: is_synced(fleet))
+
+
 async def test_a_job_of_an_account_that_is_gone_does_nothing(dsn: str, made: Account) -> None:
     fleet = fleet_of(dsn, made, stalled_after=QUICK)
     await fleet.setup()
@@ -500,11 +591,14 @@ async def test_missing_tables_are_named(dsn: str) -> None:
     ("argument", "value"),
     [
         ("dsn", ""),
+        ("dsn", "tasks.sqlite"),
         ("client_for", None),
         ("every", "every day"),
         ("every", "0 0 30 2 *"),
         ("stalled_after", 1),
         ("stalled_after", None),
+        ("time_slice", 0.5),
+        ("time_slice", None),
         ("schema", "a;b"),
     ],
 )
@@ -514,11 +608,57 @@ def test_arguments_that_are_wrong_are_refused(argument: str, value: Any) -> None
         Fleet(**arguments)
 
 
+@pytest.mark.parametrize(
+    "dsn", ["postgres:/me:s3cret@there/db", "mysql://me:s3cret@there/db", "postgresql://[me:s3cret"]
+)
+async def test_an_address_that_cannot_be_read_is_refused_without_its_password(dsn: str) -> None:
+    with pytest.raises(InvalidRequestError, match="dsn must be an address of PostgreSQL") as of_fleet:
+        Fleet(dsn, no_client)
+    with pytest.raises(InvalidRequestError, match="dsn must be an address of PostgreSQL") as of_mirror:
+        await PostgresDatabase(dsn, account="smith").__aenter__()
+    for error in (of_fleet.value, of_mirror.value):
+        assert "s3cret" not in "".join(format_exception(error))
+
+
+@pytest.mark.parametrize("schema", ["user", "public", "_"])
+async def test_a_schema_may_have_any_name(dsn: str, schema: str) -> None:
+    fleet = Fleet(dsn, no_client, schema=schema)
+    await execute(dsn, f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
+    await fleet.setup()
+    await fleet.add("smith")
+    assert [one.account for one in await fleet.status()] == ["smith"]
+    await execute(dsn, f'DROP SCHEMA "{schema}" CASCADE; CREATE SCHEMA IF NOT EXISTS public')
+
+
+async def test_a_schema_of_another_program_is_left_alone(dsn: str) -> None:
+    """Its accounts would be taken for the fleet's."""
+    await execute(dsn, "CREATE SCHEMA lofty_theirs; CREATE TABLE lofty_theirs.accounts (account text PRIMARY KEY)")
+    fleet = Fleet(dsn, no_client, schema="lofty_theirs")
+    with pytest.raises(LoftyError, match="schema lofty_theirs has tables of another program, such as accounts"):
+        await fleet.setup()
+    assert await execute(dsn, "SELECT relname FROM pg_class WHERE relname = 'procrastinate_jobs'") == []
+
+
+@pytest.mark.parametrize(
+    "name", ["Ä 日本 🙂", "x'y\"; DROP TABLE accounts;--", "%s %(account)s", "a\nb", "{}", "語" * 200]
+)
+async def test_an_account_may_have_any_name(dsn: str, made: Account, name: str) -> None:
+    fleet = fleet_of(dsn, made)
+    await fleet.setup()
+    await fleet.add(name)
+    async with working(fleet):
+        await until(lambda: is_synced(fleet))
+    assert await left_wrong(dsn, name, made) == 0
+    await fleet.remove(name)
+    assert await fleet.status() == []
+
+
 async def test_a_concurrency_or_an_account_that_is_wrong_is_refused() -> None:
     fleet = Fleet("postgresql://me:s3cret@there/db", no_client)
     with pytest.raises(InvalidRequestError, match="concurrency"):
         await fleet.run_worker(concurrency=0)
-    for call in (fleet.add(""), fleet.remove("")):
+    names = ("", "a\0b", "a" * 201)
+    for call in (*map(fleet.add, names), *map(fleet.remove, names)):
         with pytest.raises(InvalidRequestError, match="account"):
             await call
     assert "s3cret" not in repr(vars(fleet))

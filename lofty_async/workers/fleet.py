@@ -16,6 +16,7 @@ from lofty_async._auth import Secret
 from lofty_async.client import LoftyClient
 from lofty_async.errors import LoftyError
 from lofty_async.mirror import Mirror, PostgresDatabase, SyncRunningError
+from lofty_async.mirror.postgres import check_dsn
 
 from .postgres import Tables, forget_ended, take_due
 from .status import AccountStatus, Synced
@@ -42,10 +43,11 @@ class Fleet:
     closed after it. The database holds no secret. Accounts of one application share its rate limit: give their clients
     one limiter, whose store is `PostgresStore` on the same database.
 
-    An account is due when it is added, and then at the times of `every`, a cron expression in UTC. Syncs of one account
-    never overlap, and one that is late is not repeated for the times that it has missed. One that fails is tried again
-    after 15 s, 30 s and so on up to 8 min, six times, but for a refused credential or argument and suspicious
-    deletions, which wait for the next time.
+    An account is due when it is added, and then at the times of `every`, a cron expression in UTC of five fields, or
+    six of which the last is the second. Syncs of one account never overlap, and one that is late is not repeated for
+    the times that it has missed. One that fails is tried again after 15 s, 30 s and so on up to 8 min, six times, but
+    for a refused credential or argument and suspicious deletions, which wait for the next time. One that has lasted
+    `time_slice` seconds, 1 or more, gives its place to an account that waits for one, and goes on later.
 
     A worker that gives no sign of life for `stalled_after` seconds, 4 or more, is taken for dead. With 20, another
     takes its syncs over within 32 s, if it has a place free, and goes on with the interrupted run; off the dead one's
@@ -65,6 +67,7 @@ class Fleet:
         *,
         every: str = "*/15 * * * *",
         stalled_after: float = 20.0,
+        time_slice: float = 600.0,
         schema: str = SCHEMA,
     ) -> None:
         try:
@@ -72,20 +75,21 @@ class Fleet:
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(HINT, name=error.name) from error
         self._dsn = Secret(_checks.text("dsn", dsn))
+        check_dsn(self._dsn)
         self._client_for = client_for
         self.every = _checks.text("every", every)
         if not callable(client_for):
             raise _checks.refuse("client_for", "must be a function of an account that returns a LoftyClient")
         if not queue.is_cron(every):
             raise _checks.refuse("every", f"must be a cron expression such as '*/15 * * * *', not {every!r}")
-        seconds = _checks.seconds("stalled_after", stalled_after)
-        if seconds is None or seconds < 4:
-            raise _checks.refuse("stalled_after", f"must be 4 seconds or more, not {stalled_after!r}")
+        stalled = _seconds("stalled_after", stalled_after, least=4)
+        sliced = _seconds("time_slice", time_slice, least=1)
         if not SCHEMA_NAME.fullmatch(_checks.text("schema", schema)):
             raise _checks.refuse("schema", f"must be 1 to 40 of a-z, 0-9 and _, such as 'lofty_fleet', not {schema!r}")
         self._tables = Tables(self._dsn, schema)
         self._policy = queue
-        make = partial(queue.Queue.of, self._dsn, schema, self._sync, self._tick, stalled_after=seconds)
+        steps = (self._sync, self._tick, self._tables.is_place_awaited)
+        make = partial(queue.Queue.of, self._dsn, schema, *steps, stalled_after=stalled, time_slice=sliced)
         self._new_queue: Callable[[], Queue] = make
         self._queue: Queue | None = None
 
@@ -93,16 +97,18 @@ class Fleet:
         """Makes the tables, or brings them up to date; call it before anything else.
 
         Doing it again is no error, also in many processes at once.
+
+        Raises: LoftyError if the schema has tables of another program.
         """
         await self._tables.make(self._policy.Queue.schema())
 
     async def add(self, account: str) -> None:
         """Adds an account, whose first sync is due at once; one that is there stays as it is."""
-        await self._tables.add(_checks.text("account", account))
+        await self._tables.add(_checks.account(account))
 
     async def remove(self, account: str) -> None:
         """Removes an account and cancels its sync; its mirror keeps its rows."""
-        account = _checks.text("account", account)
+        account = _checks.account(account)
         await self._tables.remove(account)
         await self._new_queue().cancel(account)
 
@@ -112,6 +118,8 @@ class Fleet:
 
     async def run_worker(self, *, concurrency: int = 4) -> None:
         """Syncs accounts, `concurrency` at the same time, until SIGTERM, SIGINT or the cancellation of this call.
+
+        A signal for which the program has a handler of its own stays with it; handlers of before come back at the end.
 
         It then lets its syncs go on for 2 s and interrupts the others, which other workers take over at once. A second
         signal ends the process, and so do 9 s in which the database does not answer. A database that is lost while the
@@ -207,6 +215,13 @@ class Fleet:
         failures, now = await self._tables.fail(account, text, is_failure=is_failure)
         delay = self._policy.retry_delay(error, failures=failures, attempts=attempts)
         return self._policy.SyncFailedError(text, None if delay is None else now + timedelta(seconds=delay))
+
+
+def _seconds(argument: str, value: float, *, least: int) -> float:
+    seconds = _checks.seconds(argument, value)
+    if seconds is None or seconds < least:
+        raise _checks.refuse(argument, f"must be {least} seconds or more, not {value!r}")
+    return seconds
 
 
 def _is_cancelled() -> bool:

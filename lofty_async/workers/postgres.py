@@ -43,10 +43,21 @@ QUIET: Final = """DO $$ DECLARE name text; BEGIN
 FOR name IN SELECT tgname FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
 WHERE tgrelid = 'procrastinate_jobs'::regclass AND tgenabled <> 'D' AND proname LIKE 'procrastinate_notify_queue_abort%'
 LOOP EXECUTE format('ALTER TABLE procrastinate_jobs DISABLE TRIGGER %I', name); END LOOP; END $$"""
+TABLE_OF_SCHEMA: Final = (
+    "SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+    " WHERE nspname = %(name)s AND relkind IN ('r', 'p', 'v', 'm') ORDER BY relname LIMIT 1"
+)
 DUE: Final = (
     "SELECT account, EXISTS (SELECT 1 FROM procrastinate_jobs WHERE lock = account AND status IN ('todo', 'doing')"
     " AND NOT abort_requested) FROM accounts WHERE due_at <= now() ORDER BY due_at"
 )
+AWAITED: Final = (
+    "SELECT EXISTS (SELECT 1 FROM procrastinate_jobs WHERE status = 'todo' AND lock IS NOT NULL"
+    " AND priority >= %(priority)s AND (scheduled_at IS NULL OR scheduled_at <= now()))"
+    " OR EXISTS (SELECT 1 FROM accounts WHERE due_at <= now() AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs"
+    " WHERE lock = account AND status IN ('todo', 'doing')))"
+)
+"""Whether a sync waits that comes before one of this priority which goes on later, or will once a tick finds it due."""
 BEGIN: Final = (
     "UPDATE accounts SET host = %(host)s, process = %(process)s, began_at = clock_timestamp()"
     " WHERE account = %(account)s RETURNING 1"
@@ -93,9 +104,10 @@ class Tables:
             await _take_lock(connection, "pg_advisory_xact_lock", SETUP_LOCK, self.schema)
             # A role that may not make schemas may use one that is there.
             if not await rows(connection, "SELECT 1 FROM pg_namespace WHERE nspname = %(name)s", name=self.schema):
-                await rows(connection, f"CREATE SCHEMA {self.schema}")
+                await rows(connection, f'CREATE SCHEMA "{self.schema}"')
             is_new = not await _is_there(connection, "migrations")
             if is_new:
+                await self._check_empty(connection)
                 await rows(connection, MIGRATIONS)
                 await connection.execute(queue.encode())
             done = {name for (name,) in await rows(connection, "SELECT name FROM migrations")}
@@ -107,6 +119,12 @@ class Tables:
             await rows(connection, QUIET)
             if not await _is_there(connection, "accounts"):
                 await rows(connection, ACCOUNTS)
+
+    async def _check_empty(self, connection: Connection) -> None:
+        """Raises: LoftyError if the schema has tables, some of which may have the names of the fleet's."""
+        found = await rows(connection, TABLE_OF_SCHEMA, name=self.schema)
+        if found:
+            raise LoftyError(f"schema {self.schema} has tables of another program, such as {found[0][0]}: take another")
 
     async def add(self, account: str) -> None:
         async with self.connected() as connection:
@@ -134,6 +152,12 @@ class Tables:
             ((now,),) = await rows(connection, "SELECT clock_timestamp()")
         failures = found[0][0] if found else 0  # it was removed meanwhile
         return max(failures, int(is_failure)), now
+
+    async def is_place_awaited(self, priority: int) -> bool:
+        """Whether an account waits for a place that has not had more of them than one of this priority."""
+        async with self.connected() as connection:
+            ((is_awaited,),) = await rows(connection, AWAITED, priority=priority)
+        return bool(is_awaited)
 
     async def status(self) -> list[AccountStatus]:
         async with self.connected() as connection:
@@ -166,7 +190,7 @@ def connection_options(dsn: str) -> dict[str, Any]:
 
 def search_path(schema: str) -> bytes:
     """The statement that makes unqualified names those of the schema; its name has been checked."""
-    return f"SET search_path TO {schema}".encode()
+    return f'SET search_path TO "{schema}"'.encode()
 
 
 async def take_due(connection: Connection, next_after: Callable[[datetime], datetime]) -> list[str]:

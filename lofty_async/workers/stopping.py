@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from attrs import define, field
 
-Handler: TypeAlias = Callable[..., Any] | int
+Handler: TypeAlias = Callable[..., Any] | int | None
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 STOP_SECONDS: Final = 9.0
@@ -24,11 +24,25 @@ async def until_signal(work: Awaitable[None]) -> None:
         try:
             await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (working, waiting):
-                task.cancel()
-            await asyncio.wait({working, waiting})
+            await cancelled(working, waiting)
     if not working.cancelled():
         await working
+
+
+async def cancelled(*tasks: asyncio.Future[Any]) -> None:
+    """Cancels tasks and waits for their ends, also if it is cancelled itself, which it passes on to them."""
+    again: asyncio.CancelledError | None = None
+    for task in tasks:
+        task.cancel()
+    while under_way := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(under_way)
+        except asyncio.CancelledError as error:
+            again = error
+            for task in under_way:
+                task.cancel()
+    if again is not None:
+        raise again
 
 
 @contextmanager
@@ -90,7 +104,7 @@ class SignalHandlers:
 _handlers: Final = WeakKeyDictionary[asyncio.AbstractEventLoop, SignalHandlers]()
 
 
-def _is_default(handler: Handler | None) -> bool:
+def _is_default(handler: Handler) -> bool:
     """Whether it is of Python or `asyncio.run`, and not the program's own."""
     if handler in (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler):
         return True
