@@ -24,6 +24,7 @@ from lofty_async.errors import ConnectionFailedError
 from lofty_async.mirror import PostgresDatabase, SuspiciousDeletionError, SyncRunningError
 from lofty_async.sandbox import Sandbox
 from lofty_async.workers import AccountState, Fleet
+from lofty_async.workers.slices import TimeSlice
 from tests.account import Account
 from tests.conftest import Hold
 from tests.fleets import (
@@ -225,8 +226,6 @@ async def test_a_long_sync_gives_its_place_to_an_account_that_waits(dsn: str, ma
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
 async def test_a_long_sync_that_no_account_waits_for_keeps_its_place(*, is_cancelled: bool) -> None:
-    from lofty_async.workers.queue import TimeSlice  # noqa: PLC0415 - skipped where its library is missing
-
     looked, ended, released = asyncio.Event(), asyncio.Event(), asyncio.Event()
     looks: list[int] = []
 

@@ -134,6 +134,14 @@ async def _stoppable(work: Work[T], received: list[int]) -> T:
     return await working
 
 
+def leave_signals() -> None:
+    """Leaves SIGINT and SIGTERM to work that has handlers of its own."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):
+            loop.remove_signal_handler(number)
+
+
 @contextmanager
 def listen_errors(host: str, port: int) -> Generator[None, None, None]:
     """Raises: StartupError in place of an error that says why a server cannot listen."""

@@ -78,7 +78,7 @@ def worker(
 
     The workers of a fleet share one rate limit through the same database, unless --store names another place.
     """
-    from .run import StartupError, run
+    from .run import StartupError, leave_signals, run
 
     if not db.startswith(SCHEMES):
         raise click.UsageError("--db must be the address of a PostgreSQL database: postgresql://…")
@@ -106,6 +106,7 @@ def worker(
             await fleet.setup()
             for account in keys:
                 await fleet.add(account)
+            leave_signals()  # a worker's own end it within 10 s, also if the database does not answer
             await fleet.run_worker(concurrency=concurrency)
 
     _log_to_stderr()

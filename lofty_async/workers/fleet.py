@@ -19,6 +19,7 @@ from lofty_async.mirror import Mirror, PostgresDatabase, SyncRunningError
 from lofty_async.mirror.postgres import check_dsn
 
 from .postgres import Tables, forget_ended, take_due
+from .slices import TimeSlice
 from .status import AccountStatus, Synced
 from .stopping import until_signal
 
@@ -88,8 +89,8 @@ class Fleet:
             raise _checks.refuse("schema", f"must be 1 to 40 of a-z, 0-9 and _, such as 'lofty_fleet', not {schema!r}")
         self._tables = Tables(self._dsn, schema)
         self._policy = queue
-        steps = (self._sync, self._tick, self._tables.is_place_awaited)
-        make = partial(queue.Queue.of, self._dsn, schema, *steps, stalled_after=stalled, time_slice=sliced)
+        steps = (self._sync, self._tick, TimeSlice(sliced, self._tables.is_place_awaited))
+        make = partial(queue.Queue.of, self._dsn, schema, *steps, stalled_after=stalled)
         self._new_queue: Callable[[], Queue] = make
         self._queue: Queue | None = None
 

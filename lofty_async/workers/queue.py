@@ -16,7 +16,7 @@ wrong delays nothing.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from math import ceil
 from typing import Any, Final
@@ -32,7 +32,7 @@ from lofty_async.errors import AuthenticationError, CallError, InvalidRequestErr
 from lofty_async.mirror import SyncRunningError
 
 from .postgres import IDLE_TIMEOUT, connection_options, search_path
-from .stopping import cancelled
+from .slices import PlaceGivenError, TimeSlice
 
 log = logging.getLogger("lofty_async.workers")
 
@@ -67,10 +67,6 @@ class DatabaseLostError(Exception):
 
 class ClientForCancelledError(Exception):
     """`client_for`, or what it awaits, was cancelled, and this worker was not."""
-
-
-class PlaceGivenError(Exception):
-    """A sync has given its place to an account that waits; it goes on after those that have had fewer places."""
 
 
 class SyncFailedError(Exception):
@@ -125,33 +121,6 @@ def _attempts(job: Job) -> int:
 
 
 @frozen
-class TimeSlice:
-    """Lets a sync that has lasted some seconds go on until `is_place_awaited` by an account, given its priority."""
-
-    seconds: float
-    is_place_awaited: Callable[[int], Awaitable[bool]]
-
-    async def use(self, priority: int, sync: Coroutine[Any, Any, None]) -> None:
-        """Raises: PlaceGivenError if it was interrupted for the other account."""
-        syncing, watching = asyncio.create_task(sync), asyncio.create_task(self._end(priority))
-        try:
-            await asyncio.wait({syncing, watching}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            is_done = syncing.done()
-            await cancelled(syncing, watching)
-        if not is_done and syncing.cancelled():
-            raise PlaceGivenError
-        await syncing
-
-    async def _end(self, priority: int) -> None:
-        while True:
-            await asyncio.sleep(self.seconds)
-            with suppress(Exception):  # of the database, which the sync itself will miss
-                if await self.is_place_awaited(priority):
-                    return
-
-
-@frozen
 class Queue:
     """Jobs that call `sync` with an account and the number of earlier attempts, and ticks that call `tick`."""
 
@@ -166,10 +135,9 @@ class Queue:
         schema: str,
         sync: Callable[[str, int], Coroutine[Any, Any, None]],
         tick: Callable[[], Awaitable[None]],
-        is_place_awaited: Callable[[int], Awaitable[bool]],
+        time_slice: TimeSlice,
         *,
         stalled_after: float,
-        time_slice: float,
     ) -> "Queue":
         """The queue in a schema, whose name it has: notifications of the server do not tell schemas apart."""
         connector = PsycopgConnector(
@@ -181,10 +149,9 @@ class Queue:
             timeout=CONNECT_TIMEOUT,
         )
         app = App(connector=connector, periodic_defaults={"max_delay": 60})
-        slices = TimeSlice(time_slice, is_place_awaited)
 
         async def run_sync(context: JobContext, account: str) -> None:
-            await slices.use(context.job.priority, sync(account, _attempts(context.job)))
+            await time_slice.use(context.job.priority, sync(account, _attempts(context.job)))
 
         async def run_tick(timestamp: int) -> None:  # noqa: ARG001 - procrastinate passes it
             await tick()
