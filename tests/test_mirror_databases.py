@@ -328,6 +328,14 @@ async def test_changes_are_kept_until_they_are_removed(database: Database, clock
     assert (await database.summary()).last_change == 7
 
 
+async def test_a_number_beyond_the_last_change_is_another_databases(database: Database, clock: Clock) -> None:
+    await logged(database, clock, 2)
+    assert await numbers(database, 2) == []
+    with pytest.raises(InvalidRequestError, match="since must be at most 2, the last change") as raised:
+        await numbers(database, 3)
+    assert raised.value.argument == "since"
+
+
 async def test_a_clock_that_was_set_back_removes_no_change_from_the_middle(database: Database, clock: Clock) -> None:
     await logged(database, clock, 2)
     clock.go_on(hours=-5)

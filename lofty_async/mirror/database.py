@@ -109,7 +109,7 @@ class Database(ABC):
     async def changes(self, since: int = 0, limit: int = 500) -> list[Change]:
         """The changes after the one numbered `since`, at most `limit`.
 
-        Raises: ChangesPrunedError if some of these were removed.
+        Raises: ChangesPrunedError if some of these were removed; InvalidRequestError if `since` is beyond the last.
         """
         return await self.read(self._rows.changes(since, limit))
 
@@ -338,7 +338,7 @@ async def read_changes(
 
     `None` begins with the oldest that is kept.
 
-    Raises: ChangesPrunedError if changes after `since` were removed.
+    Raises: ChangesPrunedError if changes after `since` were removed; InvalidRequestError if it is beyond the last.
     """
     if since is None:
         since = (await database.summary()).pruned_changes

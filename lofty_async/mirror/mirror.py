@@ -165,7 +165,8 @@ class Mirror:
         `None` begins with the oldest that is kept. All of them, replayed onto an empty table, give the rows: `task`
         replaces the row of its id, and a deleted one goes.
 
-        Raises: ChangesPrunedError if changes after `since` were removed, as `keep_changes` has it.
+        Raises: ChangesPrunedError if changes after `since` were removed, as `keep_changes` has it; InvalidRequestError
+        if it is beyond the last change, as after the database was made anew.
         """
         checked = None if since is None else _checks.within("since", since, 0)
         return read_changes(self._database, checked, follow=follow)

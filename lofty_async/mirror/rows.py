@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from lofty_async._checks import refuse
 from lofty_async.models import CalendarEntry, EntryType, Task, TaskType
 
 from .columns import Columns, columns_of
@@ -109,10 +110,12 @@ class Rows:
             yield query(PROVE_LEADS, leads=ids, run=run, now=now)
 
     def changes(self, since: int, limit: int) -> Work[list[Change]]:
-        """Raises: ChangesPrunedError if some of them were removed."""
+        """Raises: ChangesPrunedError if some of them were removed; InvalidRequestError beyond the last change."""
         rows = yield query(CHANGES, since=since, limit=limit)
         # In this order: whoever removes changes in between says so here.
-        ((pruned,),) = yield query(f"SELECT {PRUNED}")
+        ((last, pruned),) = yield query(f"SELECT {LAST_SEQ}, {PRUNED}")
+        if since > last:
+            raise refuse("since", f"must be at most {last}, the last change: the number is another database's")
         if since < pruned:
             raise ChangesPrunedError(
                 f"the changes up to {pruned:,} were removed, and those after {since:,} would leave a gap:"
