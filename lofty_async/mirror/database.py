@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -154,7 +154,7 @@ class Database(ABC):
             yield from sources.adopt(source, allow_new_server=allow_new_server)
             yield from self._begin()
 
-        await self._write(work)
+        await self._with_claim(self._write(work))
 
     async def claim(
         self, scope: str, *, strategy: str | None, fresh: bool, resume_within: float, begin: bool = True
@@ -174,7 +174,7 @@ class Database(ABC):
                 yield from self._begin()
             return run
 
-        return await self.transact(work())
+        return await self._with_claim(self.transact(work()))
 
     async def renew(self) -> None:
         """Keeps the claim, which otherwise ends some seconds after the last call."""
@@ -196,7 +196,7 @@ class Database(ABC):
 
     async def abandon(self) -> None:
         """Ends the run without a result, so that the next one begins anew."""
-        await self._write(lambda now: self._leave(ABANDON, now=now))
+        await self._with_claim(self._write(lambda now: self._leave(ABANDON, now=now)))
 
     async def end(self, report: Mapping[str, Any], *, was_swept: bool) -> None:
         """Ends the run and gives the claim up; after a sweep, takes over which lists show each task."""
@@ -206,7 +206,7 @@ class Database(ABC):
                 yield from self._lists.take_over_sightings(self._run)
             yield from self._leave(END, now=now, was_swept=was_swept, **end_values(report))
 
-        await self._write(work)
+        await self._with_claim(self._write(work))
 
     async def runs(self, limit: int = 100) -> list[Run]:
         """The last runs, newest first."""
@@ -313,6 +313,15 @@ class Database(ABC):
             return (yield from work(now))
 
         return await self.transact(checked())
+
+    async def _with_claim(self, writing: Awaitable[T]) -> T:
+        """Waits for a transaction that changes the claim; one that fails leaves the claim as it was."""
+        held = self._claim, self._scope
+        try:
+            return await writing
+        except Exception:  # a caller that is cancelled ends no transaction
+            self._claim, self._scope = held
+            raise
 
     def _begin(self) -> Work[None]:
         if self._claim is not None and self._scope is not None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from attrs import define, field
 
@@ -25,14 +25,36 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SCHEMA: Final = "lofty"
-SCHEMA_LOCK: Final = 0x4C6F667479
-"""The advisory lock of making the tables."""
-PREPARE: Final = (
-    f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})",
-    f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
-    f"SET search_path TO {SCHEMA}",
-    "SET TIME ZONE 'UTC'",
+IDLE_TIMEOUT: Final = b"SET idle_in_transaction_session_timeout = '20s'"
+"""A machine that vanishes would hold its locks as long as TCP takes to notice."""
+KEEPALIVE: Final = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""Options of libpq that notice within half a minute that the server's machine has vanished."""
+SETTINGS: Final = (
+    IDLE_TIMEOUT,
+    f"SET search_path TO {SCHEMA}".encode(),
+    b"SET TIME ZONE 'UTC'",
+    # Whatever the role's defaults; who has waited for its turn has to see what the others wrote.
+    b"SET default_transaction_isolation TO 'read committed'",
+    b"SET default_transaction_read_only TO off",
+    b"SET datestyle TO 'ISO'",
 )
+ENCODING: Final = "UTF8"
+PORTS: Final = re.compile(r"[0-9]*(,[0-9]*)*")
+SCHEMA_LOCK: Final = query(f"SELECT pg_advisory_xact_lock({0x4C6F667479})")
+"""Waits until nobody else makes the tables."""
+IS_SCHEMA: Final = query("SELECT 1 FROM pg_namespace WHERE nspname = :name", name=SCHEMA)
+FOREIGN: Final = query(
+    "SELECT min(tablename) FROM pg_tables WHERE schemaname = current_schema()"
+    " AND tablename IN ('tasks', 'leads', 'changes', 'runs', 'sources', 'sweeps', 'sightings')"
+    " AND to_regclass('mirror') IS NULL"
+)
+"""Finds a table that another program has made."""
 TAKE_TURN: Final = query("SELECT 1 FROM sources WHERE account = :account FOR UPDATE")
 SERVER_TIME: Final = query("SELECT date_trunc('second', clock_timestamp())")
 ANALYZE: Final = query("ANALYZE tasks, leads, changes, sightings")
@@ -78,10 +100,19 @@ class Session:
         return []
 
     async def prepare(self) -> None:
-        """Raises: LoftyError if the tables are another version's."""
+        """Raises: LoftyError if the tables are another version's, or another program's."""
+        encoding = self.connection.info.parameter_status("server_encoding")
+        if encoding != ENCODING:
+            raise LoftyError(f"the database's encoding is {encoding}, which cannot hold every text: it must be UTF8")
+        await self.connection.execute(b"; ".join(SETTINGS))
         async with self.connection.transaction():
-            for text in PREPARE:
-                await self.execute(query(text))
+            await self.execute(SCHEMA_LOCK)
+            # A role that may not make schemas may use one that is there.
+            if not await self.execute(IS_SCHEMA):
+                await self.execute(query(f"CREATE SCHEMA {SCHEMA}"))
+            ((table,),) = await self.execute(FOREIGN)
+            if table is not None:
+                raise LoftyError(f"table {SCHEMA}.{table} was not made by a sync: name another database")
             version = await self.read(prepare(POSTGRES))
             if version != VERSION:
                 raise LoftyError(refusal(version, f"the schema {SCHEMA}", REMEDY))
@@ -92,15 +123,17 @@ class PostgresDatabase(Database):
 
     The tables are those of `SqliteDatabase`, in the schema `lofty`, which is made when it is missing, with a column
     `account` in every key: `tasks`, `leads`, `changes` and `runs`. Times are `timestamptz`; `changes` has `jsonb`, and
-    its `seq` counts the changes of each account. `account` is a name of your own, up
-    to 200 characters.
+    its `seq` counts the changes of each account. `account` is a name of your own, up to 200
+    characters.
 
-    Use it as `async with PostgresDatabase(dsn, account=…) as database`: it has one connection. Writers of one account
-    take turns; runs of one account exclude each other by the server's clock, so that processes on many machines may
-    share a database. `now` replaces that clock.
+    Use it as `async with PostgresDatabase(dsn, account=…) as database`: it has one connection, and makes another one
+    for the next call if the server or the network has ended it. Writers of one account take turns; runs of one account
+    exclude each other by the server's clock, so that processes on many machines may share a database. `now` replaces
+    that clock.
 
-    Raises: psycopg.Error if the server cannot be reached or refuses; InvalidRequestError if `dsn` cannot be read;
-    LoftyError if the tables are another version's; ModuleNotFoundError without the extra.
+    Raises: psycopg.Error if the server cannot be reached or refuses; LoftyError if the tables are another version's or
+    the database's encoding is not UTF8; InvalidRequestError if `dsn` is no address; ModuleNotFoundError without the
+    extra.
     """
 
     def __init__(self, dsn: str, *, account: str, now: Callable[[], datetime] | None = None) -> None:
@@ -111,19 +144,7 @@ class PostgresDatabase(Database):
         self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        try:
-            from psycopg import AsyncConnection  # noqa: PLC0415 - an extra
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(HINT, name="psycopg") from error
-        check_dsn(self._dsn)
-        connection = await AsyncConnection.connect(self._dsn, autocommit=True)
-        session = Session(connection, self.account, self._now)
-        try:
-            await session.prepare()
-        except BaseException:
-            await connection.close()
-            raise
-        self._session = session
+        self._session = await self._connect()
         return self
 
     async def __aexit__(
@@ -133,40 +154,83 @@ class PostgresDatabase(Database):
 
     async def close(self) -> None:
         """Finishes the write under way and closes the connection; closing twice is no error."""
-        session, self._session = self._session, None
-        if session is not None:
-            async with self._turn:
+
+        async def disconnect() -> None:
+            session, self._session = self._session, None
+            if session is not None:
                 await session.connection.close()
 
+        await self._in_turn(disconnect)
+
     async def transact(self, work: Work[T]) -> T:
-        return await self._to_its_end(_opened(self._session).transact(work))
+        return await self._use(lambda session: session.transact(work))
 
     async def read(self, work: Work[T]) -> T:
-        return await self._to_its_end(_opened(self._session).read(work))
+        return await self._use(lambda session: session.read(work))
 
-    async def _to_its_end(self, use: Awaitable[T]) -> T:
-        """Uses the connection, one call after the other."""
+    async def _connect(self) -> Session:
+        try:
+            from psycopg import AsyncConnection  # noqa: PLC0415 - an extra
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(HINT, name="psycopg") from error
+        options = connection_options(self._dsn)
+        connection = await AsyncConnection.connect(self._dsn, autocommit=True, client_encoding=ENCODING, **options)
+        session = Session(connection, self.account, self._now)
+        try:
+            await session.prepare()
+        except BaseException:
+            await connection.close()
+            raise
+        return session
+
+    async def _use(self, use: Callable[[Session], Awaitable[T]]) -> T:
+        _opened(self._session)
+
+        async def call() -> T:
+            session = _opened(self._session)
+            if session.connection.closed:
+                self._session = session = await self._connect()
+            return await use(session)
+
+        return await self._in_turn(call)
+
+    async def _in_turn(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Uses the connection, one call after the other, each to its end although its caller is cancelled."""
 
         async def in_order() -> T:
             async with self._turn:
-                return await use
+                return await call()
 
         return await asyncio.shield(asyncio.ensure_future(in_order()))
 
 
-def check_dsn(dsn: str) -> None:
-    """Raises: InvalidRequestError if it cannot be read: psycopg's own error would repeat a password."""
+def connection_options(dsn: str) -> dict[str, Any]:
+    """The options of `KEEPALIVE` that the address leaves open.
+
+    Raises: InvalidRequestError if it is no address.
+    """
+    names = _options_in(dsn)
+    if names is None:
+        raise _checks.refuse(
+            "dsn",
+            "must look like postgresql://user@host:5432/database or host=… dbname=…;"
+            " write @, / and % within a password as %40, %2F and %25",
+        )
+    return {name: value for name, value in KEEPALIVE.items() if name not in names}
+
+
+def _options_in(dsn: str) -> frozenset[str] | None:
+    """The names of the options that an address has, `None` if it is none."""
     from psycopg import ProgrammingError  # noqa: PLC0415 - an extra
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
     try:
-        conninfo_to_dict(dsn)
+        parts = conninfo_to_dict(dsn)
     except ProgrammingError:
-        is_readable = False
-    else:
-        is_readable = True
-    if not is_readable:  # not within `except`, whose error would be the context of this one
-        raise _checks.refuse("dsn", "must be an address of PostgreSQL such as postgresql://user@host/database")
+        return None
+    # An error of psycopg repeats what it takes for a host or a port, and that may be a part of a password.
+    is_address = PORTS.fullmatch(str(parts.get("port") or "")) and "@" not in str(parts.get("host"))
+    return frozenset(parts) if is_address else None
 
 
 def _opened(session: Session | None) -> Session:

@@ -16,7 +16,7 @@ from lofty_async._auth import Secret
 from lofty_async.client import LoftyClient
 from lofty_async.errors import LoftyError
 from lofty_async.mirror import Mirror, PostgresDatabase, SyncRunningError
-from lofty_async.mirror.postgres import check_dsn
+from lofty_async.mirror.postgres import connection_options
 
 from .postgres import Tables, forget_ended, take_due
 from .slices import TimeSlice
@@ -76,7 +76,7 @@ class Fleet:
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(HINT, name=error.name) from error
         self._dsn = Secret(_checks.text("dsn", dsn))
-        check_dsn(self._dsn)
+        connection_options(self._dsn)  # refuses one that is no address
         self._client_for = client_for
         self.every = _checks.text("every", every)
         if not callable(client_for):

@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from lofty_async._auth import Secret
 from lofty_async.errors import LoftyError
+from lofty_async.mirror.postgres import IDLE_TIMEOUT, connection_options
 
 from .status import STATUS, AccountStatus, Synced, status_of
 
@@ -21,17 +22,6 @@ Connection: TypeAlias = "AsyncConnection[tuple[Any, ...]]"
 SETUP_LOCK: Final = 0x4C6F6601
 TICK_LOCK: Final = 0x4C6F6602
 """Advisory locks of a schema: of making the tables, and of the tick, which only one process does at a time."""
-IDLE_TIMEOUT: Final = b"SET idle_in_transaction_session_timeout = '20s'"
-"""A machine that vanishes would hold its locks as long as TCP takes to notice."""
-KEEPALIVE: Final = {
-    "connect_timeout": 10,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
-}
-"""Options of libpq that notice within half a minute that the server's machine has vanished."""
-
 MIGRATIONS: Final = "CREATE TABLE migrations (name text PRIMARY KEY)"
 ACCOUNTS: Final = (
     "CREATE TABLE accounts (account text PRIMARY KEY, due_at timestamptz NOT NULL DEFAULT now(),"
@@ -179,13 +169,6 @@ class Tables:
             await connection.execute(IDLE_TIMEOUT)
             await connection.execute(b"SET TIME ZONE 'UTC'")
             yield connection
-
-
-def connection_options(dsn: str) -> dict[str, Any]:
-    """The options of `KEEPALIVE` that the address leaves open."""
-    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - an extra
-
-    return {name: value for name, value in KEEPALIVE.items() if name not in conninfo_to_dict(dsn)}
 
 
 def search_path(schema: str) -> bytes:

@@ -30,8 +30,9 @@ from procrastinate.jobs import DeleteJobCondition, Job, Status
 
 from lofty_async.errors import AuthenticationError, CallError, InvalidRequestError, LoftyError
 from lofty_async.mirror import SyncRunningError
+from lofty_async.mirror.postgres import IDLE_TIMEOUT, connection_options
 
-from .postgres import IDLE_TIMEOUT, connection_options, search_path
+from .postgres import search_path
 from .slices import PlaceGivenError, TimeSlice
 
 log = logging.getLogger("lofty_async.workers")
