@@ -181,6 +181,57 @@ def test_watching_syncs_again_and_again_until_it_is_stopped(sandbox: Sandbox) ->
     assert (runs, watching.returncode) == ([1, 2, 3], 143)
 
 
+@pytest.mark.usefixtures("sandbox")
+def test_watching_outlives_another_sync_and_a_database_that_fails() -> None:
+    command = (sys.executable, "-m", "lofty_async", "sync", "--watch", "0.05", "--json")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        watching.stdout.readline()
+        with closing(sqlite3.connect("tasks.sqlite", isolation_level=None, timeout=30)) as connection:
+            connection.execute(
+                "CREATE TRIGGER other BEFORE INSERT ON runs BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+            )
+            assert "the disk is full" in watching.stderr.readline()
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("DROP TRIGGER other")
+            connection.execute(
+                "INSERT INTO runs (number, cycle, scope, phase, started_at, seen_at, host, process, machine, token)"
+                " SELECT max(number) + 1, max(cycle), 'some', 'listing', datetime('now'), datetime('now'), 'there', 1,"
+                " 'other', 'held' FROM runs"
+            )
+            connection.execute("COMMIT")
+            while "another sync is under way: on there, process 1" not in watching.stderr.readline():
+                assert watching.poll() is None
+            connection.execute("UPDATE runs SET ended_at = seen_at, token = NULL WHERE host = 'there'")
+        while json.loads(watching.stdout.readline())["run"] < 3:
+            assert watching.poll() is None
+        watching.send_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("option", ["--watch", "--keep-changes"])
+def test_nan_is_no_number(option: str) -> None:
+    result = invoke("sync", option, "nan")
+    assert (result.exit_code, "must be a number, not nan" in result.stderr) == (2, True)
+
+
+def test_a_number_of_no_change_is_refused(sandbox: Sandbox) -> None:
+    lines("sync", "--lead", next(iter(sandbox.state.leads)))
+    result = invoke("changes", "--since", 2**63)
+    assert (result.exit_code, result.stderr.splitlines()) == (
+        2,
+        [f"Error: --since must be from 0 to {2**63 - 1}, not {2**63}"],
+    )
+
+
+def test_a_database_that_fails_during_a_plan_is_one_line(sandbox: Sandbox) -> None:
+    lines("sync", "--lead", next(iter(sandbox.state.leads)))
+    with closing(sqlite3.connect("tasks.sqlite", isolation_level=None)) as connection:
+        connection.execute("ALTER TABLE tasks RENAME COLUMN shown_in TO shown")
+    result = invoke("sync", "--plan")
+    assert (result.exit_code, result.stderr) == (1, "Error: no such column: shown_in\n")
+
+
 def failing() -> Reply:
     return Reply(403, {"code": 20017, "message": "no"})
 

@@ -377,3 +377,26 @@ async def test_an_age_that_is_none_is_refused(lofty: LoftyClient, database: Data
     with pytest.raises(InvalidRequestError, match="older_than must"):
         await database.prune_changes(age)
     assert await database.prune_changes(timedelta.max) == 0
+
+
+@pytest.mark.parametrize("number", [-1, 2**63, "3"])
+async def test_a_number_that_is_none_is_refused(lofty: LoftyClient, database: Database, number: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="since must be"):
+        await database.changes(number)
+    with pytest.raises(InvalidRequestError, match="limit must be"):
+        await database.runs(number)
+    with pytest.raises(InvalidRequestError, match="since must be"):
+        Mirror(lofty, database).changes(number)
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), "6 h"])
+async def test_a_duration_that_is_none_is_refused(lofty: LoftyClient, database: Database, seconds: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="resume_within must be"):
+        await Mirror(lofty, database).sync(resume_within=seconds)
+
+    async def none() -> AsyncIterator[WebhookNotice]:
+        return
+        yield
+
+    with pytest.raises(InvalidRequestError, match="sweep_every must be"):
+        await Mirror(lofty, database).follow(none(), sweep_every=seconds)

@@ -611,9 +611,9 @@ def test_arguments_that_are_wrong_are_refused(argument: str, value: Any) -> None
     "dsn", ["postgres:/me:s3cret@there/db", "mysql://me:s3cret@there/db", "postgresql://[me:s3cret"]
 )
 async def test_an_address_that_cannot_be_read_is_refused_without_its_password(dsn: str) -> None:
-    with pytest.raises(InvalidRequestError, match="dsn must be an address of PostgreSQL") as of_fleet:
+    with pytest.raises(InvalidRequestError, match="dsn must look like postgresql:") as of_fleet:
         Fleet(dsn, no_client)
-    with pytest.raises(InvalidRequestError, match="dsn must be an address of PostgreSQL") as of_mirror:
+    with pytest.raises(InvalidRequestError, match="dsn must look like postgresql:") as of_mirror:
         await PostgresDatabase(dsn, account="smith").__aenter__()
     for error in (of_fleet.value, of_mirror.value):
         assert "s3cret" not in "".join(format_exception(error))

@@ -214,7 +214,8 @@ def _print_plan(options: SyncOptions, server: ServerOptions) -> None:
 
     async def work() -> None:
         async with _mirror(planned, server) as (mirror, _):
-            plan = await mirror.plan()
+            with database_errors(click.ClickException):
+                plan = await mirror.plan()
         click.echo(json.dumps(plan_object(plan)) if options.as_json else "\n".join(plan_lines(plan)))
 
     run(work)
@@ -241,7 +242,9 @@ async def _sync(options: SyncOptions, server: ServerOptions, runs: Runs, watch: 
 async def _sync_again(
     mirror: "Mirror", client: "LoftyClient", options: SyncOptions, runs: Runs, seconds: float
 ) -> "SyncReport":
-    """Prints the last report, waits, and syncs; an outage is reported and ends nothing."""
+    """Prints the last report, waits, and syncs; an outage, or another sync, is reported and ends nothing."""
+    from lofty_async.mirror import OtherAccountError, SuspiciousDeletionError
+
     from .output import print_note
     from .sync_report import print_report
 
@@ -249,11 +252,14 @@ async def _sync_again(
         print_report(runs.pop().report, options)
     await asyncio.sleep(seconds)
     try:
-        return await _sync_once(mirror, client, None, options, runs)
+        with database_errors(click.ClickException):
+            return await _sync_once(mirror, client, None, options, runs)
     except AuthenticationError:
         raise
-    except LoftyError as error:
-        print_note(str(error))
+    except (LoftyError, click.ClickException) as error:
+        if isinstance(error.__cause__, (OtherAccountError, SuspiciousDeletionError)):
+            raise
+        print_note(error.message if isinstance(error, click.ClickException) else str(error))
         return mirror.report
 
 

@@ -111,7 +111,8 @@ class Database(ABC):
 
         Raises: ChangesPrunedError if some of these were removed; InvalidRequestError if `since` is beyond the last.
         """
-        return await self.read(self._rows.changes(since, limit))
+        since = _checks.within("since", since, 0, _checks.LARGEST_ID)
+        return await self.read(self._rows.changes(since, _limited(limit)))
 
     async def prune_changes(self, older_than: timedelta) -> int:
         """Removes the changes that were written longer ago than that; returns their number.
@@ -210,7 +211,7 @@ class Database(ABC):
 
     async def runs(self, limit: int = 100) -> list[Run]:
         """The last runs, newest first."""
-        return await self.read(self._runs.latest(limit))
+        return await self.read(self._runs.latest(_limited(limit)))
 
     async def cycles_since_sweep(self) -> int | None:
         """The number of runs over all leads since the last that swept the lists; `None` if none did."""
@@ -331,6 +332,10 @@ class Database(ABC):
     def _leave(self, sql: str, **values: Any) -> Work[None]:
         yield from update(self._claim, sql, **values)
         self._claim = self._scope = None
+
+
+def _limited(limit: object) -> int:
+    return _checks.within("limit", limit, 0, _checks.LARGEST_ID)
 
 
 def checked_age(argument: str, value: object) -> timedelta:

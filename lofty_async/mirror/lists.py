@@ -161,7 +161,7 @@ class Lists:
 
     def users(self) -> Work[frozenset[int]]:
         ids = yield from _ids(USERS)
-        return frozenset(id for id in ids if id <= LARGEST_ID)
+        return frozenset(id for id in ids if 0 < id <= LARGEST_ID)  # SQLite's digits of larger ones are blobs
 
     def ages(self, run: int | None) -> Work[dict[int, int]]:
         return {int(age): count for age, count in (yield query(AGES, run=run))}

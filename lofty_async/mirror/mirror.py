@@ -151,6 +151,7 @@ class Mirror:
             export=export,
         )
         check_bulk([] if lead_ids is None else lead_ids, concurrency)
+        _checks.duration("resume_within", resume_within)
         meter, server = Meter(self._client, self._clock), Source(origin_of(self._client.base_url))
         await self._database.check(server, allow_new_server=allow_new_server)  # before it costs a request
         async with claimed(self._database, scope_of(lead_ids), options) as run:
@@ -168,7 +169,7 @@ class Mirror:
         Raises: ChangesPrunedError if changes after `since` were removed, as `keep_changes` has it; InvalidRequestError
         if it is beyond the last change, as after the database was made anew.
         """
-        checked = None if since is None else _checks.within("since", since, 0)
+        checked = None if since is None else _checks.within("since", since, 0, _checks.LARGEST_ID)
         return read_changes(self._database, checked, follow=follow)
 
     async def runs(self, limit: int = 100) -> list[Run]:
@@ -184,8 +185,9 @@ class Mirror:
         Raises: OtherAccountError if the database mirrors another account; whatever a sync raises, but for
         SyncRunningError.
         """
+        seconds = _checks.seconds("sweep_every", sweep_every, above=True)
         await self._database.adopt(await self._read_source())
-        sweeping = asyncio.create_task(self._keep_syncing(sweep_every))
+        sweeping = asyncio.create_task(self._keep_syncing(seconds))
         following = asyncio.create_task(self._apply(notices))
         try:
             await asyncio.wait({sweeping, following}, return_when=asyncio.FIRST_COMPLETED)
