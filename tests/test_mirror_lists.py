@@ -348,6 +348,24 @@ async def test_tasks_that_lists_show_of_leads_of_others_stay_and_are_no_failure(
         assert (report.failed, report.removed, await scene.wrong()) == ((), 1, 0)
 
 
+async def test_what_goes_between_its_first_row_and_the_first_sweep_after_it_is_missed(open_scene: OpenScene) -> None:
+    async with open_scene() as scene:
+        await scene.mirror.sync(strategy="leads")
+        for _ in range(3):  # nobody knows yet which lists would have shown them
+            scene.account.change(0.1)
+            for entry in [entry for entry in scene.state.entries.values() if entry.finished][:2]:
+                scene.state.remove(entry.id)
+            assert (await scene.sync()).removed > 0
+            assert await scene.wrong() == 0
+            lead_id = next(iter(scene.state.leads))
+            added = scene.account.add(lead_id, finished_at=scene.account.now)
+            await scene.mirror.sync([lead_id])
+            scene.state.remove(added.id)
+        await scene.sync()
+        assert await scene.wrong() == 0
+        assert (await scene.sync()).requests < 15
+
+
 async def test_a_user_who_has_left_has_no_list(open_scene: OpenScene, caplog: pytest.LogCaptureFixture) -> None:
     async with open_scene() as scene:
         await scene.sync()

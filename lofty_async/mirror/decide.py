@@ -16,6 +16,9 @@ from attrs import frozen
 
 MINE: Final = 1
 CALENDAR: Final = 2
+BOTH: Final = MINE | CALENDAR
+UNSWEPT: Final = 4
+"""The bit of a row that is newer than the last sweep, of which nobody knows whether a list shows it."""
 
 COMPARED: Final = ("content", "finished", "start_at", "end_at", "time_zone", "lead_id")
 """The fields of a calendar entry that a task has too; the bit of each is 1 shifted by its place."""
@@ -92,8 +95,8 @@ def reason_to_read(facts: TaskFacts, credible: int) -> Reason | None:
         return Reason.MOVED
     if not facts.is_held:
         return Reason.NEW
-    if facts.shown_before & ~facts.shown:
-        return Reason.LOST
+    if facts.shown_before & BOTH & ~facts.shown or (facts.shown_before == UNSWEPT and not facts.shown):
+        return Reason.LOST  # deleted or moved, as far as the lists tell
     if facts.differs & credible:
         return Reason.DIFFERS
     # Finished ones that no list shows change rarely, and one that is reopened shows: they wait for the rotation.

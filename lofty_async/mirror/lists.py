@@ -9,7 +9,7 @@ from attrs import fields, frozen
 from lofty_async._checks import LARGEST_ID
 from lofty_async.models import CalendarEntry, Task
 
-from .decide import CALENDAR, MINE, MOVED, UNREAD, ClassCount, Reason, TaskFacts
+from .decide import BOTH, CALENDAR, MINE, MOVED, UNREAD, ClassCount, Reason, TaskFacts
 from .records import ListPage, Summary
 from .rows import LAST_SEQ, PRUNED, Rows, as_task
 from .sinks import Changes
@@ -42,7 +42,7 @@ SHOWN: Final = (
 FACTS: Final = (
     "SELECT held.lead_id, shown_in, coalesce(lists, 0), coalesce(differs, 0), coalesce(finished, false), true, count(*)"
     f" FROM (SELECT id, lead_id, shown_in, finished {OF_TASKS}) AS held LEFT JOIN {SEEN} ON task_id = id"
-    " WHERE lists IS NULL OR differs <> 0 OR shown_in & ~lists <> 0 GROUP BY 1, 2, 3, 4, 5"
+    f" WHERE lists IS NULL OR differs <> 0 OR shown_in & {BOTH} & ~lists <> 0 GROUP BY 1, 2, 3, 4, 5"
     f" UNION ALL SELECT lead_id, 0, lists, differs, false, false, count(*) FROM {SEEN} WHERE lead_id IS NOT NULL"
     " AND NOT EXISTS (SELECT 1 FROM tasks WHERE {own} AND id = task_id) GROUP BY 1, 3, 4"
 )

@@ -9,7 +9,7 @@ from lofty_async._checks import refuse
 from lofty_async.models import CalendarEntry, EntryType, Task, TaskType
 
 from .columns import Columns, columns_of
-from .decide import COMPARED
+from .decide import COMPARED, UNSWEPT
 from .dialects import Dialect
 from .errors import ChangesPrunedError
 from .records import Change, ChangeKind
@@ -34,7 +34,7 @@ BY_ID: Final = f"SELECT {NAMES}, proven_at IS NOT NULL FROM tasks WHERE {{own}} 
 BY_ID_OR_LEAD: Final = (
     f"{BY_ID} UNION ALL SELECT {NAMES}, proven_at IS NOT NULL FROM tasks WHERE {{own}} AND lead_id {{in_leads}}"
 )
-UPSERT: Final = upsert("tasks", *AS_JSON.names, "proven_at")
+UPSERT: Final = upsert("tasks", *AS_JSON.names, "proven_at", "shown_in", shown_in="tasks.shown_in")
 PROVE: Final = "UPDATE tasks SET proven_at = :now WHERE {own} AND id {in_ids}"
 DELETE: Final = "DELETE FROM tasks WHERE {own} AND id {in_ids}"
 PROVE_LEADS: Final = (
@@ -151,7 +151,7 @@ class Rows:
         old = {id: row for id, (row, _) in held.items()}
         changes = diff(old, new)
         written = (*changes.added, *changes.changed)
-        proof = {"proven_at": now if is_proof else None}
+        proof = {"proven_at": now if is_proof else None, "shown_in": UNSWEPT}
         if written:
             yield each(UPSERT, (dict(zip(AS_JSON.names, new[id], strict=True)) | proof for id in written))
         if changes.removed:

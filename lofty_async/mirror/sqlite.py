@@ -41,9 +41,10 @@ class SqliteDatabase(ThreadedSink, Database):
 
     Table `tasks` has a row per task and a column per field of `Task`. Besides, `proven_at` is the time at which reading
     its lead confirmed the row as it stands, NULL for one that only a list has shown, and `shown_in` says which lists
-    showed it in the last sweep: 1 my-tasks, 2 the calendar, 3 both. Table `leads` has in `proven_at` when each lead was
-    last read, which confirmed all its rows. Table `changes` has every change of a task, as JSON before and after; table
-    `runs` the runs, and `sources` the server and the account. The other tables are the running sync's own.
+    showed it in the last sweep: 0 none, 1 my-tasks, 2 the calendar, 3 both; a row that is newer has 4. Table `leads`
+    has in `proven_at` when each lead was last read, which confirmed all its rows. Table `changes` has every change of a
+    task, as JSON before and after; table `runs` the runs, and `sources` the server and the account. The other tables
+    are the running sync's own.
 
     Times are text in UTC, as SQLite's own functions write it: `2026-03-01 23:00:00`, with milliseconds or
     microseconds only if there are any. So they sort as they are and compare with each other, with `datetime('now')`
