@@ -400,3 +400,18 @@ async def test_a_duration_that_is_none_is_refused(lofty: LoftyClient, database: 
 
     with pytest.raises(InvalidRequestError, match="sweep_every must be"):
         await Mirror(lofty, database).follow(none(), sweep_every=seconds)
+
+
+async def test_a_sync_that_is_cancelled_again_and_again_gives_the_database_up(
+    lofty: LoftyClient, reopen: Reopen
+) -> None:
+    for ticks in range(0, 240, 20):
+        database = await reopen()
+        syncing = asyncio.create_task(Mirror(lofty, database).sync(fresh=True))
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        while not syncing.done():
+            syncing.cancel()
+            await asyncio.sleep(0)
+        await database.close()
+    assert (await Mirror(lofty, await reopen()).sync()).complete

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping, Sequ
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from operator import index
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from attrs import asdict, define, evolve, field, frozen
 
@@ -42,6 +42,8 @@ from .sinks import Changes, Merged, TaskSink, Tee
 from .sweep import CALENDAR, LEADS, Sweep
 
 log = logging.getLogger("lofty_async.mirror")
+
+T = TypeVar("T")
 
 REFUSALS: Final = (InvalidRequestError, NotFoundError, PermissionDeniedError)
 """Answers of a server that does not let its lists be swept."""
@@ -348,19 +350,33 @@ async def claimed(database: Database, scope: str, options: SyncOptions) -> Async
             await asyncio.wait([renewing])
         finally:
             # After a run that has ended there is nothing to give up.
-            await asyncio.shield(database.release())
+            await _to_its_end(asyncio.ensure_future(database.release()))
 
 
 async def _claim(claim: Coroutine[Any, Any, Run], database: Database) -> Run:
     """Claims; a caller that is cancelled meanwhile holds nothing."""
     claiming = asyncio.ensure_future(claim)
     try:
-        return await asyncio.shield(claiming)
+        return await _to_its_end(claiming)
     except asyncio.CancelledError:
-        await asyncio.wait([claiming])
         if not claiming.cancelled() and claiming.exception() is None:
-            await database.release()
+            await _to_its_end(asyncio.ensure_future(database.release()))
         raise
+
+
+async def _to_its_end(use: "asyncio.Future[T]") -> T:
+    """Waits for the end of a use of the database, however often the caller is cancelled; it may be closed then."""
+    cancelled: asyncio.CancelledError | None = None
+    while not use.done():
+        try:
+            await asyncio.wait([use])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return use.result()
+    if not use.cancelled():
+        use.exception()  # nobody else asks for it
+    raise cancelled
 
 
 async def _renew(database: Database) -> None:
