@@ -144,7 +144,7 @@ class PostgresDatabase(Database):
         self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        self._session = await self._connect()
+        self._session = await _connected(self._dsn, self.account, self._now)
         return self
 
     async def __aexit__(
@@ -168,28 +168,13 @@ class PostgresDatabase(Database):
     async def read(self, work: Work[T]) -> T:
         return await self._use(lambda session: session.read(work))
 
-    async def _connect(self) -> Session:
-        try:
-            from psycopg import AsyncConnection  # noqa: PLC0415 - an extra
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(HINT, name="psycopg") from error
-        options = connection_options(self._dsn)
-        connection = await AsyncConnection.connect(self._dsn, autocommit=True, client_encoding=ENCODING, **options)
-        session = Session(connection, self.account, self._now)
-        try:
-            await session.prepare()
-        except BaseException:
-            await connection.close()
-            raise
-        return session
-
     async def _use(self, use: Callable[[Session], Awaitable[T]]) -> T:
         _opened(self._session)
 
         async def call() -> T:
             session = _opened(self._session)
             if session.connection.closed:
-                self._session = session = await self._connect()
+                self._session = session = await _connected(self._dsn, self.account, self._now)
             return await use(session)
 
         return await self._in_turn(call)
@@ -202,6 +187,22 @@ class PostgresDatabase(Database):
                 return await call()
 
         return await asyncio.shield(asyncio.ensure_future(in_order()))
+
+
+async def _connected(dsn: str, account: str, clock: Callable[[], datetime] | None) -> Session:
+    try:
+        from psycopg import AsyncConnection  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(HINT, name="psycopg") from error
+    options = connection_options(dsn)
+    connection = await AsyncConnection.connect(dsn, autocommit=True, client_encoding=ENCODING, **options)
+    session = Session(connection, account, clock)
+    try:
+        await session.prepare()
+    except BaseException:
+        await connection.close()
+        raise
+    return session
 
 
 def connection_options(dsn: str) -> dict[str, Any]:
