@@ -103,9 +103,9 @@ class Whole(click.IntRange):
         try:
             number = super().convert(value, param, ctx)
         except click.BadParameter:
-            number = MAX_ID + 1
+            raise _not_within(self, "an integer", value, param, ctx) from None
         if number > MAX_ID:  # SQLite and JSON in other languages hold no more
-            raise _not_within(self, "an integer", value, param, ctx)
+            raise _not_within(Whole(self.min, MAX_ID), "an integer", value, param, ctx)
         return number
 
 
