@@ -123,8 +123,7 @@ class PostgresDatabase(Database):
 
     The tables are those of `SqliteDatabase`, in the schema `lofty`, which is made when it is missing, with a column
     `account` in every key: `tasks`, `leads`, `changes` and `runs`. Times are `timestamptz`; `changes` has `jsonb`, and
-    its `seq` counts the changes of each account. `account` is a name of your own, up to 200
-    characters.
+    its `seq` counts the changes of each account. `account` is a name of your own, up to 200 characters.
 
     Use it as `async with PostgresDatabase(dsn, account=…) as database`: it has one connection, and makes another one
     for the next call if the server or the network has ended it. Writers of one account take turns; runs of one account

@@ -50,9 +50,9 @@ class Fleet:
     for a refused credential or argument and suspicious deletions, which wait for the next time. One that has lasted
     `time_slice` seconds, 1 or more, gives its place to an account that waits for one, and goes on later.
 
-    A worker that gives no sign of life for `stalled_after` seconds, 4 or more, is taken for dead. With 20, another
-    takes its syncs over within 32 s, if it has a place free, and goes on with the interrupted run; off the dead one's
-    machine, once the mirror's claim has ended, within 60 s.
+    A worker without a heartbeat for `stalled_after` seconds, 4 or more, is considered dead. With 20, another worker
+    takes over its syncs within 32 s, if it has a place free, and continues the interrupted run; on another machine it
+    also waits until the mirror's claim ends, within 60 s in all.
 
     The tables are in `schema`, lower case and up to 40 characters; another makes another fleet in the same database.
     Fleets share the mirrors of accounts of the same name.
@@ -120,11 +120,10 @@ class Fleet:
     async def run_worker(self, *, concurrency: int = 4) -> None:
         """Syncs accounts, `concurrency` at the same time, until SIGTERM, SIGINT or the cancellation of this call.
 
-        A signal for which the program has a handler of its own stays with it; handlers of before come back at the end.
-
-        It then lets its syncs go on for 2 s and interrupts the others, which other workers take over at once. A second
-        signal ends the process, and so do 9 s in which the database does not answer. A database that is lost while the
-        worker runs is waited for.
+        At the end, syncs may go on for 2 s and are then interrupted; other workers continue them at once. A second
+        signal ends the process, and so do 9 s in which the database does not answer. If the connection is lost, the
+        worker waits until the database is back. A program that has a handler of its own for one of these signals keeps
+        it, and cancels this call.
 
         Raises: LoftyError if the tables are missing; psycopg.Error if the server cannot be reached at the beginning.
         """
