@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from click.shell_completion import BashComplete
+from click.testing import CliRunner
 
 from lofty_async.cli.app import app
 from tests.commands import invoke
@@ -54,6 +55,11 @@ def test_these_are_the_commands() -> None:
         "whoami",
         "worker",
     }
+
+
+def test_the_sandbox_that_is_run_by_its_module_has_the_same_help() -> None:
+    alone = CliRunner().invoke(app.commands["sandbox"], ["-h"])
+    assert (alone.exit_code, alone.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)

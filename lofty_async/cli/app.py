@@ -15,7 +15,7 @@ from .doctor import doctor
 from .leads import leads
 from .login import login, whoami
 from .mirror import changes, status
-from .options import examples
+from .options import HELP_NAMES, examples
 from .sandbox import sandbox
 from .sync import sync
 from .tasks import tasks
@@ -26,7 +26,7 @@ INTERRUPTED: Final = 130
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": HELP_NAMES},
     epilog=examples(
         "lofty-async doctor",
         "lofty-async tasks mine --sandbox",

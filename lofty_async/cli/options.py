@@ -202,6 +202,7 @@ class FormFlag(click.Option):
 
 
 LEAD_ID: Final = RecordId("lead")
+HELP_NAMES: Final = ["-h", "--help"]
 
 
 def _taking_dash(process: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import click
 
-from .options import Number, Whole, examples
+from .options import HELP_NAMES, Number, Whole, examples
 
 POSITIVE: Final = Whole(1)
 NOT_NEGATIVE: Final = Whole(0)
@@ -16,7 +16,7 @@ LIST_TOTALS: Final = ("exact", "missing", "zero", "too_small", "too_large")
 
 
 @click.command(
-    context_settings={"show_default": True},
+    context_settings={"show_default": True, "help_option_names": HELP_NAMES},  # it also runs by itself
     epilog=examples("lofty-async sandbox", "lofty-async sandbox --port 0 --leads 20 --limit 100"),
 )
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
