@@ -177,10 +177,10 @@ class Pages(Strategy[T]):
         records, has_bad = self._records(body)
         ids = [self._id_of_bad(one.record) if isinstance(one, BadRecord) else self._id(one) for one in records]
         times = [getattr(one, "start_at", None) for one in records] if self.is_timed else []
-        total, size = (count_in(self._told(body, name)) for name in ("total", self.size_name))
+        total, size = (count_in(self._figure(body, name)) for name in ("total", self.size_name))
         return Answer(records, has_bad, Rows(ids, times), total, size)
 
-    def _told(self, body: Any, name: str) -> Any:
+    def _figure(self, body: Any, name: str) -> Any:
         values = (part(body, (*place, name), self.request) for place in self.about)
         return next((value for value in values if value is not None), None)
 
@@ -197,8 +197,8 @@ class Pages(Strategy[T]):
     def _most(self, cursor: Cursor, answer: Answer[T], asked: int, before: int) -> int:
         """How many records the server sends at once: fewer than asked for, if it says so or the total does not fit."""
         most = min(asked, answer.size or asked)
-        is_told = answer.total and answer.total >= cursor.offset and answer.total != before + answer.count
-        if not 0 < answer.count < most or not is_told:
+        is_more_promised = answer.total and answer.total >= cursor.offset and answer.total != before + answer.count
+        if not 0 < answer.count < most or not is_more_promised:
             return most
         return min(most, max(MIN_LIMIT, answer.count, (cursor.most or self.page_size) if cursor.trail else 0))
 

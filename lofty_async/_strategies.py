@@ -148,7 +148,7 @@ class OffsetPages(Pages[T]):
         if is_end_again:
             page.ends = None  # the end, where the server may send its last page again; nothing overlaps here
         elif self._goes_on(answer, page, most, reached):
-            scroll = str(self._told(body, "scrollId") or "")
+            scroll = str(self._figure(body, "scrollId") or "")
             page.next = Cursor(
                 offset=reached,
                 slack=max(0, min(MAX_SLACK, self._back(cursor), answer.count // 2 - 1)),

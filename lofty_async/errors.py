@@ -84,7 +84,7 @@ class LoftyError(Exception):
 
         Secrets are left out: some queues log an error's `args`.
         """
-        values = {name: value for name, value in self._told().items() if name != "message"}
+        values = {name: value for name, value in self._set_fields().items() if name != "message"}
         return (self.message, values) if values else (self.message,)
 
     @args.setter
@@ -95,7 +95,7 @@ class LoftyError(Exception):
         return self.message
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._told().items())})"
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._set_fields().items())})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._fields())
@@ -103,11 +103,11 @@ class LoftyError(Exception):
     def _fields(self) -> dict[str, Any]:
         return {one.name: getattr(self, one.name) for one in fields(type(self)) if one.name != "_details"}
 
-    def _told(self) -> dict[str, Any]:
+    def _set_fields(self) -> dict[str, Any]:
         """The fields that are no secret and differ from their defaults."""
         values = self._fields()
-        told = [one for one in fields(type(self)) if one.repr]
-        return {one.name: values[one.name] for one in told if values[one.name] != one.default}
+        visible = [one for one in fields(type(self)) if one.repr]
+        return {one.name: values[one.name] for one in visible if values[one.name] != one.default}
 
     def with_cursor(self, cursor: str | None) -> Self:
         """The same error with the place to go on from; its cause and traceback stay."""

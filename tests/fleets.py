@@ -27,7 +27,7 @@ needs_fleet = [
 
 # ruff: noqa: S608 - the names are the tests' own
 QUICK = 4.0
-"""Seconds until a worker without a sign of life is taken for dead."""
+"""Seconds until a worker without a heartbeat is considered dead."""
 DEADLINE = 240.0
 MIDNIGHT = "0 0 * * *"
 

@@ -341,7 +341,7 @@ def test_what_is_no_ledger_is_refused(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *[("limit", "many"), ("in_flight", 0.5), ("in_flight", None), ("is_told", "")],
+        *[("limit", "many"), ("in_flight", 0.5), ("in_flight", None), ("has_figures", "")],
         *[("ends_at", math.nan), ("held_until", math.inf), ("probed_at", -math.inf)],
     ],
 )

@@ -310,7 +310,7 @@ def test_of_calls_for_an_endpoint_that_is_open_only_those_it_has_room_for_are_ah
     async def main() -> None:
         calls = Calls(exhausted())
         calls.shared._limits.routes.windows["slow"] = Window(
-            limit=2, remaining=2, ends_at=now() + 60, is_told=True, contention=0
+            limit=2, remaining=2, ends_at=now() + 60, has_figures=True, contention=0
         )
         for _ in range(3 * LIMIT):
             await calls.ask("slow", route="slow")

@@ -217,7 +217,7 @@ async def test_a_connection_that_was_dropped_while_idle_is_made_again(postgres: 
         store = PostgresStore("my-app", way.dsn)
         epoch = (await take(store)).lease.epoch
         way.is_blocked = True
-        (await store._links.here()).heard_at -= IDLE
+        (await store._links.here()).answered_at -= IDLE
         assert (await take(store, holding=1)).lease.epoch == epoch
         await store.close()
 

@@ -53,20 +53,20 @@ def test_a_server_that_counts_milliseconds_does_so_to_the_end() -> None:
 def test_the_clock_keeps_the_highest_bound() -> None:
     clock = ServerClock()
     assert clock.read(NOW) is None
-    clock.hear(SERVER, NOW)
-    clock.hear(SERVER, NOW + 0.9)  # the same second, later in it
+    clock.observe(SERVER, NOW)
+    clock.observe(SERVER, NOW + 0.9)  # the same second, later in it
     assert clock.read(NOW + 1) == pytest.approx(SERVER + 1, abs=0.001)
 
 
 def test_the_clock_lets_go_slowly_in_case_the_clocks_part() -> None:
     clock = ServerClock()
-    clock.hear(SERVER, NOW)
-    clock.hear(SERVER + 9_999, NOW + 10_000)
+    clock.observe(SERVER, NOW)
+    clock.observe(SERVER + 9_999, NOW + 10_000)
     assert clock.read(NOW + 10_000) == pytest.approx(SERVER + 9_999)
 
 
 def test_a_date_far_ahead_is_forgotten_with_the_next() -> None:
     clock = ServerClock()
-    clock.hear(SERVER + 3600, NOW)
-    clock.hear(SERVER, NOW)
+    clock.observe(SERVER + 3600, NOW)
+    clock.observe(SERVER, NOW)
     assert clock.read(NOW) == SERVER

@@ -66,7 +66,7 @@ def test_a_permit_is_counted_in_its_routes_window_once() -> None:
 
 
 def test_what_one_route_alone_told_was_its_own_limit() -> None:
-    routes, window = Routes(), Window(limit=20, remaining=7, in_flight=3, ends_at=NOW + 30, is_told=True)
+    routes, window = Routes(), Window(limit=20, remaining=7, in_flight=3, ends_at=NOW + 30, has_figures=True)
     routes.has_own_limit("slow", 20, None)
     routes.has_own_limit("tasks", 100, 20)
     routes.cede(window, 100)

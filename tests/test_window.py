@@ -24,7 +24,7 @@ LIMIT = 100
 
 def answer(window: Window, remaining: int, *, at: float, end: float | None = 60.0, limit: int = LIMIT) -> None:
     """One request alone: taken and answered at once."""
-    lowest = window.remaining if window.is_told else None
+    lowest = window.remaining if window.has_figures else None
     window.answer(window.take(at), limit, remaining, end, at, lowest=lowest)
 
 
@@ -177,7 +177,7 @@ def test_an_end_that_proved_too_early_moves_and_all_later_ones_with_it() -> None
 def test_ends_are_moved_by_a_bounded_time() -> None:
     window = told()
     for minute in range(1, 12):
-        window.previous_end, window.is_told = 60.0 * minute, False
+        window.previous_end, window.has_figures = 60.0 * minute, False
         answer(window, 0, at=(window.ends_at or 0.0) - 0.01, end=60.0 * minute)
     assert window.bias == LATEST_BIAS
 
@@ -346,7 +346,7 @@ def test_bulk_leaves_what_may_come_until_the_windows_end(
 @pytest.mark.parametrize("remaining", [1, 5, 12])
 def test_time_alone_lets_bulk_go_on_when_the_reserve_has_shrunk(reserve: Reserve, remaining: int) -> None:
     window = with_interactive(16)
-    window.remaining, window.is_told = remaining, True
+    window.remaining, window.has_figures = remaining, True
     look = window.next_look(0.0, reserve)
     assert window.spare <= window.kept(reserve, 0, look - 0.01)
     assert window.spare > window.kept(reserve, 0, look)

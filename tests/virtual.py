@@ -110,7 +110,7 @@ def exhausted(limit: int = 100, **options: Any) -> RateLimiter:
         length=60.0,
         serial=2,
         sent=limit,
-        is_told=True,
+        has_figures=True,
         contention=0,
         probed_at=now(),
     )

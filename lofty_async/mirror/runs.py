@@ -20,9 +20,9 @@ from .statements import NOW, Row, Work, query
 log = logging.getLogger("lofty_async.mirror")
 
 LEASE_SECONDS: Final = 45.0
-"""Seconds after which a run that gives no sign of life is taken for dead: those who wait have it within 60."""
+"""Seconds without a renewal after which a claim ends: other runs can begin within 60."""
 RENEW_SECONDS: Final = 5.0
-"""Seconds between two signs of life; several may be late or lost, as while the event loop or the disk is busy."""
+"""Seconds between two renewals; several may be late or lost, as while the event loop or the disk is busy."""
 RESUME_WITHIN: Final = 6 * 3600.0
 """Seconds for which a lead that an interrupted run has read counts as read."""
 ALL_LEADS: Final = "all"

@@ -225,7 +225,7 @@ class Ledger:
         window.answer(
             lease.serial, report.limit, report.remaining, end, now, lowest=lease.lowest, is_refused=is_refused
         )
-        if window.serial and window.is_told and window.limit:  # the first window may have begun before the ledger
+        if window.serial and window.has_figures and window.limit:  # the first window may have begun before the ledger
             self.uncounted = max(self.uncounted, window.limit - window.remaining - window.sent)
         if is_refused and not report.remaining:
             is_recent = lease.serial == window.serial
@@ -237,7 +237,7 @@ class Ledger:
 
     def _lease(self) -> Lease:
         window = self.window
-        return Lease(window.serial, window.remaining if window.is_told else None, self.epoch)
+        return Lease(window.serial, window.remaining if window.has_figures else None, self.epoch)
 
     def _count_in(self, member: Member, lease: Lease, ending: Ending) -> None:
         """Take a permit off its member; one no longer counted is counted again, so that landing it changes nothing."""
@@ -386,7 +386,7 @@ class Ledger:
         window = self.window
         if now < window.held_until:
             return True
-        if not window.is_told or (window.in_flight and window.remaining > 0):
+        if not window.has_figures or (window.in_flight and window.remaining > 0):
             return False
         return self._spare <= window.kept(reserve, floor, now)
 

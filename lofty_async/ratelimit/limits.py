@@ -163,7 +163,7 @@ class Limits:
         self.pace.sent.append(now)
         own = routes.take(route, now) if routes.pauses or routes.windows else None
         serial = window.take(now, is_interactive=lane is INTERACTIVE)
-        return serial, window.remaining if window.is_told else None, own
+        return serial, window.remaining if window.has_figures else None, own
 
     def places(self, now: float) -> int:
         """Return how many more requests may be in flight, whatever remains of the window."""
@@ -193,8 +193,8 @@ class Limits:
                 self._learn(permit, state, now, wall, is_refused=False)
                 self._go_on(permit, now)
         elif answer == "refused" and state is not None:
-            is_told = self._learn(permit, state, now, wall, is_refused=True)
-            self._hold_back(permit, state, now, closes=is_told and state.remaining == 0)
+            has_figures = self._learn(permit, state, now, wall, is_refused=True)
+            self._hold_back(permit, state, now, closes=has_figures and state.remaining == 0)
         else:
             if answer == "not sent":
                 self._release(permit)
@@ -229,7 +229,7 @@ class Limits:
         return True
 
     def _learn(self, permit: Permit, state: RateState, now: float, wall: Wall, *, is_refused: bool) -> bool:
-        """Learn from any answer; return whether it told figures."""
+        """Learn from any answer; return whether it had figures."""
         window, end = self.window, self.resets.end_of_window(state, now, wall())
         remaining, self._alike = state.remaining, ()
         if remaining is None:

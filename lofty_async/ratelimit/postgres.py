@@ -216,7 +216,7 @@ class Link:
     open: Callable[[], Awaitable[Session]]
     session: Session | None = None
     turn: asyncio.Lock = field(factory=asyncio.Lock)  # a connection has one transaction
-    heard_at: float = 0.0
+    answered_at: float = 0.0
     is_lost: bool = False
     failures: int = 0
     retry_at: float = 0.0
@@ -324,7 +324,7 @@ class PostgresStore(Store):
             try:
                 return await self._answer(link, ask)
             except StoreUnavailableError:
-                if not link.is_lost and now - link.heard_at < IDLE:
+                if not link.is_lost and now - link.answered_at < IDLE:
                     raise
             await link.drop()
         await link.connect(self._timeout + CONNECT_TIMEOUT)
@@ -348,7 +348,7 @@ class PostgresStore(Store):
         if failure := asking.exception():
             link.is_lost = session.is_lost
             raise StoreUnavailableError(f"PostgreSQL: {_reason(failure)}")  # its frames are psycopg's: not as the cause
-        link.heard_at = loop.time()
+        link.answered_at = loop.time()
         return asking.result()
 
 

@@ -114,7 +114,7 @@ class RedisStore(Store):
         self._client, self._timeout, self._app_id = client, timeout, app_id
         self._key = application_key(app_id, BASE_URL)
         self._close: Callable[[], Awaitable[object]] | None = None
-        self._heard: tuple[int, float] | None = None
+        self._last_answer: tuple[int, float] | None = None
         self._under_way = 0
 
     @classmethod
@@ -180,9 +180,13 @@ class RedisStore(Store):
     async def _answer(self, ask: Callable[[ScriptRunner], Awaitable[Any]]) -> Any:
         """One answer in the time for it, and for connecting where there may be no connection."""
         loop = asyncio.get_running_loop()
-        is_connected = self._heard is not None and self._heard[0] == id(loop) and loop.time() - self._heard[1] < IDLE
+        is_connected = (
+            self._last_answer is not None
+            and self._last_answer[0] == id(loop)
+            and loop.time() - self._last_answer[1] < IDLE
+        )
         seconds = self._timeout if is_connected and not self._under_way else self._timeout + CONNECT_TIMEOUT
-        self._heard = None
+        self._last_answer = None
         self._under_way += 1
         try:
             async with asyncio.timeout(seconds):
@@ -191,7 +195,7 @@ class RedisStore(Store):
             raise StoreUnavailableError(f"Redis did not answer within {seconds:g} s") from error
         finally:
             self._under_way -= 1
-        self._heard = id(loop), loop.time()
+        self._last_answer = id(loop), loop.time()
         return answer
 
 

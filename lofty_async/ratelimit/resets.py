@@ -25,12 +25,12 @@ class ServerClock:
     """
 
     offset: float = -inf
-    heard_at: float = 0.0
+    observed_at: float = 0.0
 
-    def hear(self, server_time: float, now: float) -> None:
-        kept = self.offset - CLOCK_DRIFT * (now - self.heard_at)
-        heard = server_time - now
-        self.offset, self.heard_at = (heard if kept > heard + LONGEST_WAY else max(kept, heard)), now
+    def observe(self, server_time: float, now: float) -> None:
+        kept = self.offset - CLOCK_DRIFT * (now - self.observed_at)
+        bound = server_time - now
+        self.offset, self.observed_at = (bound if kept > bound + LONGEST_WAY else max(kept, bound)), now
 
     def read(self, now: float) -> float | None:
         return now + self.offset if self.offset > -inf else None
@@ -50,7 +50,7 @@ class ResetReader:
     def end_of_window(self, state: RateState, now: float, wall: float) -> float | None:
         """When the window ends at the latest; `None` where the header was missing. `wall` stands in for `Date`."""
         if state.server_time is not None:
-            self.clock.hear(state.server_time, now)
+            self.clock.observe(state.server_time, now)
         if state.reset is None:
             return None
         left = self._left(state.reset, now, wall)

@@ -264,7 +264,7 @@ class SharedLimit:
             self._limits.note_limit(grant.limit or 0)
             window.raise_limit(grant.limit or 0)
         if grant.lease.lowest is not None and grant.left is not None:
-            window.hear(grant.lease.lowest, grant.left, now)
+            window.learn_lowest(grant.lease.lowest, grant.left, now)
 
     def _hand_back(self) -> None:
         """Release leases that no call used: callers were cancelled, or their routes closed."""

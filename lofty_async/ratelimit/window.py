@@ -34,7 +34,7 @@ Reserve = float | Literal["auto"]
 class Window:
     """The lowest Remaining seen in one window, the requests in flight, and when the window ends.
 
-    `limit` is `None` until the server tells it. `is_told` is whether an answer has told figures of this window.
+    `limit` is `None` until an answer has it. `has_figures` says that an answer had the figures of this window.
     `late` requests were sent in an earlier window and are still in flight; they count here until their answer shows
     otherwise. `sent` counts the requests of this window and the late ones. `contention` is the number of windows for
     which another client is expected to spend too; it is in the first window. `is_silent` is whether answers came while
@@ -53,7 +53,7 @@ class Window:
     in_flight: int = 0
     late: int = 0
     sent: int = 0
-    is_told: bool = False
+    has_figures: bool = False
     is_silent: bool = False
     passed: int = 0
     contention: int = CONTENTION_WINDOWS
@@ -101,7 +101,7 @@ class Window:
 
     def has_free(self, now: float) -> bool:
         """Return whether `free` is above 0; asked before every request."""
-        if self.is_told and self.ends_at is not None and self.held_until <= now < self.ends_at:
+        if self.has_figures and self.ends_at is not None and self.held_until <= now < self.ends_at:
             most = self.remaining // TAPER if self.contention else self.remaining
             if self.in_flight < most:
                 return True
@@ -144,7 +144,7 @@ class Window:
 
     def next_probe(self, now: float) -> float:
         """Return the seconds until one more probe may go without an answer; 0 where none is waited for."""
-        if self.is_told or self.probed_at is None:
+        if self.has_figures or self.probed_at is None:
             return 0.0
         waited = int((now - self.probed_at) / PROBE_INTERVAL + 1e-9)
         return self.probed_at + (waited + 1) * PROBE_INTERVAL - now
@@ -244,7 +244,7 @@ class Window:
         """Learn from another process that the limit is higher."""
         self.limit, self.remaining = limit, self.remaining + limit - (self.limit or 0)
 
-    def hear(self, lowest: int, left: float, now: float) -> None:
+    def learn_lowest(self, lowest: int, left: float, now: float) -> None:
         """Learn from another process the lowest Remaining of the window that ends in `left` seconds."""
         if self.limit is None:
             return
@@ -268,16 +268,16 @@ class Window:
 
     def _answer_of_window_before(self, serial: int, remaining: int, end: float, now: float) -> None:
         """A late answer of the window before; or the end was read too early, if the request was sent after it."""
-        if serial == self.serial and not self.is_told:
+        if serial == self.serial and not self.has_figures:
             step = max(EARLY_STEP, self.bias)
             self.bias = min(LATEST_BIAS, self.bias + step)
             self.ends_at, self.end_is_assumed = max(end, now) + step, False
             self.previous_end = -inf
-            self.remaining, self.is_told = remaining, True
+            self.remaining, self.has_figures = remaining, True
             self.contention = CONTENTION_WINDOWS + 1  # so that a probe goes first in the next two windows
 
     def _is_of_newer_window(self, serial: int, remaining: int, end: float | None, lowest: int | None) -> bool:
-        if not self.is_told or self.ends_at is None:
+        if not self.has_figures or self.ends_at is None:
             return False
         if end is not None and not self.end_is_assumed:
             return end > self.ends_at and not self._is_same_end(end, self.ends_at)
@@ -285,11 +285,11 @@ class Window:
         return serial == self.serial and lowest is not None and remaining > lowest > 0
 
     def _see(self, limit: int, remaining: int, end: float | None, now: float) -> None:
-        if self.is_told:
+        if self.has_figures:
             # A limit that changes within a window moves what remains; what was spent stays spent.
             changed = 0 if self.limit is None else limit - self.limit
             remaining = max(0, min(self.remaining + changed, remaining))
-        self.limit, self.remaining, self.is_told = limit, remaining, True
+        self.limit, self.remaining, self.has_figures = limit, remaining, True
         if end is None:
             self.assume_end(now)
         else:
@@ -302,7 +302,7 @@ class Window:
     def _begin(self, end: float | None) -> None:
         if self.ends_at is not None:
             self.previous_end = self.ends_at
-        if self.serial or self.is_told:
+        if self.serial or self.has_figures:
             self.contention = max(0, self.contention - 1)
         if not self.serial:
             self.interactive = self._scaled(self.interactive)
@@ -310,7 +310,7 @@ class Window:
             self.passed = max(self.passed, self.answered)
         self.serial += 1
         self.interactive, self.expected = 0, max(self.interactive, self.expected * FADE)
-        self.ends_at, self.end_is_assumed, self.is_told, self.probed_at = end, False, False, None
+        self.ends_at, self.end_is_assumed, self.has_figures, self.probed_at = end, False, False, None
         self.remaining, self.late, self.sent = self.limit or 0, self.in_flight, self.in_flight
 
     def _scaled(self, number: int) -> int:
@@ -320,7 +320,7 @@ class Window:
 
     def _most_in_flight(self, now: float) -> int:
         """Few while the figures are unknown, a part of the rest under contention, else no bound."""
-        if self.is_told:
+        if self.has_figures:
             return max(1, self.remaining // TAPER) if self.contention else UNBOUNDED
         if self.is_silent and self.limit is None:
             # Beyond what a window lets through, one at a time finds out whether it lets through more by now.

@@ -146,7 +146,7 @@ class Fleet:
             except self._policy.DatabaseLostError:
                 if _is_cancelled():  # while the queue found that out, which then forgets it
                     return
-                log.warning("the database is lost, or this worker was taken for dead; it begins again")
+                log.warning("connection to the database lost, or this worker was considered dead; starting again")
             await self._database_back()
 
     async def _database_back(self) -> None:
