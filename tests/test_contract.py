@@ -151,7 +151,7 @@ CALLS: dict[str, list[Call]] = {
 def scene(sandbox: Sandbox, lofty: LoftyClient, lead_id: int, tomorrow: datetime) -> Scene:
     task = sandbox.state.add_task(lead_id, content="Ring", end_at=tomorrow)
     appointment = sandbox.state.add_appointment(lead_id, content="Viewing", start_at=tomorrow, end_at=tomorrow)
-    webhook = sandbox.webhooks.subscriptions.add(10, "https://example.com/other")
+    webhook = sandbox.webhooks.subscriptions.add(10, "https://127.0.0.1:9/other")
     return Scene(sandbox, lofty, lead_id, task.id, appointment.calendar_id, webhook.id, tomorrow)
 
 

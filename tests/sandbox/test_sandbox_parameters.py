@@ -203,7 +203,7 @@ def prepared(clock: "Clock") -> Sandbox:
         start, end = (datetime(2026, 7, 10, hour, tzinfo=UTC) for hour in hours)
         sandbox.state.add_appointment(LEAD, start_at=start, end_at=end)
     sandbox.state.add_task(LEAD, assigned_user_id=7, start_at=datetime(2026, 7, 12, tzinfo=UTC))
-    sandbox.webhooks.subscriptions.add(10, "https://example.com/", team_id=5)
+    sandbox.webhooks.subscriptions.add(10, "https://127.0.0.1:9/", team_id=5)
     return sandbox
 
 
