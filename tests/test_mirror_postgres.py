@@ -45,9 +45,9 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture
-async def dsn(server: str) -> str:
+def dsn(server: str) -> str:
     """A server without the tables."""
-    await execute(server, "DROP SCHEMA IF EXISTS lofty CASCADE")
+    asyncio.run(execute(server, "DROP SCHEMA IF EXISTS lofty CASCADE"))
     return server
 
 
@@ -310,23 +310,22 @@ def test_the_address_of_a_database_is_not_shown() -> None:
     assert "s3cret" not in repr(vars(PostgresDatabase("postgresql://me:s3cret@there/db", account="one")))
 
 
-def test_commands_take_the_address_of_a_database(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asyncio.run(execute(server, "DROP SCHEMA IF EXISTS lofty CASCADE"))
+def test_commands_take_the_address_of_a_database(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with Sandbox.in_thread(leads=12, tasks_per_lead=3, appointments_per_lead=0) as sandbox:
         monkeypatch.setenv("LOFTY_API_KEY", sandbox.api_key)
         monkeypatch.setenv("LOFTY_BASE_URL", sandbox.url)
-        label = f"127.0.0.1/{server.rpartition('/')[2]}, account smith"
-        synced = CliRunner().invoke(app, ["sync", "--db", server, "--account", "smith"])
+        label = f"127.0.0.1/{dsn.rpartition('/')[2]}, account smith"
+        synced = CliRunner().invoke(app, ["sync", "--db", dsn, "--account", "smith"])
         assert (synced.exit_code, synced.stdout.splitlines()[1]) == (0, f"{label}: 36 added, 0 changed, 0 removed")
-    state = CliRunner().invoke(app, ["status", "--db", server, "--account", "smith"])
+    state = CliRunner().invoke(app, ["status", "--db", dsn, "--account", "smith"])
     assert state.stdout.splitlines()[0] == f"{label}: 36 tasks of 12 leads"
-    listed = CliRunner().invoke(app, ["changes", "--db", server, "--account", "smith", "--since", "30"])
+    listed = CliRunner().invoke(app, ["changes", "--db", dsn, "--account", "smith", "--since", "30"])
     assert len(listed.stdout.splitlines()) == 6
 
 
 @pytest.mark.parametrize("command", [("status",), ("status", "--json"), ("changes",)])
-def test_the_name_of_an_account_that_no_sync_has_begun_is_an_error(server: str, command: tuple[str, ...]) -> None:
-    result = CliRunner().invoke(app, [*command, "--db", server, "--account", "smit"])
+def test_the_name_of_an_account_that_no_sync_has_begun_is_an_error(dsn: str, command: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [*command, "--db", dsn, "--account", "smit"])
     assert (result.exit_code, result.stdout) == (2, "")
     assert ", account smit: no sync has begun; lofty-async sync or worker begins one" in result.stderr
 
