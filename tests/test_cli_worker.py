@@ -170,7 +170,8 @@ async def test_a_lost_database_is_a_few_lines(made: Account, tmp_path: Path) -> 
         finally:
             process.kill()
             await process.communicate()
-    assert not [line for line in lines if b"pool" in line or b"Is the server running" in line]
+    # Of the connection pool alone: early releases of procrastinate log a traceback of their own.
+    assert not [line for line in lines if b"error connecting" in line or b"Is the server running" in line]
 
 
 def test_a_worker_needs_accounts() -> None:
