@@ -19,7 +19,7 @@ NOTHING = "nothing"
 
 @frozen(kw_only=True)
 class Cost:
-    """What a run took; `usable` is the requests until the database holds all that the lists show."""
+    """The cost of a run; `usable` is the requests until the database holds all that the lists show."""
 
     requests: int
     usable: int

@@ -16,6 +16,7 @@ from hypothesis import settings
 
 from lofty_async import LoftyClient, RetryPolicy
 from lofty_async.sandbox import Sandbox, faults
+from tests.account import Account
 from tests.description import Description
 from tests.postgres_server import running_postgres
 
@@ -214,6 +215,24 @@ def description() -> Description:
 def postgres_server() -> Iterator[str]:
     with running_postgres() as dsn:
         yield dsn
+
+
+@pytest.fixture
+async def dsn(postgres_server: str) -> str:
+    """The address of a PostgreSQL without tables of mirrors and fleets."""
+    from tests.fleets import drop_tables  # noqa: PLC0415 - it imports this module
+
+    await drop_tables(postgres_server)
+    return postgres_server
+
+
+@pytest.fixture
+async def made() -> AsyncIterator[Account]:
+    """An account of 12 leads with three tasks each."""
+    async with Sandbox(12, 0, appointments_per_lead=0, limit=100_000) as sandbox:
+        account = Account(sandbox)
+        account.populate(3)
+        yield account
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What tests of fleets share: a database without tables, workers in this process and in others, and what they left."""
+"""Helpers of the tests of fleets: databases without tables, workers in this process and in others, their results."""
 
 import asyncio
 import json

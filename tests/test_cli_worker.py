@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -15,34 +14,12 @@ from click.testing import CliRunner
 from lofty_async import ApiKey, LoftyClient, PostgresStore
 from lofty_async.cli.app import app
 from lofty_async.cli.worker import status_lines
-from lofty_async.sandbox import Sandbox
 from lofty_async.workers import AccountState, AccountStatus, Fleet
 from tests.account import Account
-from tests.fleets import MIDNIGHT, drop_tables, fleet_of, left_wrong, needs_fleet, until, working
-from tests.postgres_server import restartable_postgres, running_postgres
+from tests.fleets import MIDNIGHT, fleet_of, left_wrong, needs_fleet, until, working
+from tests.postgres_server import restartable_postgres
 
 pytestmark = needs_fleet
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with running_postgres() as dsn:
-        yield dsn
-
-
-@pytest.fixture
-async def dsn(server: str) -> str:
-    """A server without the tables."""
-    await drop_tables(server)
-    return server
-
-
-@pytest.fixture
-async def made() -> AsyncIterator[Account]:
-    async with Sandbox(12, 0, appointments_per_lead=0, limit=100_000) as sandbox:
-        account = Account(sandbox)
-        account.populate(3)
-        yield account
 
 
 @pytest.mark.parametrize("form", ["toml", "json"])

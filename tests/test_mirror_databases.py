@@ -1,4 +1,4 @@
-"""What holds of a mirror's database of every kind: claims, the source of its rows, and how long changes are kept."""
+"""Guarantees of every kind of mirror's database: claims, the source of its rows, and how long changes are kept."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

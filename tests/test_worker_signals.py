@@ -11,23 +11,9 @@ from typing import Any
 import pytest
 
 from lofty_async.workers import Fleet
-from tests.fleets import DEADLINE, drop_tables, execute, needs_fleet, no_client, until
-from tests.postgres_server import running_postgres
+from tests.fleets import DEADLINE, execute, needs_fleet, no_client, until
 
 pytestmark = [*needs_fleet, pytest.mark.skipif(sys.platform == "win32", reason="it has no signal handlers")]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with running_postgres() as dsn:
-        yield dsn
-
-
-@pytest.fixture
-async def dsn(server: str) -> str:
-    """A server without the tables."""
-    await drop_tables(server)
-    return server
 
 
 @pytest.fixture

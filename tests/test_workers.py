@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from math import ceil, floor
@@ -30,7 +30,6 @@ from tests.conftest import Hold
 from tests.fleets import (
     MIDNIGHT,
     QUICK,
-    drop_tables,
     execute,
     fleet_of,
     held_sync,
@@ -44,32 +43,10 @@ from tests.fleets import (
     until,
     working,
 )
-from tests.postgres_server import running_postgres
 
 pytestmark = needs_fleet
 
 # ruff: noqa: S608 - the names are the tests' own
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with running_postgres() as dsn:
-        yield dsn
-
-
-@pytest.fixture
-async def dsn(server: str) -> str:
-    """A server without the tables."""
-    await drop_tables(server)
-    return server
-
-
-@pytest.fixture
-async def made() -> AsyncIterator[Account]:
-    async with Sandbox(12, 0, appointments_per_lead=0, limit=100_000) as sandbox:
-        account = Account(sandbox)
-        account.populate(3)
-        yield account
 
 
 async def aiter_until(notices: AsyncGenerator[Any, None], last: str) -> AsyncIterator[Any]:
@@ -188,7 +165,7 @@ def test_syncs_are_tried_again_as_their_errors_allow(
 
 
 async def test_a_long_sync_gives_its_place_to_an_account_that_waits(dsn: str, made: Account) -> None:
-    """With one place, where a tick finds the second account only once the place is free."""
+    """A tick finds the second account only once the single place is free."""
     hold = Hold()
     async with Sandbox(12, 0, appointments_per_lead=0, limit=100_000) as large:
         large.faults.add("*", hold, times=None, after=8)

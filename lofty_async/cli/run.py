@@ -138,7 +138,7 @@ def leave_signals() -> None:
     """Leaves SIGINT and SIGTERM to work that has handlers of its own."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError):
+        with suppress(NotImplementedError):  # on Windows, where none was added
             loop.remove_signal_handler(number)
 
 

@@ -258,7 +258,7 @@ class SyncRun:
         return self.report
 
     async def _hidden(self) -> tuple[str, ...]:
-        """What the lists do not show, in words."""
+        """The classes of tasks that the lists do not show, in words."""
         is_by_lists, leads = self._strategy is Strategy.LISTS, (await self.database.summary()).leads
         turns = turns_of(await self.database.every_run(), leads) if is_by_lists else 1
         return tuple(hidden_classes(await self.database.classes(), turns))
