@@ -319,7 +319,7 @@ class RateLimiter:
         if not (self._interactive.size or self._bulk.size):
             self._disarm()
             return
-        waited_for = self._lanes.routes() if self._limits.routes.has_any else set[str]()
+        waited_for = self._lanes.routes() if self._limits.has_restricted_routes else set[str]()
         asks_store = self._shared is not None and not self._shared.is_away
         look = self._limits.next_look(now, waited_for, has_bulk=self._bulk.size > 0, asks_store=asks_store)
         if self._timer and look == self._look:

@@ -142,10 +142,10 @@ class Limits:
         Bulk that is due need not leave the reserve. A process that asks a store needs a lease in place of the window's
         budget.
         """
-        window, pace, routes = self.window, self.pace, self.routes
+        window, pace = self.window, self.pace
         if window.in_flight >= self.max_in_flight or (pace.per_second is not None and pace.ready_at(now) > now):
             return False
-        if route is not None and (routes.pauses or routes.windows) and routes.ready_at(route, now) > now:
+        if route is not None and not self.is_open(route, now):
             return False
         if has_lease is not None:
             return has_lease
@@ -154,14 +154,18 @@ class Limits:
         reserve = self.reserve if lane is BULK and not is_due else 0.0
         return not (reserve or self.floor) or window.spare > window.kept(reserve, self.floor, now)
 
+    @property
+    def has_restricted_routes(self) -> bool:
+        return bool(self.routes.pauses or self.routes.windows)
+
     def is_open(self, route: str, now: float) -> bool:
-        return not self.routes.has_any or self.routes.ready_at(route, now) <= now
+        return not self.has_restricted_routes or self.routes.ready_at(route, now) <= now
 
     def take(self, lane: Lane, route: str, now: float) -> tuple[int, int | None, tuple[Window, int] | None]:
         """Count one request as in flight; return the permit's `serial`, `lowest` and `own`."""
-        window, routes = self.window, self.routes
+        window = self.window
         self.pace.sent.append(now)
-        own = routes.take(route, now) if routes.pauses or routes.windows else None
+        own = self.routes.take(route, now) if self.has_restricted_routes else None
         serial = window.take(now, is_interactive=lane is INTERACTIVE)
         return serial, window.remaining if window.has_figures else None, own
 
@@ -214,15 +218,14 @@ class Limits:
 
     def _learn_alike(self, permit: Permit, state: RateState, now: float) -> bool:
         """Learn from an answer that tells nothing but another Remaining, as most do in a burst; whether it was such."""
-        window, routes, remaining = self.window, self.routes, state.remaining
+        window, remaining = self.window, state.remaining
         if (
             self._alike != (permit.serial, state.limit, state.reset, state.server_time)
             or permit.serial != window.serial
             or remaining is None
             or (window.ends_at is not None and now >= window.ends_at)
             or window.hold
-            or routes.pauses
-            or routes.windows
+            or self.has_restricted_routes
         ):
             return False
         window.answer_alike(remaining)

@@ -55,10 +55,6 @@ class Routes:
     pauses: dict[str, Pause] = field(factory=dict[str, Pause])
     _limits: dict[str, int] = field(factory=dict[str, int])
 
-    @property
-    def has_any(self) -> bool:
-        return bool(self.pauses or self.windows)
-
     def restricted(self) -> list[str]:
         """Return the routes that have a window or a pause of their own."""
         return list({**self.pauses, **self.windows})
