@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lofty_async import ApiKey, AuthenticationError, LoftyClient, LoftyError, WebhookNotice
-from lofty_async.errors import InvalidRequestError
+from lofty_async.errors import InvalidRequestError, ServerError
 from lofty_async.mirror import (
     ChangesPrunedError,
     Database,
@@ -248,9 +248,7 @@ async def test_a_server_is_its_origin(sandbox: Sandbox, url: str, origin: str) -
         assert str(Source(origin_of(client.base_url))) == origin
 
 
-@pytest.mark.parametrize(
-    "answer", [Reply(403, {"code": 200100}), Reply(404, ""), Reply(500, "down"), Reply(200, {"id": "none"})]
-)
+@pytest.mark.parametrize("answer", [Reply(403, {"code": 200100}), Reply(404, ""), Reply(200, {"id": "none"})])
 async def test_where_nobody_tells_whose_account_it_is_the_server_alone_counts(
     sandbox: Sandbox, lofty: LoftyClient, database: Database, caplog: pytest.LogCaptureFixture, answer: Reply
 ) -> None:
@@ -265,6 +263,17 @@ async def test_where_nobody_tells_whose_account_it_is_the_server_alone_counts(
     sandbox.faults.add(ME, OTHER)  # the account that was noted meanwhile counts
     with pytest.raises(OtherAccountError):
         await Mirror(lofty, database).sync()
+
+
+async def test_a_server_that_fails_now_is_not_taken_for_one_that_never_tells(
+    sandbox: Sandbox, lofty: LoftyClient, database: Database
+) -> None:
+    sandbox.faults.add(ME, Reply(500, "down"), times=None)
+    with pytest.raises(ServerError):
+        await Mirror(lofty, database).sync()
+    assert await database.tasks() == []
+    sandbox.faults.clear()
+    assert (await Mirror(lofty, database).sync()).complete
 
 
 async def test_a_credential_that_is_refused_writes_nothing(sandbox: Sandbox, database: Database) -> None:

@@ -8,7 +8,7 @@ from attrs import asdict, evolve, frozen
 
 from lofty_async import _checks
 from lofty_async.client import LoftyClient
-from lofty_async.errors import APIError, AuthenticationError, DecodeError, RateLimitedError
+from lofty_async.errors import APIError, AuthenticationError, DecodeError, RateLimitedError, ServerError
 
 from .errors import OtherAccountError
 from .statements import Work, query
@@ -75,8 +75,8 @@ async def source_of(client: LoftyClient) -> Source:
     source = Source(origin_of(client.base_url))
     try:
         user = await client.me()
-    except (AuthenticationError, RateLimitedError):
-        raise
+    except (AuthenticationError, RateLimitedError, ServerError):
+        raise  # it may be answered later
     except (APIError, DecodeError) as error:
         log.warning("whose account this is cannot be asked for, so only the server is compared: %s", error)
         return source
