@@ -43,9 +43,32 @@ class BoundedConnector(aiohttp.TCPConnector):
         """Close an idle connection; whether there was one."""
         for idle in self._conns.values():
             if idle:
-                idle.popleft()[0].close()
+                end(idle.popleft()[0])
                 return True
         return False
+
+    def end_all(self) -> None:
+        """End the connections at once, before `close`, which some versions of aiohttp leave to their shutdown."""
+        for connection in [*self._acquired, *(one for idle in self._conns.values() for one, _ in idle)]:
+            end(connection)
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        if self.force_close or should_close or protocol.should_close:
+            end(protocol)
+        super()._release(key, protocol, should_close=should_close)
+
+
+def end(connection: Any) -> None:
+    """Close a connection that no request needs; one over TLS does not wait until the server agrees.
+
+    asyncio waits up to 30 s for the server's answer to a TLS shutdown: the socket would outlive the client, and the
+    event loop that ends with it.
+    """
+    transport = connection.transport
+    if transport is not None and transport.get_extra_info("sslcontext") is not None:
+        transport.abort()
+    else:
+        connection.close()
 
 
 @define(eq=False, repr=False)
@@ -70,6 +93,7 @@ class LoopConnectors:
 
     async def close(self) -> None:
         for connector in self._made:
+            connector.end_all()
             await connector.close()
 
 

@@ -3,11 +3,12 @@
 import asyncio
 import json
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -122,6 +123,30 @@ def raw_server_in_thread(**options: Any) -> Generator[RawServer, None, None]:
     finally:
         loop.call_soon_threadsafe(over.set)
         thread.join()
+
+
+@contextmanager
+def deaf_tls_server(path: Path, *headers: str) -> Generator[str, None, None]:
+    """One that reads a request of each connection and nothing more, so that no client's TLS shutdown is answered."""
+    context, kept = server_tls(path), list[ssl.SSLSocket]()
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                kept.append(context.wrap_socket(listening.accept()[0], server_side=True))
+                head = kept[-1].recv(65536)
+                kept[-1].sendall(answer(b'{"taskId": 9}' if head.startswith(b"POST") else b'{"id": 7}', *headers))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for connection in [*kept, listening]:
+            connection.close()
 
 
 def certificate(folder: Path) -> Path:

@@ -1,7 +1,9 @@
 """Which connections requests go over: shared, bounded, new for creates; and those of a session handed in."""
 
 import asyncio
+import gc
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -20,7 +22,15 @@ from lofty_async import (
     RetryPolicy,
 )
 from lofty_async.sandbox import Sandbox
-from tests.raw_server import RawServer, raw_server, raw_server_in_thread
+from tests.raw_server import (
+    RawServer,
+    certificate,
+    client_tls,
+    deaf_tls_server,
+    needs_openssl,
+    raw_server,
+    raw_server_in_thread,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +83,25 @@ class TestCreates:
             with pytest.raises(AmbiguousWriteError):
                 await lofty.tasks.create(**call_fields)
             await lofty.close()
+
+
+@needs_openssl
+@pytest.mark.parametrize("headers", [[], ["Connection: close"]], ids=["kept", "closed by the server"])
+def test_no_connection_outlives_a_client_whose_server_answers_no_tls_shutdown(
+    tmp_path: "Path", call_fields: Any, headers: list[str]
+) -> None:
+    pem = certificate(tmp_path)
+
+    async def use(url: str) -> None:
+        async with LoftyClient(KEY, base_url=url, ssl=client_tls(pem)) as lofty:
+            assert (await lofty.me()).id == 7
+            assert await lofty.tasks.create(**call_fields) == 9
+
+    with deaf_tls_server(pem, *headers) as url, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(use(url))
+        gc.collect()
+    assert [str(one.message) for one in caught if one.category is ResourceWarning] == []
 
 
 def create(lofty: LoftyClient, fields: Any) -> Any:
