@@ -48,7 +48,9 @@ class BoundedConnector(aiohttp.TCPConnector):
         return False
 
     def end_all(self) -> None:
-        """End the connections at once, before `close`, which some versions of aiohttp leave to their shutdown."""
+        """End the connections, before `close`, which in some versions of aiohttp only begins the shutdown of TLS."""
+        if self._loop.is_closed():
+            return  # `close` knows what is left to do then
         for connection in [*self._acquired, *(one for idle in self._conns.values() for one, _ in idle)]:
             end(connection)
 
