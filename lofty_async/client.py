@@ -91,7 +91,7 @@ class ClientOptions(TypedDict, total=False):
 
 
 class LoftyClient:
-    """An account's access to the API.
+    """A client of the API for one account.
 
     One running event loop at a time uses a client: each thread with a loop of its own makes its own client and
     limiter, and limiters share the rate limit through a store. `stats` and `rate_limit` may be read from any thread.
@@ -114,11 +114,11 @@ class LoftyClient:
     which one to use. `None` is none, and loopback is never reached through one. `ssl` holds the TLS settings for
     the API and the token endpoints; without it, the system's certificates or those of `SSL_CERT_FILE` are trusted.
     `trace_configs` are aiohttp's, for the client's own requests. `headers` are sent with each request of a call, such
-    as a correlation id; those that say who asks, where and how (Authorization, Content-Type, Host, …) are refused.
+    as a correlation id; those that the client sets itself (Authorization, Content-Type, Host, …) are refused.
 
     `on_event` is called with each event of a call (see `lofty_async.events`), at once and within the call: it must not
     block. If it fails, that is logged, and costs the call nothing. The loggers `lofty_async.http` (DEBUG),
-    `lofty_async.retry` and `lofty_async.ratelimit` (INFO) tell the same.
+    `lofty_async.retry` and `lofty_async.ratelimit` (INFO) log the same.
 
     Raises: InvalidRequestError where an argument is out of its range.
     """

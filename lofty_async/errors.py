@@ -181,9 +181,9 @@ class InvalidRequestError(APIError):
 
 @define(slots=False, eq=False, repr=False, str=False)
 class RateLimitedError(APIError):
-    """The server refused the same call again and again for want of budget.
+    """The server answered 429 more often than `RetryPolicy.refusals` allows, or asked for a wait of over an hour.
 
-    `retry_after` is the server's own wish in seconds, where it had one.
+    `retry_after` is the seconds that the server asked to wait, `None` if it named none.
     """
 
     retry_after: float | None = field(default=None, kw_only=True)
@@ -243,7 +243,7 @@ class DecodeError(CallError):
 
 @define(slots=False, eq=False, repr=False, str=False)
 class RateLimitWaitError(CallError):
-    """The call's turn would come later than `max_wait` seconds allow.
+    """The call would wait longer than `max_wait` seconds for the rate limit.
 
     `predicted` is the seconds still to wait when the error is raised, as far as known: a value for Retry-After.
     """
@@ -254,9 +254,9 @@ class RateLimitWaitError(CallError):
 
 @define(slots=False, eq=False, repr=False, str=False)
 class AmbiguousWriteError(CallError):
-    """A create was sent and its answer lost: it may have landed, so it was not sent again.
+    """The response to a create was lost: the record may exist, so the request was not sent again.
 
-    `sent` is what was to be created, to look for under `lead_id`; the repr leaves it out, for a webhook's address
+    `sent` holds the fields of the record, to look for under `lead_id`; the repr leaves it out, as a webhook's address
     holds a secret. The failure itself is the `__cause__`.
     """
 
@@ -269,7 +269,7 @@ class ClientClosedError(CallError):
 
 
 class StoreUnavailableError(LoftyError):
-    """The rate-limit store cannot be reached now; limiters that use it go on with a limit per process."""
+    """The rate-limit store cannot be reached now; limiters that use it fall back to a limit per process."""
 
 
 class WrongEventLoopError(LoftyError, RuntimeError):  # pyright: ignore[reportIncompatibleVariableOverride] - args

@@ -39,7 +39,7 @@ class Page(Generic[T]):
 
     `cursor` is where to resume behind this page, a string that is opaque; `None` is the list's start, which only
     happens where a bad record ends the first page early. `has_more` is `False` for the last page. `total` is the
-    length of the whole list, if the server tells it.
+    length of the whole list, if the server reports it.
     """
 
     items: list[T]
@@ -307,7 +307,7 @@ class Pager(Generic[T]):
     """A lazy, re-iterable list; each iteration sends new requests.
 
     Iterating it yields records; no request is sent before. `prefetch` pages are fetched ahead of the reader: more
-    than one only if the server tells the length of the list. Records that stay in the list while it is read are
+    than one only if the server reports the length of the list. Records that stay in the list while it is read are
     yielded once, whatever else is added, deleted or moved meanwhile; those that repeat one of the last 5,000 are
     dropped.
 
@@ -338,7 +338,7 @@ class Pager(Generic[T]):
     def resume(self, cursor: str | None) -> "Pager[T]":
         """The rest of the list behind a page's or an error's cursor; all of it for `None`.
 
-        Raises: InvalidRequestError if the cursor is none of this list's.
+        Raises: InvalidRequestError if the cursor is not one of this list.
         """
         if cursor is not None and cursor != END:
             self.strategy.parse(cursor)

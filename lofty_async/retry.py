@@ -64,9 +64,9 @@ def _seconds(_: object, attribute: "Attribute[float]", value: object) -> None:
 class RetryPolicy:
     """How often a call is retried, and after which delays.
 
-    `retries` is the number of attempts after the first. The n-th waits a random time of up to `base_delay` * 2**n
-    seconds, at most `max_delay`, and never less than the server asks for: a call ends if that is more than its
-    `max_wait` or an hour. No attempt begins later than `deadline` seconds after the first; time spent waiting for the
+    `retries` is the number of attempts after the first. The first retry waits a random time of up to `base_delay`
+    seconds, each later one up to twice as long, at most `max_delay`, and never less than the server asks for: a call
+    ends if that is more than its `max_wait` or an hour. No attempt begins later than `deadline` seconds after the first; time spent waiting for the
     rate limit is not counted. `refusals` is how many answers of HTTP 429 one call accepts before it fails; these use
     no retries.
 

@@ -57,7 +57,7 @@ class Tasks:
         `page_size` is 1 to 100. `time_zone` (IANA) chooses the offset of the times.
 
         Tasks that stay as they are while the list is read are yielded once, whatever is added, deleted, finished or
-        moved meanwhile. The API tells neither the list's length nor a page's size: a page shorter than `page_size` is
+        moved meanwhile. The API reports neither the list's length nor a page's size: a page shorter than `page_size` is
         taken for the end, also if a server sends fewer at once than it is asked for. After `resume`, tasks that start
         at the same time as the last one before may be yielded again.
 

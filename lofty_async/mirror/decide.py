@@ -239,7 +239,7 @@ class StrategyPlan:
 class SyncPlan:
     """An estimate of the next run.
 
-    `leads` and `tasks` are the numbers known; `limit` the requests a minute, `None` if no answer has told it, and
+    `leads` and `tasks` are the numbers known; `limit` the requests a minute, `None` if no answer has reported it, and
     minutes are `None` then. `chosen` is the strategy that `auto` takes, `plans` has both. `hidden` says in words what
     the lists do not show; it is empty before the first run.
     """

@@ -45,7 +45,7 @@ class Mirror:
     older ones. `None` keeps all. All calls travel in the bulk lane and wait for the rate limit as long as they have to,
     whatever the client's `max_wait`.
 
-    The database notes the server and the account that its rows come from, as `LoftyClient.me` tells them, and refuses
+    The database notes the server and the account that its rows come from, as `LoftyClient.me` reports them, and refuses
     others; that takes one request in the first run of each `Mirror`.
     """
 

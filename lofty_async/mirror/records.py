@@ -50,8 +50,8 @@ class Run:
     """A run of a sync.
 
     `scope` is `all`, or names some leads. `strategy` is `None` until it is chosen. `ended_at` is `None` while it runs,
-    and after it was interrupted. `cycle` numbers the runs over all leads. `report` is what the run
-    counted at its end; of one that was interrupted (`is_resumed`), since it went on for the last time.
+    and after it was interrupted. `cycle` numbers the runs over all leads. `report` has the counts of the run at its
+    end; of one that was interrupted (`is_resumed`), those since it was last resumed.
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""Who may send now."""
+"""The rate limiter, and the stores through which processes share it."""
 
 from .lanes import Lane, WaitEvent
 from .limiter import RateLimiter

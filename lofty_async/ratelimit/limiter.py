@@ -1,10 +1,10 @@
 """Decides which request may be sent now.
 
-The server counts the requests of one application in fixed windows of 60 s and tells, in headers, the limit, what
-remains of it and when the window ends. Each rule follows its terms, and ends with what it achieves for 1,000 calls
-at 100 a minute, where the best possible time is 494 s.
+The server counts the requests of one application in fixed windows of 60 s and reports, in headers, the limit, what
+remains of it and when the window ends. Each paragraph defines its terms, then gives the rule, and ends with the result
+for 1,000 calls at 100 a minute, where the best possible time is 494 s.
 
-*Budget.* `Remaining` is what one answer tells. Answers come out of order, so the latest may be an old one; the lowest
+*Budget.* `Remaining` is what one answer reports. Answers come out of order, so the latest may be an old one; the lowest
 Remaining seen in a window never is. A request is *in flight* from its permit to its answer, and may be missing from
 any Remaining. Rule: budget = lowest Remaining - in flight. It is never too high, and exact once the answers are in:
 494 s and no 429, where a cap on concurrency takes 495 s and 450 of them, and a local token bucket 554 s and 23.
@@ -22,11 +22,11 @@ route: after the pause one request tries it. Rule: holds and pauses double while
 refusal reduces what goes next. One endpoint's own limit leaves the other routes a median wait of 0.1 s.
 
 *Pace.* The requests of any one second. A limit per second answers 429 while budget remains. Rule: the burst that met it
-tells the pace, less what was refused of it. A pace that is used to the full rises after a rest, by one request and then
+gives the pace, less what was refused of it. A pace that is used to the full rises after a rest, by one request and then
 by steps that double; a step that is refused makes the rest five times as long. Five a second: 562 s and 13 of them. A
 limit that is lifted is forgotten within half a minute.
 
-*Silence.* A server may tell no figures. Its window has *opened* when a request goes through after refusals of 5 s and
+*Silence.* A server may report no figures. Its window has *opened* when a request goes through after refusals of 5 s and
 more; the next ones follow every 60 s. Rule: 5 requests are in flight at once until a refusal; later as many go as the
 window before let through, and then one at a time. Each window ends in one refusal: 500 s and 16 of them.
 
@@ -197,7 +197,7 @@ class RateLimiter:
     def snapshot(self) -> RateLimit:
         """The budget now, as this process knows it; it may be read from any thread.
 
-        `await store.snapshot()` tells that of all processes.
+        `await store.snapshot()` returns the budget of all processes.
         """
         queued = {lane: self._lanes.of(lane).size for lane in Lane}
         return RateLimit.of(self._limits.window, queued, self._clock())

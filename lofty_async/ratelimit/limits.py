@@ -35,8 +35,9 @@ Answer = Literal["accepted", "refused", "none", "not sent"]  # to a permit's req
 class RateLimit:
     """The budget at one moment.
 
-    `remaining` is the lowest that the server has told in this window, before what is in flight; `resets_in` seconds.
-    Each is `None` while it is unknown. `queued` counts the calls that wait, per lane.
+    `limit` is the number of requests per window. `remaining` is the lowest that the server has reported in this window,
+    before the requests in flight are subtracted. The window ends in `resets_in` seconds. Each is `None` while it is
+    unknown. `queued` counts the calls that wait, per lane; `in_flight` the requests without an answer.
     """
 
     limit: int | None
@@ -102,7 +103,7 @@ class Permit:
         return f"<Permit {self.number} of the {self.lane} lane for {self.route or 'any route'}{end}>"
 
     def settle(self, state: RateState | None = None, *, refused: bool = False) -> None:
-        """End it after sending; `state` is what the answer tells, `refused` whether it is a 429.
+        """End it after sending; `state` is read from the answer's headers, `refused` whether it is a 429.
 
         Without a `state` no answer came: the server may have counted the request or not.
         """

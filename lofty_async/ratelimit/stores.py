@@ -38,7 +38,7 @@ LOCK_INTERVAL: Final = 0.002
 class Store(ABC):
     """Holds one application's ledger and changes it atomically.
 
-    `patience` is the seconds after which a change counts as failed, `None` if it always ends by itself. `remedy` tells
+    `patience` is the seconds after which a change counts as failed, `None` if it always ends by itself. `remedy` says
     how to have all processes use the same store. Limiters of several threads may share one store.
 
     Each method raises `StoreUnavailableError` if the store cannot be reached.

@@ -34,11 +34,10 @@ class AccountStatus:
     """An account of a fleet: its state, and how its last syncs ended.
 
     `due_at` is when the next sync begins at the earliest; while one is queued or running, it is the time of the one
-    after it. `host` and `process` are where the sync under way runs, or
-    the last one ran, since `began_at`; a worker that was killed counts as running until it is considered dead.
-    `ended_at` is when a sync last ended, and `synced_at` when one last succeeded. `error` is why the last one failed,
-    `None` if it succeeded; `failures` counts those since the
-    account was due.
+    after it. `host` and `process` are where the sync under way runs, or the last one ran, since `began_at`; a worker
+    that was killed counts as running until it is considered dead. `ended_at` is when a sync last ended, and `synced_at`
+    when one last succeeded. `error` is why the last one failed, `None` if it succeeded; `failures` counts those since
+    the account was due.
 
     `tasks` counts the mirror's rows after the last success, `unproven` those that reading their lead has not confirmed,
     and `oldest_proof` is when the lead was read that was read longest ago.
