@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class BulkJob:
-    """Copies all tasks into an SQLite file, one run at a time, beside the calls of people."""
+    """Copies all tasks into an SQLite file, one run at a time, beside interactive calls."""
 
     def __init__(self, lofty: LoftyClient, path: str) -> None:
         self._lofty, self._path = lofty, path

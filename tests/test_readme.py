@@ -14,10 +14,10 @@ from lofty_async.sandbox import Sandbox
 
 README = Path(__file__).parents[1] / "README.md"
 PROGRAMS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-WEB, BULK, WORKER, TEST_DOUBLE = PROGRAMS
+SCRIPT, WEB, BULK, WORKER, TEST_DOUBLE = PROGRAMS
 
 
-async def run(program: str, sandbox: Sandbox, **environment: str) -> str:
+async def run(program: str, sandbox: Sandbox, *arguments: str, **environment: str) -> str:
     """Run it as a user would, and return what it printed."""
     process = await create_subprocess_exec(
         sys.executable,
@@ -25,6 +25,7 @@ async def run(program: str, sandbox: Sandbox, **environment: str) -> str:
         "error",
         "-c",
         program,
+        *arguments,
         env={**os.environ, "LOFTY_API_KEY": sandbox.auth.key, "LOFTY_BASE_URL": sandbox.url, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -32,6 +33,14 @@ async def run(program: str, sandbox: Sandbox, **environment: str) -> str:
     output, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
     return output.decode()
+
+
+async def test_the_script_reads_a_lead_and_creates_a_task() -> None:
+    async with Sandbox(leads=1, tasks_per_lead=3) as sandbox:
+        (lead_id,) = sandbox.state.leads
+        output = await run(SCRIPT, sandbox, str(lead_id))
+        created = int(output.rpartition("created ")[2])
+        assert sandbox.state.entries[created].content == "Ask for the inspection report"
 
 
 async def test_the_bulk_program_prints_every_task() -> None:
