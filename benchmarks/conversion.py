@@ -1,4 +1,4 @@
-"""What does it cost to turn a page of JSON into models, against a bare decoder and against other libraries?
+"""The cost of turning a page of JSON into models, against a bare decoder and against other libraries.
 
 All candidates read the same bytes in the same run, in turn, round after round. Ratios are to `orjson.loads`,
 which makes dicts only. Times include letting go of the result. "again" reads one page over and over; "fresh"

@@ -1,4 +1,4 @@
-"""What does a GET cost through the SDK, against aiohttp and a JSON decoder alone, and against other ways to do it?
+"""The cost of a GET through the SDK, against aiohttp and a JSON decoder alone, and against other ways to do it.
 
 CPU of the client's process alone; the server is another one. Each candidate asks for a lead's tasks and has them
 decoded: as dicts by the bare ones, as models by the SDKs. Instructions are counted by callgrind, as the difference

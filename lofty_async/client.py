@@ -79,7 +79,7 @@ class ClientOptions(TypedDict, total=False):
     max_wait: float | None
     session: aiohttp.ClientSession | None
     user_agent: str
-    lane: Lane
+    lane: Lane | str
     on_bad_record: OnBadRecord
     max_response_size: int
     proxy: str | URL | Unset | None
@@ -140,7 +140,7 @@ class LoftyClient:
         max_wait: float | None = None,
         session: aiohttp.ClientSession | None = None,
         user_agent: str = USER_AGENT,
-        lane: Lane = Lane.INTERACTIVE,
+        lane: Lane | str = Lane.INTERACTIVE,
         on_bad_record: OnBadRecord = "raise",
         max_response_size: int = _session.MAX_RESPONSE_SIZE,
         proxy: str | URL | Unset | None = UNSET,

@@ -48,6 +48,8 @@ from lofty_async.ical import to_ical
 
 
 async def main() -> None:
+    jobs = LoftyClient.from_env({"LOFTY_API_KEY": "key"}, lane="bulk")
+    await jobs.close()
     async with LoftyClient(ApiKey("key"), retry=RetryPolicy(retries=1), timeout=5, max_wait=None) as lofty:
         pager: Pager[Task] = lofty.tasks.mine(page_size=100)
         async for task in pager:

@@ -59,7 +59,7 @@ def webhooks() -> None:
 @list_options
 @server_or_sandbox_options
 def list_(*, show_urls: bool, limit: int | None, output: OutputOptions, server: ServerOptions) -> None:
-    """The application's subscriptions; the secret parts of callback URLs are masked."""
+    """List the application's subscriptions; the secret parts of callback URLs are masked."""
     from .client import collect
     from .output import SUBSCRIPTIONS, show_records
 
