@@ -66,9 +66,9 @@ class RetryPolicy:
 
     `retries` is the number of attempts after the first. The first retry waits a random time of up to `base_delay`
     seconds, each later one up to twice as long, at most `max_delay`, and never less than the server asks for: a call
-    ends if that is more than its `max_wait` or an hour. No attempt begins later than `deadline` seconds after the first; time spent waiting for the
-    rate limit is not counted. `refusals` is how many answers of HTTP 429 one call accepts before it fails; these use
-    no retries.
+    ends if that is more than its `max_wait` or an hour. No attempt begins later than `deadline` seconds after the
+    first; time spent waiting for the rate limit is not counted. `refusals` is how many answers of HTTP 429 one call
+    accepts before it fails; these use no retries.
 
     Raises: InvalidRequestError if a number is negative, or a count is not an integer.
     """
