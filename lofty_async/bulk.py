@@ -31,7 +31,11 @@ class LeadTasks:
 
 @frozen
 class BulkProgress:
-    """The progress of a run: leads consumed, failed ones among them, leads in progress, and tasks of the consumed."""
+    """The progress of a run, in numbers of leads, and of the tasks of those that are done.
+
+    `done` leads were consumed, `failed` of them with an error. Those `in_progress` are being read, or wait to be
+    consumed.
+    """
 
     done: int = 0
     failed: int = 0

@@ -145,8 +145,9 @@ class CallError(LoftyError):
 class APIError(CallError):
     """The server answered with an error.
 
-    `code` is Lofty's own number (20006) and `name` its word (`LEAD_NOT_EXIST`), each `None` where the answer had
-    neither and none is known for it. `body` holds at most 200 characters of the answer.
+    `status` is the HTTP status, `None` where no answer had one. `code` is Lofty's own number (20006) and `name` its
+    word (`LEAD_NOT_EXIST`), each `None` where the answer had neither and none is known for it. `body` holds at most 200
+    characters of the answer.
     """
 
     status: int | None = field(default=None, kw_only=True)

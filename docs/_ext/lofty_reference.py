@@ -16,7 +16,6 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-import lofty_async
 from lofty_async.cli.app import app as command_line
 
 ENDPOINTS = "lofty_async.endpoints"
@@ -137,16 +136,18 @@ class Fields(Generated):
     """A class with its fields and their types."""
 
     def lines(self) -> Iterable[str]:
-        name = self.arguments[0]
-        kind = find(name)
-        yield from (f".. autoclass:: {name}()", "   :no-members:", "")
-        rows = [(f"``{one.name}``", f"``{type_name(one.type)}``") for one in shown_fields(kind)]
-        yield from ("   " + line for line in table("fields", "40 60", [("Field", "Type"), *rows]))
+        return (f".. autoclass:: {self.arguments[0]}()", "   :no-members:", "")
 
 
-def shown_fields(kind: type) -> list[Any]:
-    """The fields that a user sees, those of the class before those of its bases."""
-    return sorted((one for one in attrs.fields(kind) if not one.name.startswith("_")), key=lambda one: one.inherited)
+def table_of_fields(kind: type) -> Iterable[str]:
+    """The fields and their types of a class of values, or those that an exception adds to its bases."""
+    is_error = issubclass(kind, BaseException)
+    is_value = kind.__hash__ not in {None, object.__hash__}
+    if not ("__attrs_attrs__" in vars(kind) and (is_error or is_value)):
+        return ()
+    shown = [one for one in attrs.fields(kind) if not one.name.startswith("_") and not (is_error and one.inherited)]
+    rows = [(f"``{one.name}``", f"``{type_name(one.type)}``") for one in sorted(shown, key=lambda one: one.inherited)]
+    return ("", *table("fields", "40 60", [("Field", "Type"), *rows])) if rows else ()
 
 
 def type_name(annotation: object) -> str:
@@ -154,22 +155,7 @@ def type_name(annotation: object) -> str:
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", None)
     if text is None or "[" in str(annotation) or "|" in str(annotation):
         text = str(annotation)
-    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", str(text)).replace("NoneType", "None")
-
-
-class Remaining(Generated):
-    """Every public name of the package that no other page of the reference has."""
-
-    def lines(self) -> Iterable[str]:
-        folder = Path(self.env.srcdir, "reference")
-        pages = "\n".join(page.read_text(encoding="utf-8") for page in sorted(folder.glob("*.md")))
-        described = set(re.findall(r"(?:auto\w+|model-fields)\W+lofty_async[\w.]*\.(\w+)", pages))
-        for name in getattr(lofty_async, "__all__", ()):
-            if name in described:
-                continue
-            thing = getattr(lofty_async, name)
-            directive = "autoclass" if isinstance(thing, type) else "autofunction" if callable(thing) else "autodata"
-            yield from (f".. {directive}:: lofty_async.{name}", "   :members:" if isinstance(thing, type) else "", "")
+    return re.sub(r"\b(?:\w+\.)+(?=\w)|~", "", str(text)).replace("NoneType", "None")
 
 
 class CommandHelp(Generated):
@@ -205,8 +191,19 @@ class Diagram(SphinxDirective):
         return [nodes.raw("", html, format="html")]
 
 
-def describe(_app: Sphinx, _kind: str, name: str, _thing: object, _options: object, lines: list[str]) -> None:
-    """Puts a method's request on top of its description, and turns fenced code into a block."""
+WITHOUT_SIGNATURE: set[str] = set()
+"""Classes that users do not build: a page names them with `()`."""
+
+
+def note_signature(_app: Sphinx, _kind: str, name: str, _thing: object, _options: object, *given: str) -> None:
+    if given[0] == "()":
+        WITHOUT_SIGNATURE.add(name)
+
+
+def describe(_app: Sphinx, _kind: str, name: str, thing: object, _options: object, lines: list[str]) -> None:
+    """Puts a method's request on top of its description and a class's fields below it, and turns fences into blocks."""
+    if isinstance(thing, type) and name in WITHOUT_SIGNATURE:
+        lines += table_of_fields(thing)
     request = ROUTES.get(name)
     if request:
         lines[:0] = [f"``{request}``", ""]
@@ -219,8 +216,8 @@ def describe(_app: Sphinx, _kind: str, name: str, _thing: object, _options: obje
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("api-calls", Calls)
     app.add_directive("model-fields", Fields)
-    app.add_directive("remaining-names", Remaining)
     app.add_directive("command-help", CommandHelp)
     app.add_directive("diagram", Diagram)
+    app.connect("autodoc-process-signature", note_signature)
     app.connect("autodoc-process-docstring", describe)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -52,7 +52,7 @@ class Response:
 
     @property
     def request_id(self) -> str | None:
-        """The server's id of the request: its `X-Request-Id`, `Request-Id` or `X-Trace-Id`."""
+        """The server's id of the request, from `X-Request-Id`, `Request-Id` or `X-Trace-Id`."""
         return request_id(self.headers)
 
     def json(self) -> Any:

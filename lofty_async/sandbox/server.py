@@ -100,13 +100,13 @@ class Sandbox(Options, RequestChecks):
     state: State = field(init=False, repr=False)
     """The data; may be changed at any time."""
     faults: Faults = field(init=False, repr=False)
-    """The faults to come: `faults.add(…)`."""
+    """The faults to come; `faults.add(…)` adds one."""
     credentials: Credentials = field(init=False, repr=False)
     """The accepted keys and tokens, which all share one application and its window."""
     oauth: Grants = field(init=False, repr=False)
     """The OAuth client, and the codes and tokens issued to it."""
     webhooks: WebhookSender = field(init=False, repr=False)
-    """The sender of webhooks: `delay`, `repeats`, `shuffle`, `deliveries`, `await settled()`."""
+    """The sender of webhooks, with `delay`, `repeats`, `shuffle`, `deliveries` and `await settled()`."""
     app: web.Application = field(init=False, repr=False)
     log: RequestLog = field(init=False, repr=False)
     _runner: web.AppRunner | None = field(default=None, init=False, repr=False)

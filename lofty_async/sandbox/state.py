@@ -277,6 +277,7 @@ class State:
         return self.change(entry_id, event="finished", finished_at=finished_at)
 
     def unfinish(self, entry_id: int) -> Entry:
+        """Opens an entry again."""
         return self.change(entry_id, event="unfinished", finished_at=None)
 
     def remove(self, entry_id: int) -> Entry:
