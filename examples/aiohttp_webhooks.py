@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import UTC, datetime
 
 from aiohttp import web
 
@@ -19,6 +20,8 @@ from lofty_async import LoftyClient, Task, WebhookReceiver, follow_tasks
 LOFTY = web.AppKey("LOFTY", LoftyClient)
 RECEIVER = web.AppKey("RECEIVER", WebhookReceiver)
 OPEN_TASKS: web.AppKey[dict[int, Task]] = web.AppKey("OPEN_TASKS", dict)
+
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ async def subscribe(app: web.Application) -> AsyncIterator[None]:
 
 
 async def show(request: web.Request) -> web.Response:
-    tasks = sorted(request.app[OPEN_TASKS].values(), key=lambda task: str(task.end_at))
+    tasks = sorted(request.app[OPEN_TASKS].values(), key=lambda task: task.end_at or NEVER)
     return web.json_response([{"id": str(task.id), "content": task.content} for task in tasks])
 
 

@@ -11,7 +11,6 @@ import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
 from math import ceil
 from typing import Annotated, TypedDict
 
@@ -130,7 +129,7 @@ class Progress(BaseModel):
 
 
 @app.get("/leads/{lead_id}/tasks")
-async def tasks(lead_id: int, lofty: Lofty, *, due_before: datetime | None = None) -> list[Task]:
+async def tasks(lead_id: int, lofty: Lofty, *, due_before: AwareDatetime | None = None) -> list[Task]:
     """The open tasks of a lead."""
     found = [task for task in await lofty.tasks.list(lead_id).collect() if not task.finished]
     return [task for task in found if due_before is None or (task.end_at and task.end_at < due_before)]

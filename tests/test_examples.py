@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from lofty_async import LoftyClient
+from lofty_async import LoftyClient, Task
 from lofty_async.sandbox import Sandbox, faults
 from tests.redis_server import needs_redis, running_redis
 
@@ -99,6 +99,19 @@ async def test_the_webhook_application_follows_tasks(monkeypatch: pytest.MonkeyP
             await until(is_shown)
 
 
+async def test_the_webhook_application_sorts_tasks_by_their_instants(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = load("aiohttp_webhooks")
+    async with Sandbox(leads=0) as sandbox:
+        monkeypatch.setenv("LOFTY_API_KEY", sandbox.auth.key)
+        monkeypatch.setenv("LOFTY_BASE_URL", sandbox.url)
+        app = program.make_app("a-secret-of-tests")
+        ends = {1: None, 2: "2026-03-01T09:00:00-08:00", 3: "2026-03-01T12:00:00+00:00"}
+        for number, end in ends.items():
+            app[program.OPEN_TASKS][number] = Task(id=number, end_at=datetime.fromisoformat(end) if end else None)
+        async with TestClient(TestServer(app)) as browser:
+            assert [one["id"] for one in await (await browser.get("/tasks")).json()] == ["3", "2", "1"]
+
+
 async def test_the_webhook_application_subscribes_once(monkeypatch: pytest.MonkeyPatch) -> None:
     program = load("aiohttp_webhooks")
     async with Sandbox(leads=0) as sandbox:
@@ -132,6 +145,9 @@ def test_the_fastapi_application(
         refused = browser.post(f"/leads/{lead_id}/tasks", json=new | {"content": ""})
         assert (refused.status_code, refused.json()["argument"]) == (422, "content")
         assert browser.get("/leads/99/tasks").status_code == 404
+        path = f"/leads/{lead_id}/tasks"
+        due = [browser.get(path, params={"due_before": time}).status_code for time in (TOMORROW, TOMORROW[:19])]
+        assert due == [200, 422], "a time without an offset is refused"
 
         assert browser.post("/sync").status_code == 202
         progress = browser.get("/sync").json()
