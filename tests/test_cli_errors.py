@@ -27,6 +27,7 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
         ("LOFTY_BASE_URL", "http://s3cret@127.0.0.1:1", "LOFTY_BASE_URL must hold no credentials"),
         ("LOFTY_STORE", "ftp://s3cret", "LOFTY_STORE: ftp:// is no store"),
         ("LOFTY_STORE", "/no/s3ch/place", "LOFTY_STORE: /no/s3ch/place: there is no folder /no/s3ch; make it first"),
+        ("LOFTY_STORE", "/no/app_id/x", "LOFTY_STORE: /no/app_id/x: there is no folder /no/app_id; make it first"),
         ("HTTPS_PROXY", "socks5://s3cret", "HTTPS_PROXY must be the http:// or https:// URL of a proxy"),
     ],
 )

@@ -1,11 +1,14 @@
 """The commands around a mirror: its plan, its strategies, its changes and its state."""
 
+import fcntl
 import json
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import termios
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -281,3 +284,39 @@ def test_what_a_resumed_run_counts_is_not_taken_for_the_whole_run() -> None:
     assert run.startswith("run 1, ")
     assert ", lists: resumed, and since then nothing changed, " in run
     assert json.loads(invoke("status", "--json").stdout)["runs"][0]["is_resumed"] is True
+
+
+def waiting(stream: int) -> int:
+    """The bytes that wait in a pipe for their reader."""
+    return int.from_bytes(fcntl.ioctl(stream, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def handles(process: int, number: signal.Signals) -> bool:
+    (mask,) = (line for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith("SigCgt"))
+    return bool(int(mask.split()[1], 16) >> (number - 1) & 1)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if is_so():
+            return
+        time.sleep(0.01)  # between two looks at another process
+    pytest.fail("it did not come to that")
+
+
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells which signals a process handles")
+def test_the_second_signal_ends_a_command_that_a_full_pipe_blocks() -> None:
+    lines("sync")
+    command = [sys.executable, "-m", "lofty_async.cli", "changes", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as run:
+        try:
+            assert run.stdout is not None
+            pipe = run.stdout.fileno()
+            until(lambda: waiting(pipe) > 40_000)  # a pipe holds 64 KiB, less what each page has left
+            run.send_signal(signal.SIGTERM)
+            until(lambda: not handles(run.pid, signal.SIGTERM))
+            run.send_signal(signal.SIGINT)
+            assert run.wait(timeout=30) == -signal.SIGINT
+        finally:
+            run.kill()

@@ -3,8 +3,9 @@
 import asyncio
 import re
 import signal
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -76,7 +77,7 @@ def run(work: Work[T], *, look: str = "") -> T:
 
 def explained(error: LoftyError) -> str:
     """Returns the error's text, its argument by the name that was typed, and the next step, if there is one to say."""
-    if isinstance(error, InvalidRequestError) and error.status is None:
+    if _is_unsent(error):
         return as_typed(str(error))
     has_answer = isinstance(error, TransportError) or (isinstance(error, APIError) and error.status is not None)
     hint = next((text for kind, text in HINTS.items() if has_answer and isinstance(error, kind)), "")
@@ -90,8 +91,8 @@ def as_typed(text: str) -> str:
         return text
     options = {one.name: _name(one, context) for one in context.command.params if isinstance(one, click.Option)}
     # The first word is what the error is about. Others may be names too, but those without an underscore may be
-    # words of a sentence.
-    return re.sub(r"^\w+|\w+_\w+", lambda found: options.get(found[0], found[0]), text)
+    # words of a sentence, and those beside a slash, a hyphen or an extension are of a path.
+    return re.sub(r"^\w+|(?<![\w/.-])\w+_\w+(?![\w/-]|\.\w)", lambda found: options.get(found[0], found[0]), text)
 
 
 def _name(option: click.Option, context: click.Context) -> str:
@@ -101,8 +102,11 @@ def _name(option: click.Option, context: click.Context) -> str:
 
 def is_startup_error(error: LoftyError) -> bool:
     """Whether it is about the credential or an argument that was never sent."""
-    is_unsent = isinstance(error, InvalidRequestError) and error.status is None
-    return is_unsent or isinstance(error, AuthenticationError)
+    return _is_unsent(error) or isinstance(error, AuthenticationError)
+
+
+def _is_unsent(error: LoftyError) -> bool:
+    return isinstance(error, InvalidRequestError) and error.status is None
 
 
 @contextmanager
@@ -118,28 +122,32 @@ def ended_by_signal() -> Generator[None, None, None]:
 async def _stoppable(work: Work[T], received: list[int]) -> T:
     loop, working = asyncio.get_running_loop(), asyncio.create_task(work())
 
-    def stop(number: int) -> None:
+    def stop(number: int, _: FrameType | None) -> None:
         received.append(number)
         for each in handled:
-            loop.remove_signal_handler(each)
-            # Not Python's own handler, which would wait while this thread is blocked.
             signal.signal(each, signal.SIG_DFL)
-        working.cancel()
+        loop.call_soon_threadsafe(working.cancel)
 
     # A process started by nohup ignores SIGHUP and must go on ignoring it.
     handled = [each for each in STOP_SIGNALS if each == signal.SIGINT or signal.getsignal(each) is not signal.SIG_IGN]
-    for number in handled:
-        with suppress(NotImplementedError):  # on Windows, where asyncio.run itself handles SIGINT
-            loop.add_signal_handler(number, stop, number)
-    return await working
+    # Not the loop's handlers: the loop calls none while a full pipe blocks it, and the second signal would end nothing.
+    before = {each: signal.signal(each, stop) for each in handled}
+    try:
+        return await working
+    finally:
+        if not received:
+            restore_handlers(before)
+
+
+def restore_handlers(handlers: Mapping[int, Any]) -> None:
+    """Makes these the handlers of signals again; `None` is one that was not set from Python."""
+    for number, handler in handlers.items():
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def leave_signals() -> None:
     """Leaves SIGINT and SIGTERM to work that has handlers of its own."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError):  # on Windows, where none was added
-            loop.remove_signal_handler(number)
+    restore_handlers({signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL})
 
 
 @contextmanager

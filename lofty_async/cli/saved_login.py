@@ -14,16 +14,16 @@ from attrs import evolve, frozen
 
 from lofty_async._auth import hidden
 from lofty_async.auth import Auth, from_environment
-from lofty_async.errors import AuthenticationError
+from lofty_async.errors import AuthenticationError, DecodeError
 from lofty_async.oauth import FileTokenStore, LoginClient, RefreshToken, Token
+
+from .run import STOP_SIGNALS, restore_handlers
 
 CLIENT_SECRET: Final = "LOFTY_CLIENT_SECRET"  # noqa: S105 - a variable's name
 TOKEN_FILE: Final = "LOFTY_TOKEN_FILE"  # noqa: S105 - a variable's name
-DEFERRED: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
 
 def token_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """Returns the path of the saved login."""
     return Path(environ.get(TOKEN_FILE) or Path(click.get_app_dir("lofty-async")) / "token.json")
 
 
@@ -37,7 +37,7 @@ async def credential() -> Auth:
 
     The successors of a refresh token of the environment are saved in the login's file.
 
-    Raises: AuthenticationError, DecodeError, InvalidRequestError if there is neither, or it cannot be used.
+    Raises: AuthenticationError, InvalidRequestError if there is neither, or it cannot be used.
     """
     file = LoginFile(token_path())
     try:
@@ -72,7 +72,7 @@ async def _saved(file: "LoginFile") -> RefreshToken | None:
 class LoginFile(FileTokenStore):
     """The file of a login; renewals by several commands take turns, and a signal does not interrupt one.
 
-    Raises: AuthenticationError, also if the file cannot be read or written; DecodeError if it holds no token.
+    Raises: AuthenticationError, also if the file cannot be read or written, or holds no token.
     """
 
     async def load(self) -> Token | None:
@@ -122,6 +122,8 @@ class LoginFile(FileTokenStore):
             yield
         except OSError as error:
             raise AuthenticationError(f"the login cannot be kept in {self.path}: {error}") from error
+        except DecodeError as error:
+            raise AuthenticationError(str(error)) from error
 
 
 @contextmanager
@@ -141,16 +143,11 @@ def deferred_signals() -> Generator[None, None, None]:
             with suppress(OSError):  # the terminal may be gone; a stream's own buffer may be in use
                 os.write(2, b"Ending as soon as the login is saved.\n")
 
-    numbers = [getattr(signal, name) for name in DEFERRED if hasattr(signal, name)]
-    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    # The loop reads signals from this descriptor, whatever their handler.
-    descriptor = signal.set_wakeup_fd(-1)
+    numbers = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, defer) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        signal.set_wakeup_fd(descriptor)
+        restore_handlers(before)
         for number in received:
             signal.raise_signal(number)
