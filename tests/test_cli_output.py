@@ -4,15 +4,17 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from lofty_async._stdout import write_stdout
 from lofty_async.cli.options import OutputOptions
 from lofty_async.cli.output import cell, show_record, show_records
 from lofty_async.cli.tables import Layout, fitting
-from lofty_async.cli.webhooks import print_in_thread
+from lofty_async.mirror import JsonLinesOutput
 from lofty_async.models import AgentInfo, LeadTag, Task, TaskType, User
 
 TABLE = OutputOptions(as_json=False, string_ids=False)
@@ -129,7 +131,18 @@ class Stalled(io.FileIO):
         return written
 
 
-async def test_a_pipe_that_does_not_block_is_waited_for_not_polled(monkeypatch: pytest.MonkeyPatch) -> None:
+async def one_line(text: str) -> None:
+    await write_stdout(f"{text}\n")
+
+
+async def one_task(text: str) -> None:
+    await JsonLinesOutput().merge({7: [Task(id=1, content=text)]})
+
+
+@pytest.mark.parametrize("write", [one_line, one_task])
+async def test_a_pipe_that_does_not_block_is_waited_for_not_polled(
+    monkeypatch: pytest.MonkeyPatch, write: Callable[[str], Awaitable[None]]
+) -> None:
     ours, theirs = os.pipe()
     os.set_blocking(theirs, False)
     pipe, read = Stalled(theirs), bytearray()
@@ -144,9 +157,9 @@ async def test_a_pipe_that_does_not_block_is_waited_for_not_polled(monkeypatch: 
         patch.setattr(sys, "stdout", stdout)
         draining = threading.Thread(target=drain)
         draining.start()
-        await print_in_thread("x" * 1_000_000)
+        await write("x" * 1_000_000)
     draining.join(10)
-    assert len(read) == 1_000_001
+    assert (read.count(b"x"), read.count(b"\n")) == (1_000_000, 1)
     assert pipe.most_in_a_row <= 1
 
 
@@ -156,4 +169,4 @@ async def test_an_output_that_is_closed_is_an_error_not_a_pause(monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", stdout)
         with pytest.raises(ValueError, match="closed"):
-            await asyncio.wait_for(print_in_thread("a line"), 5)
+            await asyncio.wait_for(write_stdout("a line"), 5)

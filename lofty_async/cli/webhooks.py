@@ -2,14 +2,10 @@
 
 import asyncio
 import json
-import os
 import re
 import secrets
-import select
-import sys
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from operator import attrgetter
-from threading import Thread
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -17,6 +13,7 @@ import click
 from attrs import evolve
 
 from lofty_async import _checks
+from lofty_async._stdout import write_stdout
 from lofty_async.errors import InvalidRequestError
 from lofty_async.models import PermissionMode, WebhookEvent, WebhookSubscription
 from lofty_async.webhooks import WebhookNotice, WebhookReceiver
@@ -196,7 +193,8 @@ async def _serve(receiver: WebhookReceiver, host: str, port: int, shown_path: st
 async def _print_notices(receiver: WebhookReceiver, output: OutputOptions) -> None:
     async with aclosing(receiver.notices()) as notices:
         async for notice in notices:
-            await print_in_thread(notice_json(notice, output) if output.as_json else notice_line(notice))
+            line = notice_json(notice, output) if output.as_json else notice_line(notice)
+            await write_stdout(f"{line}\n")
 
 
 def notice_line(notice: WebhookNotice) -> str:
@@ -227,44 +225,3 @@ def notice_json(notice: WebhookNotice, output: OutputOptions) -> str:
         return json.dumps(plain, allow_nan=False)
     except (ValueError, RecursionError):
         return json.dumps(plain | {"raw": None}, allow_nan=False)
-
-
-async def print_in_thread(line: str) -> None:
-    """Prints from a new thread, so that a full pipe blocks neither the loop nor its end.
-
-    Raises: OSError, ValueError if standard output cannot be written.
-    """
-    loop = asyncio.get_running_loop()
-    printed: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: Exception | None) -> None:
-        if not printed.done():
-            printed.set_result(None) if error is None else printed.set_exception(error)
-
-    def work() -> None:
-        error: Exception | None = None
-        try:
-            _write(f"{line}\n")
-        except (OSError, ValueError) as raised:
-            error = raised
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(settle, error)
-
-    # A daemon: a thread that is blocked in a write must not keep the process alive.
-    Thread(target=work, daemon=True).start()
-    await printed
-
-
-def _write(text: str) -> None:
-    stream = sys.stdout
-    if stream is None:
-        return
-    # Not through the buffer: Python takes its lock at exit, and would abort if a blocked thread holds it.
-    raw = getattr(stream.buffer, "raw", stream.buffer)
-    rest = text.replace("\n", os.linesep).encode(stream.encoding, stream.errors or "strict")
-    while rest:
-        written = raw.write(rest)
-        if written is None:  # a pipe that does not block has no room
-            select.select([], [raw], [])
-        else:
-            rest = rest[written:]

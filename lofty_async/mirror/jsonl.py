@@ -1,11 +1,8 @@
 """Sinks that write tasks as JSON, one object a line: into a text file that is replaced as a whole, or to stdout."""
 
-import asyncio
 import json
 import os
 import stat
-import sys
-import threading
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from os import PathLike
@@ -17,6 +14,7 @@ from attrs import define, field
 
 from lofty_async._convert import unstructure
 from lofty_async._locks import try_lock_if_possible
+from lofty_async._stdout import write_stdout
 from lofty_async._values import is_id
 from lofty_async.models import Task
 
@@ -385,39 +383,7 @@ class JsonLinesOutput:
         new = {task.id: task for task in tasks if task.id not in self._written}
         self._written.update(new)
         lines = [line_of(unstructure(task), string_ids=self._string_ids) for task in new.values()]
-        await _in_daemon_thread("".join(lines))
-
-
-async def _in_daemon_thread(text: str) -> None:
-    """Writes to standard output; a reader that stands still blocks neither the event loop nor the process's end."""
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
-    failures: list[OSError] = []
-
-    def write() -> None:
-        try:
-            _write(text)
-        except OSError as error:
-            failures.append(error)
-        with suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(done.set)
-
-    threading.Thread(target=write, name="lofty-output", daemon=True).start()
-    await done.wait()
-    for error in failures:
-        raise error
-
-
-def _write(text: str) -> None:
-    try:
-        file = sys.stdout.fileno()
-    except (AttributeError, OSError):  # there is none, or a program's own
-        if sys.stdout is not None:
-            sys.stdout.write(text)
-        return
-    # Not through `sys.stdout`, whose lock the interpreter needs at its end.
-    left = memoryview(text.encode("ascii"))
-    while left:
-        left = left[os.write(file, left) :]
+        await write_stdout("".join(lines))
 
 
 def line_of(record: dict[str, Any], *, string_ids: bool) -> str:
