@@ -126,6 +126,14 @@ def test_an_option_that_cannot_be_used(arguments: tuple[str, ...], check: str) -
     assert "s3cret" not in json.dumps(found)
 
 
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.parametrize("store", ["redis://127.0.0.1:1/0", "ftp://store", "/no/such/folder/file"])
+def test_a_store_that_cannot_be_used_hides_nothing_else(store: str) -> None:
+    found = examined("--store", store, "--app-id", "a", code=1)
+    assert [check for check, finding in found.items() if finding["status"] == "failed"] == ["store"]
+    assert found["webhooks"]["status"] == "ok"
+
+
 def test_a_proxy_is_named_without_its_password(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:s3cret@127.0.0.1:{free_port()}")
     result = invoke("doctor", "--json", "--base-url", "https://lofty.test")

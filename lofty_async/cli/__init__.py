@@ -1,7 +1,8 @@
 """`lofty-async …`: the command line; needs the extra `cli`.
 
-One module per group of commands. These, `app`, `options` and `times` import click and the package alone, so that
-`--help` is fast; a command imports its work (`run`, `writes`, `output`, `week`, `progress` and others) when it runs.
+One module per group of commands; `app` puts them together. `options`, `times` and `writes` declare what groups share.
+All of these import click and the package alone, so that `--help` is fast; a command imports its work when it runs:
+`run` and `client` connect it, `output`, `tables` and `week` print records.
 """
 
 import os

@@ -94,21 +94,19 @@ def program(name: str, command: str | None = None) -> int:
 
 def _show(error: click.ClickException) -> int:
     try:
-        if sys.stderr is not None:  # click would write to standard output instead
-            error.show()
+        error.show()
     except OSError:
         _close(sys.stderr)
     return error.exit_code
 
 
-def _replace_unencodable(stream: TextIO | None) -> None:
+def _replace_unencodable(stream: TextIO) -> None:
     """Makes the stream write `?` for characters that its encoding lacks: ASCII and cp1252 have no emoji."""
     if isinstance(stream, io.TextIOWrapper) and stream.errors in {"strict", "surrogateescape"}:
         stream.reconfigure(errors="replace")
 
 
-def _close(stream: TextIO | None) -> None:
+def _close(stream: TextIO) -> None:
     """Drops the stream's buffer: Python would fail to write it once more at exit."""
-    if stream is not None:
-        with suppress(OSError):
-            stream.close()
+    with suppress(OSError):
+        stream.close()

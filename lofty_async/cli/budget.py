@@ -4,11 +4,12 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from lofty_async.errors import LoftyError, RateLimitWaitError, StoreUnavailableError
+from lofty_async.errors import RateLimitWaitError, StoreUnavailableError
 
 from .options import Number, ServerOptions, examples, server_or_sandbox_options
 
@@ -80,24 +81,16 @@ def budget(*, once: bool, as_json: bool, interval: float, server: ServerOptions)
 async def _reader(server: ServerOptions, interval: float) -> AsyncGenerator[Read, None]:
     """Yields the function that reads the budget: from the store, or from the server.
 
-    Raises: StartupError if the store is none; as `connected` does.
+    Raises: as `shared_store` and `connected` do.
     """
-    from .client import base_url_of, connected, open_store
-    from .run import StartupError, explained
+    from .client import connected, shared_store
 
-    try:
-        store = open_store(server)
-        shared = store and store.for_server(base_url_of(server))
-    except LoftyError as error:
-        raise StartupError(explained(error)) from error
-    if shared is None:
-        async with connected(server) as lofty:
-            yield asking(lofty, interval)
-        return
-    try:
-        yield lambda: stored_budget(shared)
-    finally:
-        await shared.close()
+    async with shared_store(server) as store:
+        if store is not None:
+            yield partial(stored_budget, store)
+            return
+    async with connected(server) as lofty:
+        yield asking(lofty, interval)
 
 
 def asking(lofty: "LoftyClient", interval: float) -> Read:
@@ -139,11 +132,8 @@ async def _watch(read: Read, *, is_shared: bool) -> None:
 
     with Live(console=SteadyConsole(), auto_refresh=False) as live:
         while True:
-            lines = [
-                f"{name:<10}{text}"
-                for name, text in budget_fields(await read(), is_shared=is_shared, draw=True).items()
-            ]
-            live.update(Text("\n".join(lines)), refresh=True)
+            shown = budget_fields(await read(), is_shared=is_shared, draw=True)
+            live.update(Text("\n".join(f"{name:<10}{text}" for name, text in shown.items())), refresh=True)
             await asyncio.sleep(REDRAW_INTERVAL)
 
 
@@ -169,9 +159,8 @@ def _left(budget: "RateLimit", *, is_shared: bool, draw: bool) -> str:
     from .tables import is_ascii
 
     if budget.limit is None or budget.remaining is None:
-        return (
-            f"unknown; {'no process has used this store recently' if is_shared else 'the server sends no rate limit'}"
-        )
+        reason = "no process has used this store recently" if is_shared else "the server sends no rate limit"
+        return f"unknown; {reason}"
     full, empty = ("#", "-") if is_ascii() else ("\N{FULL BLOCK}", "\N{LIGHT SHADE}")
     filled = round(BAR_WIDTH * min(1.0, max(0, budget.remaining) / budget.limit))
     bar = full * filled + empty * (BAR_WIDTH - filled) + " " if draw else ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,9 +14,8 @@ from lofty_async.models import EntryType, TaskType
 from .options import (
     LEAD_ID,
     STDOUT,
-    STDOUT_NAMES,
-    FilePath,
     OutputOptions,
+    OutputPath,
     ServerOptions,
     TimeRange,
     address_option,
@@ -101,7 +101,7 @@ def calendar() -> None:
 )
 @click.option("--lead", "lead_id", type=LEAD_ID, metavar="ID", help="Only entries of this lead.")
 @click.option("--include-finished", is_flag=True, help="Include finished entries.")
-@click.option("--ics", type=FilePath(), metavar="FILE", help="Write an iCalendar file, - for standard output.")
+@click.option("--ics", type=OutputPath(), metavar="FILE", help="Write an iCalendar file, - for standard output.")
 @list_options
 @server_or_sandbox_options
 def list_(
@@ -119,8 +119,8 @@ def list_(
 
     Those of the next seven days, unless told otherwise. Times are shown in the zone of --time-zone.
     """
-    from .client import collect
-    from .output import CALENDAR_ENTRIES, is_terminal, show_records
+    from .client import ask
+    from .output import CALENDAR_ENTRIES, show_records
     from .week import draw_week
 
     zone = times.zone
@@ -130,15 +130,12 @@ def list_(
     if ics is not None:
         _check_extra()
     filters = _range(times, monday) | given(lead_id=lead_id, include_finished=include_finished)
-    entries = collect(server, limit, lambda lofty: lofty.calendar.list(**filters))
-    if ics is not None:
+    entries = ask(server, lambda lofty: lofty.calendar.list(**filters).collect(limit=limit))
+    if ics is None:
+        draw = None if monday is None else partial(draw_week, monday=monday)
+        show_records(entries, CALENDAR_ENTRIES, output, zone, draw=draw)
+    else:
         _write_ics(entries, ics)
-        return
-
-    def draw(entries: Sequence[Any], zone: Zone) -> None:
-        draw_week(entries, zone, monday or zone.now().date())
-
-    show_records(entries, CALENDAR_ENTRIES, output, zone, draw=draw if monday is not None and is_terminal() else None)
 
 
 def _monday(week: str, times: TimeRange) -> date:
@@ -180,9 +177,8 @@ def _write_ics(entries: Sequence[Any], path: Path) -> None:
 
     from .output import print_note, write
 
-    target = STDOUT if str(path) in STDOUT_NAMES else path
-    write(to_ical(entries, name=CALENDAR_NAME), OutputOptions(path=target))
-    if target != STDOUT:
+    write(to_ical(entries, name=CALENDAR_NAME), path)
+    if path != STDOUT:
         print_note(f"{path}: {len(entries):,} entr{'y' if len(entries) == 1 else 'ies'}")
 
 
@@ -277,8 +273,8 @@ def slots(*, times: TimeRange, limit: int | None, output: OutputOptions, server:
 
     From the next hour on and for seven days, unless told otherwise. --start must be later than now.
     """
-    from .client import collect
-    from .output import MEETING_SLOTS, is_terminal, show_records
+    from .client import ask
+    from .output import MEETING_SLOTS, show_records
     from .week import draw_slots
 
     zone, filters = times.zone, times.parsed()
@@ -286,5 +282,5 @@ def slots(*, times: TimeRange, limit: int | None, output: OutputOptions, server:
         filters["start"] = zone.now().replace(minute=0, second=0, microsecond=0) + HOUR
     if "end" not in filters:
         filters["end"] = later(filters["start"], WEEK, "--start")
-    records = collect(server, limit, lambda lofty: lofty.calendar.slots(**filters))
-    show_records(records, MEETING_SLOTS, output, zone, draw=draw_slots if is_terminal() else None)
+    records = ask(server, lambda lofty: lofty.calendar.slots(**filters).collect(limit=limit))
+    show_records(records, MEETING_SLOTS, output, zone, draw=draw_slots)

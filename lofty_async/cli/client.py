@@ -1,69 +1,71 @@
 """The client of a command: its server, its credential, its network, and the store that shares its rate limit."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from ssl import SSLError, create_default_context
-from typing import Any, Final, Self, TypeVar, Unpack
+from typing import Final, Self, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 from lofty_async import _network
 from lofty_async._auth import hidden
-from lofty_async._checks import UNSET, is_loopback
+from lofty_async._checks import UNSET, is_loopback, refuse
 from lofty_async._wire import BASE_URL
+from lofty_async.auth import Auth
 from lofty_async.client import ClientOptions, LoftyClient
-from lofty_async.errors import InvalidRequestError, LoftyError
-from lofty_async.pagination import Pager
+from lofty_async.errors import InvalidRequestError
 from lofty_async.ratelimit import FileStore, PostgresStore, RateLimiter, RedisStore, Store
 
-from .options import ServerOptions
-from .run import StartupError, explained, run
+from .options import POSTGRES, ServerOptions
+from .run import run
 from .saved_login import credential
 
 T = TypeVar("T")
 
 SANDBOX_LEADS: Final = 200
 REDIS: Final = ("redis://", "rediss://", "unix://")
-POSTGRES: Final = ("postgres://", "postgresql://")
 USABLE: Final = "use redis://HOST/0, postgresql://HOST/DATABASE, a folder or a file"
 LEDGER: Final = b'{"written_at":'
 """The first bytes of a file that holds a rate limit."""
 
 
-def collect(server: ServerOptions, limit: int | None, ask: Callable[[LoftyClient], Pager[Any]]) -> list[Any]:
-    """Returns the records of a list, at most `limit` of them.
+def ask(server: ServerOptions, call: Callable[[LoftyClient], Awaitable[T]], *, look: str = "") -> T:
+    """Returns the result of a call; `look` is for `run`.
 
-    Raises: as `run` and `connected` do.
-    """
-
-    async def work() -> list[Any]:
-        async with connected(server) as lofty:
-            return await ask(lofty).collect(limit=limit)
-
-    return run(work)
-
-
-def ask(server: ServerOptions, call: Callable[[LoftyClient], Awaitable[T]]) -> T:
-    """Returns the result of one call.
-
-    Raises: as `run` and `connected` do.
+    Raises: as `run` does.
     """
 
     async def work() -> T:
         async with connected(server) as lofty:
             return await call(lofty)
 
-    return run(work)
+    return run(work, look=look)
 
 
 @asynccontextmanager
-async def connected(server: ServerOptions, **options: Unpack[ClientOptions]) -> AsyncGenerator[LoftyClient, None]:
-    """Yields a client for the server that was chosen; `options` are more of the client's.
+async def connected(server: ServerOptions, **more: Unpack[ClientOptions]) -> AsyncGenerator[LoftyClient, None]:
+    """Yields a client for the server that was chosen.
 
-    Raises: StartupError if neither the environment nor `login` provides a usable credential, or the store is none.
+    Raises: LoftyError if neither the environment nor `login` provides a usable credential; as `options_for` does.
     """
-    async with _sandbox_client(**options) if server.sandbox else _user_client(server, **options) as client:
-        yield client
+    async with _sandbox() if server.sandbox else _user(server) as (auth, chosen):
+        options: ClientOptions = {**chosen, **more}
+        async with LoftyClient(auth, **options) as client:
+            yield client
+
+
+@asynccontextmanager
+async def _user(server: ServerOptions) -> AsyncGenerator[tuple[Auth, ClientOptions], None]:
+    async with options_for(server) as options:
+        yield await credential(), options
+
+
+@asynccontextmanager
+async def _sandbox() -> AsyncGenerator[tuple[Auth, ClientOptions], None]:
+    from lofty_async.sandbox import Sandbox
+
+    async with Sandbox(leads=SANDBOX_LEADS, allow_http=True) as sandbox:
+        yield sandbox.auth, {"base_url": sandbox.url, "allow_http": True}
 
 
 def allows_http(server: ServerOptions) -> bool:
@@ -90,19 +92,16 @@ def _address(server: ServerOptions) -> str:
 def network_of(proxy: str | None, ca_file: Path | None) -> _network.Network:
     """Returns the proxy and TLS settings of the options.
 
-    Raises: StartupError if the proxy is not a URL, or the file holds no certificates.
+    Raises: InvalidRequestError if the proxy is not a URL, or the file holds no certificates.
     """
-    try:
-        address = UNSET if proxy is None else _network.proxy_url("proxy", proxy) if proxy else None
-    except LoftyError as error:
-        raise StartupError(explained(error)) from error
+    address = UNSET if proxy is None else _network.proxy_url("proxy", proxy) if proxy else None
     if ca_file is None:
         return _network.Network(address)
     context = create_default_context()
     try:
         context.load_verify_locations(ca_file)
     except (SSLError, OSError) as error:
-        raise StartupError(f"--ca-file {ca_file}: no certificates in PEM form ({error})") from error
+        raise refuse("ca_file", f"{ca_file}: no certificates in PEM form ({error})") from error
     return _network.Network(address, context)
 
 
@@ -110,7 +109,7 @@ def network_of(proxy: str | None, ca_file: Path | None) -> _network.Network:
 async def options_for(server: ServerOptions) -> AsyncGenerator[ClientOptions, None]:
     """Yields the options of clients of the server that was chosen; they share a limiter.
 
-    Raises: LoftyError if the store is none that can be used; as `network_of` does.
+    Raises: InvalidRequestError if the store is none that can be used; as `network_of` does.
     """
     network = network_of(server.proxy, server.ca_file)
     async with RateLimiter(store=open_store(server)) as limiter:
@@ -124,24 +123,20 @@ async def options_for(server: ServerOptions) -> AsyncGenerator[ClientOptions, No
 
 
 @asynccontextmanager
-async def _user_client(server: ServerOptions, **options: Unpack[ClientOptions]) -> AsyncGenerator[LoftyClient, None]:
-    async with AsyncExitStack() as stack:
-        try:
-            more: ClientOptions = {**await stack.enter_async_context(options_for(server)), **options}
-            client = LoftyClient(await credential(), **more)
-        except LoftyError as error:
-            raise StartupError(explained(error)) from error
-        yield await stack.enter_async_context(client)
+async def shared_store(server: ServerOptions) -> AsyncGenerator[Store | None, None]:
+    """Yields the store of the options as limiters of that server use it, `None` if they name none.
 
-
-@asynccontextmanager
-async def _sandbox_client(**options: Unpack[ClientOptions]) -> AsyncGenerator[LoftyClient, None]:
-    from lofty_async.sandbox import Sandbox
-
-    async with Sandbox(leads=SANDBOX_LEADS, allow_http=True) as sandbox:
-        more: ClientOptions = {**options, "base_url": sandbox.url, "allow_http": True}
-        async with LoftyClient(sandbox.auth, **more) as client:
-            yield client
+    Raises: InvalidRequestError if it is none that can be used, or the server's address is none.
+    """
+    store = open_store(server)
+    if store is None:
+        yield None
+        return
+    shared = store.for_server(base_url_of(server))
+    try:
+        yield shared
+    finally:
+        await shared.close()
 
 
 def open_store(server: ServerOptions) -> Store | None:
@@ -206,7 +201,7 @@ def _connecting(store: Callable[[str, str], Store], address: str, app_id: str) -
 
 def _app_id(server: ServerOptions) -> str:
     if not server.app_id:
-        known = "pass --app-id or set LOFTY_APP_ID, the app_id of the others"
+        known = "pass --app-id or set LOFTY_APP_ID, as the other processes do"
         raise _refused(f"a database or a folder holds many applications: {known}")
     return server.app_id
 

@@ -13,10 +13,12 @@ from yarl import URL
 
 from lofty_async import _wire
 from lofty_async.__about__ import __version__
+from lofty_async._network import Network
 from lofty_async.auth import KINDS, ApiKey, Auth, environment_variables
 from lofty_async.errors import (
     AuthenticationError,
     CallError,
+    InvalidRequestError,
     LoftyError,
     PermissionDeniedError,
     RateLimitedError,
@@ -29,7 +31,7 @@ from lofty_async.pagination import Pager
 from .options import ServerOptions, examples, server_or_sandbox_options
 
 if TYPE_CHECKING:
-    from lofty_async.client import LoftyClient
+    from lofty_async.client import ClientOptions, LoftyClient
 
 TIMEOUT: Final = 15.0
 """Seconds for each request."""
@@ -87,17 +89,15 @@ def doctor(*, as_json: bool, server: ServerOptions) -> None:
 
 
 def _show(findings: list[Finding]) -> None:
-    from .output import cell, is_terminal
+    from .output import cell, is_terminal, tabbed
     from .tables import Layout, print_table
-    from .times import local_zone
 
-    columns = ("check", "status", "finding", "remedy")
-    rows = [{name: cell(getattr(finding, name)) for name in columns} for finding in findings]
+    rows = [{name: cell(value) for name, value in finding._asdict().items()} for finding in findings]
     if is_terminal():
-        used = [name for name in columns if any(row[name] for row in rows)]
-        print_table(Layout(used, folding={"finding", "remedy"}), rows, local_zone())
+        used = [name for name in Finding._fields if any(row[name] for row in rows)]
+        print_table(Layout(used, folding={"finding", "remedy"}), rows)
     else:
-        click.echo("\n".join("\t".join(row.values()) for row in rows))
+        click.echo(tabbed(row.values() for row in rows))
 
 
 class Recorder:
@@ -138,7 +138,7 @@ class Recorder:
 
 async def _examine(server: ServerOptions) -> list[Finding]:
     from .client import base_url_of, network_of
-    from .run import StartupError, explained
+    from .run import explained
     from .saved_login import credential
 
     libraries = f"lofty-async {__version__}, aiohttp {aiohttp.__version__}, Python {platform.python_version()}"
@@ -151,14 +151,18 @@ async def _examine(server: ServerOptions) -> list[Finding]:
     try:
         url = URL("http://127.0.0.1" if server.sandbox else base_url_of(server))
         network = network_of(server.proxy, server.ca_file)
-    except LoftyError as error:
-        return [*findings, Finding("server", "failed", explained(error), "correct this address")]
-    except StartupError as error:
-        return [*findings, Finding("network", "failed", error.message, "correct this option")]
-    findings += [_credential(auth), Finding("server", "ok", "a sandbox" if auth is None else str(url))]
-    findings += [_proxy(server, url), *await _store(server)]
+    except InvalidRequestError as error:
+        is_address = error.argument == "base_url"
+        check, remedy = ("server", "correct this address") if is_address else ("network", "correct this option")
+        return [*findings, Finding(check, "failed", explained(error), remedy)]
+    proxy, store = _proxy(server, network, url), await _store(server)
+    findings += [_credential(auth), Finding("server", "ok", "a sandbox" if auth is None else str(url)), proxy, *store]
+    if proxy.status == "failed":
+        return findings
+    if any(finding.status == "failed" for finding in store):
+        server = server._replace(store=None)  # the rest can be found out without it
     recorder = Recorder()
-    options: dict[str, Any] = {"trace_configs": [recorder.trace()]}
+    options: ClientOptions = {"trace_configs": [recorder.trace()]}
     if url.scheme == "https":
         options["ssl"] = recorder.watch(network.ssl or ssl.create_default_context())
     return findings + await _ask(server, url, recorder, options)
@@ -175,11 +179,9 @@ def _credential(auth: Auth | None) -> Finding:
     return Finding("credential", "ok", f"{type(auth).__name__} of {source}, sent with the scheme {scheme}")
 
 
-def _proxy(server: ServerOptions, url: URL) -> Finding:
-    from .client import network_of
-
+def _proxy(server: ServerOptions, network: Network, url: URL) -> Finding:
     try:
-        proxy = network_of(server.proxy, server.ca_file).hop(url).proxy
+        proxy = network.hop(url).proxy
     except LoftyError as error:
         return Finding("proxy", "failed", str(error), "correct the variable, or pass --proxy")
     source = "--proxy" if server.proxy else f"{url.scheme.upper()}_PROXY"
@@ -188,27 +190,22 @@ def _proxy(server: ServerOptions, url: URL) -> Finding:
 
 async def _store(server: ServerOptions) -> list[Finding]:
     from .budget import stored_budget
-    from .client import base_url_of, open_store
+    from .client import shared_store
     from .run import explained
 
     try:
-        store = open_store(server)
-        if store is None:
-            return []
-        shared = store.for_server(base_url_of(server))
-        try:
-            left = (await stored_budget(shared)).remaining
-        finally:
-            await shared.close()
+        async with shared_store(server) as store:
+            if store is None:
+                return []
+            left = (await stored_budget(store)).remaining
     except (LoftyError, click.ClickException) as error:
         text = explained(error) if isinstance(error, LoftyError) else str(error)
         return [Finding("store", "failed", text, "correct this address, and look whether the store runs")]
     return [Finding("store", "ok", f"{type(store).__name__}; left of the limit: {'unknown' if left is None else left}")]
 
 
-async def _ask(server: ServerOptions, url: URL, recorder: Recorder, options: dict[str, Any]) -> list[Finding]:
+async def _ask(server: ServerOptions, url: URL, recorder: Recorder, options: "ClientOptions") -> list[Finding]:
     from .client import connected
-    from .run import StartupError
 
     try:
         async with connected(server, **options) as client:
@@ -216,11 +213,8 @@ async def _ask(server: ServerOptions, url: URL, recorder: Recorder, options: dic
             user = await lofty.me()
             scopes = [Finding("profile", "ok", f"you are user {user.id} of team {user.team_id}")]
             scopes += [one async for one in _scopes(lofty, _server_time(recorder))]
-    except StartupError as error:
-        return [Finding("server", "failed", error.message, "correct this option")]
     except LoftyError as error:
-        failed = [_failure(error)]
-        return failed + (list(_answers(server, url, recorder)) if recorder.headers else [])
+        return [_failure(error), *(_answers(server, url, recorder) if recorder.headers else ())]
     return [*_answers(server, url, recorder), *scopes]
 
 
@@ -239,10 +233,7 @@ def _failure(error: LoftyError) -> Finding:
         case TransportError() if "proxy" in text:
             check, remedy = "proxy", "correct --proxy or HTTPS_PROXY; --proxy '' uses none"
         case TransportError():
-            check, remedy = (
-                "connection",
-                "look whether this machine reaches the server: name, firewall, proxy (--proxy)",
-            )
+            check, remedy = "connection", "look whether this machine reaches it: name, firewall, proxy (--proxy)"
         case _:
             check, remedy = "connection", "look whether --base-url is Lofty's address, and try again"
     return Finding(check, "failed", text, remedy)

@@ -80,32 +80,19 @@ def lead_filter(text: str) -> tuple[str, Any]:
 @server_or_sandbox_options
 def list_(
     *,
-    key: str | None,
-    stage: str | None,
-    source: str | None,
-    any_tags: str | None,
-    assigned_user_id: int | None,
-    sort: str | None,
-    desc: bool,
     filters: tuple[tuple[str, Any], ...],
+    desc: bool,
     limit: int | None,
     output: OutputOptions,
     server: ServerOptions,
+    **named: Any,
 ) -> None:
     """List the leads that you may see; several filters are combined with "and"."""
-    from .client import collect
+    from .client import ask
     from .output import LEADS, show_records
 
-    named = given(
-        key=key,
-        stage=stage,
-        source=source,
-        any_tags=any_tags,
-        assigned_user_id=assigned_user_id,
-        sort=sort,
-        desc=desc or None,
-    )
-    wanted: Any = dict(filters) | named
+    wanted: Any = dict(filters) | given(**named, desc=desc or None)
     # A short list takes a short page.
     page_size = min(limit or MAX_PAGE, MAX_PAGE)
-    show_records(collect(server, limit, lambda lofty: lofty.leads.list(page_size=page_size, **wanted)), LEADS, output)
+    records = ask(server, lambda lofty: lofty.leads.list(page_size=page_size, **wanted).collect(limit=limit))
+    show_records(records, LEADS, output)

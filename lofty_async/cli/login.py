@@ -222,15 +222,12 @@ def loopback(redirect_uri: str) -> Loopback | None:
 def pasted() -> str:
     """Returns the line that the user pastes from the browser.
 
-    Raises: StartupError if it is empty; click.exceptions.Exit if the user interrupts.
+    Raises: StartupError if it is empty.
     """
     from .run import StartupError
 
-    try:
-        click.echo("Paste the address that the browser ends at:", err=True)
-        line = Secret(sys.stdin.readline().strip())
-    except KeyboardInterrupt as error:
-        raise click.exceptions.Exit(130) from error
+    click.echo("Paste the address that the browser ends at:", err=True)
+    line = Secret(sys.stdin.readline().strip())
     if not line:
         raise StartupError(f"nothing was pasted: {PASTE_HINT}")
     return line

@@ -3,7 +3,8 @@
 import json
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -13,23 +14,22 @@ from attrs import asdict
 
 from lofty_async._convert import unstructure
 
-from .options import FilePath, Whole, examples
+from .options import POSTGRES, OutputPath, Whole, examples, string_ids_option
 
 if TYPE_CHECKING:
-    from lofty_async.mirror import Change, Database, PostgresDatabase, Run, SqliteDatabase, Summary
+    from lofty_async.mirror import Change, Database, PostgresDatabase, Run, SqliteDatabase
 
 DEFAULT_DB: Final = Path("tasks.sqlite")
 DEFAULT_ACCOUNT: Final = "default"
 EXTRAS: Final = ("psycopg", "procrastinate", "croniter")
-SCHEMES: Final = ("postgresql://", "postgres://")
 RUNS_SHOWN: Final = 5
 
 
-class DatabaseParam(FilePath):
+class DatabaseParam(OutputPath):
     """The path of a file, or the address of a PostgreSQL database, which stays a string."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if str(value).startswith(SCHEMES) else super().convert(value, param, ctx)
+        return value if str(value).startswith(POSTGRES) else super().convert(value, param, ctx)
 
 
 DATABASE: Final = DatabaseParam()
@@ -50,7 +50,7 @@ db_option = click.option(
 @click.option("--since", type=Whole(0), metavar="N", help="Changes after this; all that are kept without it.")
 @click.option("--follow", is_flag=True, help="Go on with the changes to come.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with the task before and after.")
-@click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript.")
+@string_ids_option
 def changes(
     *, db: Path | str, account: str | None, since: int | None, follow: bool, as_json: bool, string_ids: bool
 ) -> None:
@@ -96,8 +96,6 @@ def status(*, db: Path | str, account: str | None, as_json: bool) -> None:
 
 
 def change_object(change: "Change", *, string_ids: bool) -> dict[str, Any]:
-    """Returns a change for programs."""
-
     def plain(task: Any) -> Any:
         return None if task is None else unstructure(task, ids_as_strings=string_ids)
 
@@ -120,19 +118,7 @@ def change_line(change: "Change") -> str:
     return "\t".join(cell(value) for value in (*cells, *of_task))
 
 
-def status_lines(summary: "Summary", runs: "list[Run]", hidden: list[str], label: str) -> list[str]:
-    """Returns the state of a database for people."""
-    oldest = "" if summary.oldest_proof is None else f", the oldest at {summary.oldest_proof:%Y-%m-%d %H:%M} UTC"
-    return [
-        f"{label}: {count(summary.tasks, 'task')} of {count(summary.leads, 'lead')}",
-        f"{summary.proven:,} confirmed by reading their lead{oldest}",
-        *(f"not in the lists: {line}" for line in hidden),
-        *map(run_line, runs),
-    ]
-
-
 def run_line(run: "Run") -> str:
-    """Returns a run for people."""
     head = f"run {run.number}, {run.started_at:%Y-%m-%d %H:%M} UTC, {run.strategy or 'no strategy yet'}"
     if run.report is None:
         state = "interrupted" if run.ended_at is not None or run.process is None else f"{run.phase.value}, unfinished"
@@ -147,17 +133,21 @@ def run_line(run: "Run") -> str:
 async def _status_text(database: "Database", label: str) -> str:
     from lofty_async.mirror.decide import hidden_classes
 
-    is_swept = await database.cycles_since_sweep() is not None
+    summary, is_swept = await database.summary(), await database.cycles_since_sweep() is not None
+    oldest = "" if summary.oldest_proof is None else f", the oldest at {summary.oldest_proof:%Y-%m-%d %H:%M} UTC"
     hidden = hidden_classes(await database.classes()) if is_swept else []
-    return "\n".join(status_lines(await database.summary(), await database.runs(RUNS_SHOWN), hidden, label))
+    lines = (
+        f"{label}: {count(summary.tasks, 'task')} of {count(summary.leads, 'lead')}",
+        f"{summary.proven:,} confirmed by reading their lead{oldest}",
+        *(f"not in the lists: {line}" for line in hidden),
+        *map(run_line, await database.runs(RUNS_SHOWN)),
+    )
+    return "\n".join(lines)
 
 
 async def _status_json(database: "Database") -> str:
-    def plain(_: object, __: object, value: Any) -> Any:
-        return value.isoformat() if hasattr(value, "isoformat") else value
-
-    summary = asdict(await database.summary(), value_serializer=plain)
-    return json.dumps(summary | {"runs": [asdict(run, value_serializer=plain) for run in await database.runs()]})
+    runs = [asdict(run) for run in await database.runs()]
+    return json.dumps(asdict(await database.summary()) | {"runs": runs}, default=datetime.isoformat)
 
 
 @asynccontextmanager
@@ -166,11 +156,14 @@ async def opened(db: Path | str, account: str) -> "AsyncGenerator[SqliteDatabase
 
     Raises: StartupError if it cannot be opened.
     """
+    from lofty_async.mirror import PostgresDatabase, SqliteDatabase
+
     from .run import StartupError
 
     async with AsyncExitStack() as stack:
         with database_errors(StartupError, db):
-            database = await stack.enter_async_context(open_database(db, account))
+            database = SqliteDatabase(db) if isinstance(db, Path) else PostgresDatabase(db, account=account)
+            await stack.enter_async_context(database)
         yield database
 
 
@@ -222,12 +215,6 @@ async def _refuse_new(database: "Database", db: Path | str, account: str) -> Non
 
     if not await database.runs(1) and not (await database.summary()).last_change:
         raise StartupError(f"{label_of(db, account)}: no sync has begun; lofty-async sync or worker begins one")
-
-
-def open_database(db: Path | str, account: str) -> "AbstractAsyncContextManager[SqliteDatabase | PostgresDatabase]":
-    from lofty_async.mirror import PostgresDatabase, SqliteDatabase
-
-    return SqliteDatabase(db) if isinstance(db, Path) else PostgresDatabase(db, account=account)
 
 
 @contextmanager

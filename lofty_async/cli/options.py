@@ -22,6 +22,7 @@ Option = Callable[[Command], Command]
 
 CERTIFICATES: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 MAX_ID: Final = 2**63 - 1
+POSTGRES: Final = ("postgresql://", "postgres://")
 STDOUT: Final = Path("-")
 STDOUT_NAMES: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
@@ -49,23 +50,6 @@ class OutputOptions(NamedTuple):
     string_ids: bool = False
     as_csv: bool = False
     path: Path | None = None
-
-
-class SyncOptions(NamedTuple):
-    """The leads to read, and the places to write to; `jsonl` may be `STDOUT`."""
-
-    db: Path | str | None
-    jsonl: Path | None
-    lead_ids: list[int] | None = None
-    concurrency: int = 32
-    strategy: str = "auto"
-    fresh: bool = False
-    allow_mass_delete: bool = False
-    allow_new_server: bool = False
-    keep_days: float | None = None
-    string_ids: bool = False
-    as_json: bool = False
-    account: str = "default"
 
 
 class TimeRange(NamedTuple):
@@ -141,7 +125,7 @@ def _not_within(
     return click.UsageError(f"{name} must be {noun}{span}, not {str(value)[:MAX_SHOWN]!r}", ctx)
 
 
-class RecordId(click.IntRange):
+class RecordId(Whole):
     """A positive id."""
 
     def __init__(self, noun: str) -> None:
@@ -151,15 +135,12 @@ class RecordId(click.IntRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Raises: click.UsageError if the value is not an id."""
         try:
-            number = super().convert(value, param, ctx)
-        except click.BadParameter:
-            number = None
-        if number is None or number > MAX_ID:
+            return super().convert(value, param, ctx)
+        except click.UsageError:
             name = param.opts[0] if isinstance(param, click.Option) else getattr(param, "metavar", None)
             hint = _number_of(str(value))
             message = f"{str(name).removesuffix('...')} must be a {self.noun} id, not {str(value)[:MAX_SHOWN]!r}{hint}"
-            raise click.UsageError(message, ctx)
-        return number
+            raise click.UsageError(message, ctx) from None
 
 
 def _number_of(text: str) -> str:
@@ -189,6 +170,13 @@ class FilePath(click.Path):
         if not str(value):
             self.fail("must be a file name, not ''", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class OutputPath(FilePath):
+    """The path of a file to write; `STDOUT` for each name of the standard output."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return STDOUT if str(value) in STDOUT_NAMES else super().convert(value, param, ctx)
 
 
 class FormFlag(click.Option):
@@ -261,10 +249,11 @@ def _server(**values: Any) -> ServerOptions:
     return server._replace(base_url=None, store=None)
 
 
-def _list_output(*, path: Path | None, **values: bool) -> OutputOptions:
-    if values["as_json"] and values["as_csv"]:
+def _list_output(**values: Any) -> OutputOptions:
+    output = OutputOptions(**values)
+    if output.as_json and output.as_csv:
         raise click.UsageError("--json and --csv exclude each other")
-    return OutputOptions(**values, path=STDOUT if str(path) in STDOUT_NAMES else path)
+    return output
 
 
 def choice_of(kind: type[StrEnum]) -> click.Choice[str]:
@@ -315,11 +304,12 @@ SERVER: Final = {
     ),
 }
 SANDBOX: Final = click.option("--sandbox", is_flag=True, help="Start a sandbox of 200 leads and use it.")
+string_ids_option = click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript.")
 RECORD: Final = {
     "as_json": click.option(
         "--json", "as_json", cls=FormFlag, is_flag=True, help="JSON with all fields, for programs."
     ),
-    "string_ids": click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript."),
+    "string_ids": string_ids_option,
 }
 CSV: Final = click.option(
     "--csv",
@@ -332,7 +322,7 @@ OUTPUT: Final = click.option(
     "--output",
     "-o",
     "path",
-    type=FilePath(),
+    type=OutputPath(),
     metavar="FILE",
     help="Write to FILE, - for standard output. A new file is readable by its owner alone.",
 )

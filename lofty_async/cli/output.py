@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from enum import IntEnum
@@ -28,7 +28,6 @@ from .options import STDOUT, OutputOptions
 from .tables import Layout, dash, print_fields, print_table
 from .times import Zone, clock, local_zone, span
 
-FIELDS: Final = Layout(("field", "value"), folding={"value"}, plain=("field", "value"))
 MY_TASKS: Final = Layout(
     ("id", "lead", "type", "content", "when", "finished", "assigned_user"),
     Task,
@@ -81,26 +80,20 @@ def show_records(
 
     Raises: click.ClickException if the file of the options cannot be written.
     """
+    path, zone = output.path, zone or local_zone()
     if output.as_json:
-        write(json.dumps([_plain(record, output) for record in records], indent=2), output)
+        write(json.dumps([_plain(record, output) for record in records], indent=2), path)
     elif output.as_csv:
-        write(csv_text(records, layout, output), output)
+        write(csv_text(records, layout, output), path)
     elif not records:
-        write(None, output)
+        write(None, path)
         click.echo("Nothing found.", err=True)
-    elif draw is not None and not _is_file(output):
-        draw(records, zone or local_zone())
+    elif path not in {None, STDOUT} or not is_terminal():
+        write(tabbed([cell(value_of(record, name)) for name in layout.plain] for record in records), path)
+    elif draw is not None:
+        draw(records, zone)
     else:
-        _show_table(records, layout, output, zone or local_zone())
-
-
-def _show_table(records: Sequence[Any], layout: Layout, output: OutputOptions, zone: Zone) -> None:
-    if _is_file(output) or not is_terminal():
-        lines = ("\t".join(cell(value_of(record, name)) for name in layout.plain) for record in records)
-        write("\n".join(lines), output)
-        return
-    rows = [{name: shown(record, name, zone) for name in layout.columns} for record in records]
-    print_table(layout, rows, zone)
+        print_table(layout, [{name: shown(record, name, zone) for name in layout.columns} for record in records], zone)
 
 
 def show_record(record: Any, output: OutputOptions, zone: Zone | None = None) -> None:
@@ -122,9 +115,14 @@ def show_record(record: Any, output: OutputOptions, zone: Zone | None = None) ->
 def show_fields(values: dict[str, str]) -> None:
     """Prints a table of names and texts."""
     if is_terminal():
-        print_fields(FIELDS, values, local_zone())
+        print_fields(values)
     else:
-        click.echo("\n".join(f"{name}\t{value}" for name, value in values.items()))
+        click.echo(tabbed(values.items()))
+
+
+def tabbed(rows: Iterable[Iterable[str]]) -> str:
+    """Returns the table that those get who are no terminal: a line per row, its cells separated by tabs."""
+    return "\n".join(map("\t".join, rows))
 
 
 def print_json(value: object) -> None:
@@ -133,7 +131,7 @@ def print_json(value: object) -> None:
 
 
 def is_terminal() -> bool:
-    return sys.stdout is not None and sys.stdout.isatty()
+    return sys.stdout.isatty()
 
 
 def value_of(record: Any, name: str) -> object:
@@ -225,26 +223,20 @@ def csv_cell(value: object) -> str:
             return json.dumps(value, ensure_ascii=False)
 
 
-def _is_file(output: OutputOptions) -> bool:
-    return output.path is not None and output.path != STDOUT
-
-
-def write(text: str | bytes | None, output: OutputOptions) -> None:
-    """Writes the text, `None` for nothing at all, to the file of the options, or to standard output.
+def write(text: str | bytes | None, path: Path | None) -> None:
+    """Writes the text, `None` for nothing at all, to the file, or to standard output if none is named.
 
     Raises: click.ClickException if the file cannot be written.
     """
-    if output.path is None or output.path == STDOUT:
+    if path is None or path == STDOUT:
         if text is not None:
             click.echo(text, nl=isinstance(text, str))
         return
     data = text if isinstance(text, bytes) else f"{text}\n".encode(errors="replace") if text is not None else b""
     try:
-        _replace(output.path, data)
+        _replace(path, data)
     except OSError as error:
-        raise click.ClickException(
-            f"cannot write {output.path}: {error.strerror or error}; choose another file"
-        ) from error
+        raise click.ClickException(f"cannot write {path}: {error.strerror or error}; choose another file") from error
 
 
 def _replace(path: Path, data: bytes) -> None:

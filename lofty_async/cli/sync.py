@@ -7,25 +7,25 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from os.path import realpath
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import click
+from attrs import asdict
 
 from lofty_async.errors import AuthenticationError, LoftyError
 
-from .mirror import DATABASE, DEFAULT_DB, account_in, account_option, database_errors, open_database
+from .mirror import DATABASE, DEFAULT_ACCOUNT, DEFAULT_DB, account_in, account_option, database_errors, opened
 from .options import (
     LEAD_ID,
     STDOUT,
-    STDOUT_NAMES,
-    FilePath,
     Number,
+    OutputPath,
     ServerOptions,
-    SyncOptions,
     Whole,
     examples,
     parse_id,
     server_or_sandbox_options,
+    string_ids_option,
 )
 from .times import MAX_SHOWN
 
@@ -36,13 +36,28 @@ if TYPE_CHECKING:
 Runs: TypeAlias = "list[Mirror | TaskExport]"
 """Holds the run under way until its report is printed."""
 
-
-FILE: Final = FilePath()
 LINES: Final = click.File(encoding="utf-8-sig")
 STRATEGIES: Final = ("auto", "lists", "leads")
 MAX_KEEP_DAYS: Final = 36_500
 IN_MEMORY: Final = Path(":memory:")
 """SQLite's name for a database that is in no file."""
+
+
+class SyncOptions(NamedTuple):
+    """The leads to read, and the places to write to; `jsonl` may be `STDOUT`."""
+
+    db: Path | str | None
+    jsonl: Path | None
+    lead_ids: list[int] | None = None
+    concurrency: int = 32
+    strategy: str = "auto"
+    fresh: bool = False
+    allow_mass_delete: bool = False
+    allow_new_server: bool = False
+    keep_days: float | None = None
+    string_ids: bool = False
+    as_json: bool = False
+    account: str = DEFAULT_ACCOUNT
 
 
 @click.command(
@@ -56,7 +71,9 @@ IN_MEMORY: Final = Path(":memory:")
     "--db", type=DATABASE, metavar="FILE|URL", help="SQLite file, or postgresql://…; tasks.sqlite without --jsonl."
 )
 @account_option
-@click.option("--jsonl", type=FILE, metavar="FILE", help="Text file, one JSON object a line; - for standard output.")
+@click.option(
+    "--jsonl", type=OutputPath(), metavar="FILE", help="Text file, one JSON object a line; - for standard output."
+)
 @click.option("--lead", "leads", type=LEAD_ID, multiple=True, metavar="ID", help="Only this lead; repeatable.")
 @click.option("--leads-file", type=LINES, metavar="FILE", help="Only leads listed here, one id a line.")
 @click.option("--concurrency", type=Whole(1), default=32, show_default=True, help="Leads at a time.")
@@ -77,7 +94,7 @@ IN_MEMORY: Final = Path(":memory:")
     metavar="DAYS",
     help="Remove changes that were found longer ago; all are kept without it.",
 )
-@click.option("--string-ids", is_flag=True, help="Ids as strings in JSON, for JavaScript.")
+@string_ids_option
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object for programs.")
 @click.option("--plan", is_flag=True, help="Say what a sync would take, and end; a missing file is not made.")
 @click.option("--watch", type=Number(0, min_open=True), metavar="SECONDS", help="Sync again and again.")
@@ -122,7 +139,6 @@ def _sync_options(
     account: str | None,
     **values: Any,
 ) -> SyncOptions:
-    jsonl = STDOUT if str(jsonl) in STDOUT_NAMES else jsonl
     db = db if db or jsonl else DEFAULT_DB
     name = account_in(db, account)
     return SyncOptions(db=db, jsonl=jsonl, lead_ids=chosen_leads(leads, leads_file), account=name, **values)
@@ -131,7 +147,7 @@ def _sync_options(
 def _check(options: SyncOptions, *, plan: bool, watch: float | None) -> None:
     """Raises: click.UsageError if options exclude each other."""
     db, jsonl = options.db, options.jsonl
-    if db is not None and str(db) in STDOUT_NAMES:
+    if db == STDOUT:
         raise click.UsageError("--db needs a file; --jsonl - writes to standard output")
     is_of_database = (
         options.fresh or options.allow_mass_delete or options.allow_new_server or options.keep_days is not None
@@ -207,7 +223,7 @@ def _run(options: SyncOptions, server: ServerOptions, watch: float | None) -> in
 def _print_plan(options: SyncOptions, server: ServerOptions) -> None:
     """Prints the plan; a file that is not there, or empty, is an empty mirror and stays as it is."""
     from .run import run
-    from .sync_report import plan_lines, plan_object
+    from .sync_report import plan_lines
 
     is_new = isinstance(options.db, Path) and not (options.db.exists() and options.db.stat().st_size)
     planned = options._replace(db=IN_MEMORY) if is_new else options
@@ -216,7 +232,7 @@ def _print_plan(options: SyncOptions, server: ServerOptions) -> None:
         async with _mirror(planned, server) as (mirror, _):
             with database_errors(click.ClickException):
                 plan = await mirror.plan()
-        click.echo(json.dumps(plan_object(plan)) if options.as_json else "\n".join(plan_lines(plan)))
+        click.echo(json.dumps(asdict(plan)) if options.as_json else "\n".join(plan_lines(plan)))
 
     run(work)
 
@@ -307,14 +323,9 @@ async def _mirror(options: SyncOptions, server: ServerOptions) -> "AsyncGenerato
     from lofty_async.mirror import Mirror
 
     from .client import connected
-    from .run import StartupError
 
-    async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(connected(server))
-        db = options.db or DEFAULT_DB
-        with database_errors(StartupError, db):
-            database = await stack.enter_async_context(open_database(db, options.account))
-        keep = None if options.keep_days is None else timedelta(days=options.keep_days)
+    keep = None if options.keep_days is None else timedelta(days=options.keep_days)
+    async with connected(server) as client, opened(options.db or DEFAULT_DB, options.account) as database:
         yield Mirror(client, database, keep_changes=keep), client
 
 

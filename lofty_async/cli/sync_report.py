@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from attrs import asdict
@@ -18,9 +18,12 @@ from lofty_async.mirror import JsonLines, Mirror, Phase, Strategy, StrategyPlan,
 from lofty_async.ratelimit import RateLimit
 
 from .mirror import changed_rows, count, label_of
-from .options import STDOUT, SyncOptions
+from .options import STDOUT
 from .output import mute_stderr, print_note
 from .tables import SteadyConsole
+
+if TYPE_CHECKING:
+    from .sync import SyncOptions
 
 WINDOW: Final = 60.0
 """Seconds of a rate-limit window."""
@@ -28,7 +31,7 @@ REFRESH_INTERVAL: Final = 0.2
 """Seconds between two updates: while the run waits for a window, only the time changes."""
 
 
-def print_report(report: SyncReport, options: SyncOptions) -> None:
+def print_report(report: SyncReport, options: "SyncOptions") -> None:
     """Prints the failed leads on stderr, and one line of JSON or a few of text.
 
     These go to stderr too if standard output receives the tasks.
@@ -57,7 +60,7 @@ def report_object(report: SyncReport, *, string_ids: bool) -> dict[str, Any]:
     return plain | {"failed": len(report.failed), "failures": failures, "oldest_proof": oldest}
 
 
-def report_lines(report: SyncReport, options: SyncOptions) -> list[str]:
+def report_lines(report: SyncReport, options: "SyncOptions") -> list[str]:
     """Returns the report for people: what was read, what was written, what is proven, what it took."""
     lines = [_read_line(report)]
     if options.db is not None:
@@ -89,11 +92,6 @@ def plan_lines(plan: SyncPlan) -> list[str]:
         *(_strategy_line(one, is_chosen=one.strategy == plan.chosen) for one in plan.plans),
         *(f"not in the lists: {line}" for line in plan.hidden),
     ]
-
-
-def plan_object(plan: SyncPlan) -> dict[str, Any]:
-    """Returns the plan for programs."""
-    return asdict(plan)
 
 
 def _strategy_line(plan: StrategyPlan, *, is_chosen: bool) -> str:

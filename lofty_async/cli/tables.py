@@ -5,7 +5,7 @@ Where a table is too narrow for the columns that matter, each record becomes a b
 
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from shutil import get_terminal_size
 from typing import Final, NamedTuple
 
@@ -27,6 +27,7 @@ COLUMN_PADDING: Final = 3
 """Characters of a column beside its text: a blank on each side, and a line."""
 TIMES: Final = {"when", "updated", "free"}
 """Columns of times."""
+INDENT: Final = (0, 0, 0, 2)
 ASCII_LOCALES: Final = {"C", "POSIX"}
 
 Row = Mapping[str, str]
@@ -46,6 +47,9 @@ class Layout(NamedTuple):
     plain: Sequence[str] = ()
 
 
+FIELDS: Final = Layout(("field", "value"), folding={"value"})
+
+
 class SteadyConsole(Console):
     """A console with its cursor shown: a process that a second signal kills could not show it again."""
 
@@ -61,8 +65,7 @@ def terminal() -> Console:
 
 def is_ascii() -> bool:
     """Whether lines and dashes are drawn in ASCII: standard output or the locale, such as LANG=C, has no more."""
-    encoding = (getattr(sys.stdout, "encoding", None) or "").lower()
-    if not encoding.startswith("utf"):
+    if not (sys.stdout.encoding or "").lower().startswith("utf"):
         return True
     named = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or ""
     if named == "C.UTF-8" and not os.environ.get("LC_ALL"):
@@ -85,7 +88,7 @@ def new_table(title: str | None = None, caption: str | None = None) -> Table:
     )
 
 
-def print_table(layout: Layout, rows: Sequence[Row], zone: Zone) -> None:
+def print_table(layout: Layout, rows: Sequence[Row], zone: Zone | None = None) -> None:
     """Prints a table as wide as the terminal; as blocks of lines if it is too narrow for the columns that matter.
 
     Below it stand the zone of its times, and the columns for which there is no room.
@@ -93,11 +96,15 @@ def print_table(layout: Layout, rows: Sequence[Row], zone: Zone) -> None:
     console, widths = terminal(), column_widths(layout.columns, rows)
     shown = fitting(layout, widths, console.width)
     if shown is None:
-        _print_blocks(console, layout, rows, zone)
+        _print_blocks(console, layout, rows, _zone_note(layout.columns, zone))
         return
     hidden = [name for name in layout.columns if name not in shown and any(row[name] for row in rows)]
-    notes = (f"times: {zone.label}" if TIMES & {*shown} else "", f"not shown: {', '.join(hidden)}" if hidden else "")
+    notes = (_zone_note(shown, zone), f"not shown: {', '.join(hidden)}" if hidden else "")
     console.print(_table(layout, shown, rows, "; ".join(filter(None, notes)) or None), crop=False)
+
+
+def _zone_note(columns: Collection[str], zone: Zone | None) -> str:
+    return f"times: {zone.label}" if zone is not None and TIMES & {*columns} else ""
 
 
 def fitting(layout: Layout, widths: Mapping[str, int], room: int) -> list[str] | None:
@@ -135,41 +142,40 @@ def _table(layout: Layout, shown: Sequence[str], rows: Sequence[Row], caption: s
     return table
 
 
-def _block(fields: Mapping[str, str]) -> Table:
-    block = Table.grid(padding=(0, 1))
-    block.add_column(no_wrap=True)
-    block.add_column(overflow="fold")
-    for name, text in fields.items():
-        block.add_row(f"  {name}", Text(text))
-    return block
-
-
-def print_fields(layout: Layout, values: Mapping[str, str], zone: Zone) -> None:
+def print_fields(values: Mapping[str, str]) -> None:
     """Prints names and values as a table of two columns, without its lines where they would cut an id."""
     console = terminal()
     longest = max((len(text) for text in values.values() if text.isdecimal()), default=0)
     names = max(map(cell_len, values), default=0)
     if 1 + names + longest + 2 * COLUMN_PADDING <= console.width:
-        name, value = layout.columns
-        print_table(layout, [{name: one, value: text} for one, text in values.items()], zone)
+        print_table(FIELDS, [{"field": name, "value": text} for name, text in values.items()])
     else:
         _print_values(console, values)
 
 
-def _print_blocks(console: Console, layout: Layout, rows: Sequence[Row], zone: Zone) -> None:
+def _print_blocks(console: Console, layout: Layout, rows: Sequence[Row], note: str) -> None:
     """Prints the first column on a line of its own, and below it the others that have a value."""
     first, *others = layout.columns
     for row in rows:
         console.print(Text(row[first], style="bold"), no_wrap=True, crop=False, overflow="ignore")
-        fields = {name: row[name] for name in others if row[name]}
-        _print_values(console, fields)
-    if TIMES & {*layout.columns}:
-        console.print(Text(f"times: {zone.label}", style="italic"))
+        _print_values(console, {name: row[name] for name in others if row[name]})
+    if note:
+        console.print(Text(note, style="italic"))
 
 
 def _print_values(console: Console, fields: Mapping[str, str]) -> None:
     if console.width >= MIN_BLOCK_WIDTH:
-        console.print(_block(fields))
+        print_pairs(console, fields.items())
         return
     for name, text in fields.items():
-        console.print(Padding(Text(f"{name}: {text}", overflow="fold"), (0, 0, 0, 2)))
+        console.print(Padding(Text(f"{name}: {text}", overflow="fold"), INDENT))
+
+
+def print_pairs(console: Console, pairs: Iterable[tuple[str, str]]) -> None:
+    """Prints two columns without lines; texts of the second fold."""
+    block = Table.grid(padding=(0, 1))
+    block.add_column(no_wrap=True)
+    block.add_column(overflow="fold")
+    for name, text in pairs:
+        block.add_row(name, Text(text))
+    console.print(Padding(block, INDENT))

@@ -57,11 +57,11 @@ def tasks() -> None:
 @server_or_sandbox_options
 def mine(*, time_zone: str | None, limit: int | None, output: OutputOptions, server: ServerOptions) -> None:
     """List your own tasks, newest start first."""
-    from .client import collect
+    from .client import ask
     from .output import MY_TASKS, show_records
 
-    zone = zone_named(time_zone)
-    records = collect(server, limit, lambda lofty: lofty.tasks.mine(**given(time_zone=time_zone)))
+    zone, options = zone_named(time_zone), given(time_zone=time_zone)
+    records = ask(server, lambda lofty: lofty.tasks.mine(**options).collect(limit=limit))
     show_records(records, MY_TASKS, output, zone)
 
 
@@ -80,11 +80,12 @@ def list_(
     *, lead_id: int, time_zone: str | None, limit: int | None, output: OutputOptions, server: ServerOptions
 ) -> None:
     """List all tasks and appointments of the lead with the id LEAD."""
-    from .client import collect
+    from .client import ask
     from .output import LEAD_TASKS, show_records
 
     zone = zone_named(time_zone)
-    show_records(collect(server, limit, lambda lofty: lofty.tasks.list(lead_id)), LEAD_TASKS, output, zone)
+    records = ask(server, lambda lofty: lofty.tasks.list(lead_id).collect(limit=limit))
+    show_records(records, LEAD_TASKS, output, zone)
 
 
 @tasks.command(epilog=examples("lofty-async tasks get 731000000000001", "lofty-async tasks get 731000000000001 --json"))

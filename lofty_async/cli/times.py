@@ -82,20 +82,17 @@ def _zone_info(name: str) -> "ZoneInfo | None":
         return None
 
 
-def parse_start(text: str | None, zone: Zone, option: str = "--start") -> datetime | None:
-    """Returns the time, or the beginning of the day; without an offset it is one of the zone.
+def parse_start(text: str | None, zone: Zone) -> datetime | None:
+    """Returns the time of `--start`, or the beginning of its day; without an offset it is one of the zone.
 
     Raises: click.BadParameter if the text is neither.
     """
-    return None if text is None else _parse_time(text, zone, time.min, option)
+    return None if text is None else _parse_time(text, zone, time.min, "--start")
 
 
-def parse_end(text: str | None, zone: Zone, option: str = "--end") -> datetime | None:
-    """Returns the time, or the last second of the day; without an offset it is one of the zone.
-
-    Raises: click.BadParameter if the text is neither.
-    """
-    return None if text is None else _parse_time(text, zone, LAST_SECOND, option)
+def parse_end(text: str | None, zone: Zone) -> datetime | None:
+    """Returns the time of `--end`, or the last second of its day, as `parse_start` does."""
+    return None if text is None else _parse_time(text, zone, LAST_SECOND, "--end")
 
 
 def parse_day(text: str, zone: Zone, option: str) -> date:

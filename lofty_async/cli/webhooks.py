@@ -57,10 +57,10 @@ def webhooks() -> None:
 @server_or_sandbox_options
 def list_(*, show_urls: bool, limit: int | None, output: OutputOptions, server: ServerOptions) -> None:
     """List the application's subscriptions; the secret parts of callback URLs are masked."""
-    from .client import collect
+    from .client import ask
     from .output import SUBSCRIPTIONS, show_records
 
-    records = collect(server, limit, lambda lofty: lofty.webhooks.list())
+    records = ask(server, lambda lofty: lofty.webhooks.list().collect(limit=limit))
     if not show_urls:
         records = [
             one if one.callback_url is None else evolve(one, callback_url=masked(one.callback_url)) for one in records
@@ -98,9 +98,9 @@ def ensure(
     """Subscribe the callback URL to EVENT, unless it is already.
 
     EVENT is a number from 1 to 12 or a name: agent, lead, lead-activity, listing-alert, transaction, call,
-    email, text, note, task, appointment, pipeline. URL is an HTTPS address; a server on this machine, such as a
-    sandbox, also accepts http://. Prints the subscription's id, and whether it existed or was created; a
-    subscription that existed is not changed.
+    email, text, note, task, appointment, pipeline. URL is an HTTPS address; `lofty-async sandbox --allow-http` also
+    accepts http://. Prints the subscription's id, and whether it existed or was created; a subscription that existed
+    is not changed.
     """
     from .client import allows_http, connected
     from .output import print_json

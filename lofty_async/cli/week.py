@@ -5,14 +5,13 @@ from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from lofty_async.models import CalendarEntry, MeetingSlot
 
 from .output import cell
-from .tables import Layout, dash, is_ascii, new_table, print_table, terminal
+from .tables import Layout, dash, is_ascii, new_table, print_pairs, print_table, terminal
 from .times import Zone, is_all_day
 
 WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -143,13 +142,8 @@ def _print_days(console: Console, pieces: Sequence[Piece], title: str) -> None:
     console.print(Text(title, style="bold"))
     for day in sorted({piece.day for piece in pieces}):
         console.print(Text(f"{WEEKDAYS[day.weekday()]} {day}", style="bold"))
-        lines = Table.grid(padding=(0, 1))
-        lines.add_column(no_wrap=True)
-        lines.add_column(overflow="fold")
-        for piece in pieces:
-            if piece.day == day:
-                lines.add_row(piece.times or "all day", Text(f"{_mark(piece)}{piece.text}"))
-        console.print(Padding(lines, (0, 0, 0, 2)))
+        of_day = (piece for piece in pieces if piece.day == day)
+        print_pairs(console, ((piece.times or "all day", f"{_mark(piece)}{piece.text}") for piece in of_day))
 
 
 def draw_slots(slots: Sequence[MeetingSlot], zone: Zone) -> None:

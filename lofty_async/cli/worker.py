@@ -4,8 +4,9 @@ import json
 import logging
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -17,8 +18,8 @@ from lofty_async.auth import ApiKey
 from lofty_async.client import LoftyClient
 from lofty_async.errors import InvalidRequestError
 
-from .mirror import SCHEMES, count, database_errors
-from .options import FilePath, ServerOptions, Whole, examples, server_options
+from .mirror import count, database_errors
+from .options import POSTGRES, FilePath, ServerOptions, Whole, examples, server_options
 
 if TYPE_CHECKING:
     from lofty_async.workers import AccountStatus
@@ -78,70 +79,66 @@ def worker(
 
     The workers of a fleet share one rate limit through the same database, unless --store names another place.
     """
-    from .run import StartupError, leave_signals, run
+    from .run import StartupError, run
 
-    if not db.startswith(SCHEMES):
+    if not db.startswith(POSTGRES):
         raise click.UsageError("--db must be the address of a PostgreSQL database: postgresql://…")
+    work: Callable[[], Coroutine[Any, Any, str]]
     if status:
-        _print_status(db, schema)
-        return
-    if remove is not None:
-        _remove(db, schema, remove)
-        return
-    if file is None:
+        work = partial(_status, db, schema)
+    elif remove is not None:
+        work = partial(_remove, db, schema, remove)
+    elif file is not None:
+        work = partial(_work, _keys(file, os.environ), db, schema, every=every, concurrency=concurrency, server=server)
+    else:
         raise click.UsageError("--accounts FILE names the accounts to sync; --status and --remove need none")
-    keys = _keys(file, os.environ)
+    with database_errors(StartupError):
+        text = run(work)
+    if text:
+        click.echo(text)
 
-    async def work() -> None:
-        from lofty_async.workers import Fleet
 
-        from .client import options_for
+async def _status(db: str, schema: str) -> str:
+    from lofty_async.workers import Fleet
 
-        async with options_for(_sharing(server, db, schema)) as options:
+    found = await Fleet(db, _no_client, schema=schema).status()
+    return "\n".join(line for one in found for line in status_lines(one)) or "no accounts"
 
-            def client_for(account: str) -> LoftyClient:
-                return LoftyClient(ApiKey(_key(keys, account)), **options)
 
-            fleet = Fleet(db, client_for, every=every, schema=schema)
-            await fleet.setup()
-            for account in keys:
-                await fleet.add(account)
-            leave_signals()  # a worker's own end it within 10 s, also if the database does not answer
-            await fleet.run_worker(concurrency=concurrency)
+async def _remove(db: str, schema: str, account: str) -> str:
+    """Raises: StartupError if the fleet has no such account."""
+    from lofty_async.workers import Fleet
+
+    from .run import StartupError
+
+    fleet = Fleet(db, _no_client, schema=schema)
+    if account not in {one.account for one in await fleet.status()}:
+        raise StartupError(f"the fleet has no account {account!r}; --status lists them")
+    await fleet.remove(account)
+    return f"{account} removed; its mirror stays"
+
+
+async def _work(
+    keys: Mapping[str, str], db: str, schema: str, *, every: str, concurrency: int, server: ServerOptions
+) -> str:
+    from lofty_async.workers import Fleet
+
+    from .client import options_for
+    from .run import leave_signals
 
     _log_to_stderr()
-    with database_errors(StartupError):
-        run(work)
+    async with options_for(_sharing(server, db, schema)) as options:
 
+        def client_for(account: str) -> LoftyClient:
+            return LoftyClient(ApiKey(_key(keys, account)), **options)
 
-def _print_status(db: str, schema: str) -> None:
-    from .run import StartupError, run
-
-    async def work() -> "list[AccountStatus]":
-        from lofty_async.workers import Fleet
-
-        return await Fleet(db, _no_client, schema=schema).status()
-
-    with database_errors(StartupError):
-        found = run(work)
-    click.echo("\n".join(line for one in found for line in status_lines(one)) or "no accounts")
-
-
-def _remove(db: str, schema: str, account: str) -> None:
-    """Raises: StartupError if the fleet has no such account."""
-    from .run import StartupError, run
-
-    async def work() -> None:
-        from lofty_async.workers import Fleet
-
-        fleet = Fleet(db, _no_client, schema=schema)
-        if account not in {one.account for one in await fleet.status()}:
-            raise StartupError(f"the fleet has no account {account!r}; --status lists them")
-        await fleet.remove(account)
-
-    with database_errors(StartupError):
-        run(work)
-    click.echo(f"{account} removed; its mirror stays")
+        fleet = Fleet(db, client_for, every=every, schema=schema)
+        await fleet.setup()
+        for account in keys:
+            await fleet.add(account)
+        leave_signals()  # a worker's own end it within 10 s, also if the database does not answer
+        await fleet.run_worker(concurrency=concurrency)
+    return ""
 
 
 def status_lines(one: "AccountStatus") -> list[str]:

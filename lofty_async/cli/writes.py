@@ -161,15 +161,10 @@ def created(
 
     Raises: AmbiguousError if the response is lost; as `run` does.
     """
-    from .client import connected
+    from .client import ask
     from .output import cell, print_json
-    from .run import run
 
-    async def work() -> int | str:
-        async with connected(server) as lofty:
-            return await create(lofty)
-
-    id = run(work, look=look)
+    id = ask(server, create, look=look)
     if output.as_json:
         print_json({"id": str(id) if output.string_ids else id})
     else:
