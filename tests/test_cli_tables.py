@@ -201,6 +201,17 @@ class TestAWeek:
         assert grid["all day"]["5"] == ["Entry", "1"]
         assert grid["all day"]["6"][0] == "\u201309:00"
 
+    def test_ends_an_entry_at_midnight_on_the_day_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        midnight = datetime(2026, 3, 4, 23, tzinfo=UTC)
+        grid = cells(week(monkeypatch, 120, entry(1, midnight - HOUR, midnight)))
+        assert grid["23:00"]["4"] == ["23:00\u201300:00", "Entry", "1"]
+        assert list(grid) == ["23:00"]
+        grid = cells(week(monkeypatch, 120, entry(1, NINE - 24 * HOUR, midnight), entry(2, NINE + 8 * HOUR, None)))
+        assert grid["all day"]["4"][0] == "\u201300:00"
+        assert not grid["all day"]["5"]
+        grid = cells(week(monkeypatch, 120, entry(1, midnight - 3 * HOUR, midnight), entry(2, midnight - HOUR, None)))
+        assert grid["23:00"]["4"][0] == "..."
+
     def test_shows_a_deadline_as_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert cells(week(monkeypatch, 100, entry(1, None, NINE)))["09:00"]["4"][:2] == ["by", "09:00"]
 

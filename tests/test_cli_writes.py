@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from lofty_async.cli.app import app
 from lofty_async.sandbox import Sandbox
 from lofty_async.sandbox.faults import DropAfter, DropBefore, Reply
-from tests.commands import answer, invoke, sandboxed
+from tests.commands import Terminal, answer, invoke, sandboxed
 
 NOT_THERE = 999_999_999_999
 
@@ -211,6 +212,16 @@ def test_a_terminal_is_asked_before_a_deletion(
     assert deleting.returncode == code
     assert asked.startswith(f"Delete task {task_ids[0]}?".encode())
     assert (task_ids[0] in sandbox.state.entries) is bool(code)
+
+
+@pytest.mark.parametrize(("number", "question"), [(2, "Delete tasks 1, 2?"), (4, "Delete 4 tasks?")])
+def test_many_deletions_are_one_question(monkeypatch: pytest.MonkeyPatch, number: int, question: str) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setattr("click.confirm", lambda text, **_: asked.append(text))
+    assert app.main(["tasks", "delete", *map(str, range(1, number + 1))], standalone_mode=False) == 1
+    assert asked == [question]
 
 
 def test_json_ids_are_numbers(sandbox: Sandbox, lead_id: int) -> None:

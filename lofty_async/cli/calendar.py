@@ -219,10 +219,10 @@ def create(
     server: ServerOptions,
     **fields: Any,
 ) -> None:
-    """Create an appointment or a task and print its id; both times must be later than now.
+    """Create an appointment or a task and print its id.
 
-    The request is never sent twice. If its response is lost, the exit code is 3 and the entry may exist: look before
-    you create it again.
+    Both times must be later than now. The request is never sent twice. If its response is lost, the exit code is 3
+    and the entry may exist: look before you create it again.
     """
     zone = zone_named(time_zone)
     if zone.name is None:

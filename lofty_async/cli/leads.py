@@ -87,7 +87,7 @@ def list_(
     server: ServerOptions,
     **named: Any,
 ) -> None:
-    """List the leads that you may see; several filters are combined with "and"."""
+    """List the leads that you may see. Several filters are combined with "and"."""
     from .client import ask
     from .output import LEADS, show_records
 

@@ -56,7 +56,7 @@ def webhooks() -> None:
 @list_options
 @server_or_sandbox_options
 def list_(*, show_urls: bool, limit: int | None, output: OutputOptions, server: ServerOptions) -> None:
-    """List the application's subscriptions; the secret parts of callback URLs are masked."""
+    """List the application's subscriptions. The secret parts of callback URLs are masked."""
     from .client import ask
     from .output import SUBSCRIPTIONS, show_records
 
@@ -155,12 +155,12 @@ add_delete(webhooks, Records("subscription", "subscriptions", attrgetter("webhoo
 )
 @record_options
 def listen(*, port: int, host: str, secret: str | None, output: OutputOptions) -> None:
-    """Print webhooks as they arrive, one line per notice, to try them out.
+    """Print webhooks as they arrive, to try them out.
 
-    Serves plain HTTP: Lofty posts to HTTPS addresses only, so put a tunnel or a proxy in front. The path to subscribe
-    is printed on stderr. With --json each line is one JSON object. SIGINT, SIGTERM and SIGHUP end it after every
-    accepted notice is printed; the exit code is then 0. Notices that are not printed within five seconds are counted
-    on stderr, and the exit code is 1. A second signal ends it at once.
+    Prints one line per notice; with --json, one JSON object. Serves plain HTTP: Lofty posts to HTTPS addresses only,
+    so put a tunnel or a proxy in front. The path to subscribe is printed on stderr. SIGINT, SIGTERM and SIGHUP end it
+    after every accepted notice is printed; the exit code is then 0. Notices that are not printed within five seconds
+    are counted on stderr, and the exit code is 1. A second signal ends it at once.
     """
     from .run import StartupError, run
 

@@ -1,7 +1,7 @@
 """Times drawn for people: a week of the calendar as a grid, and free slots by day."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Final, NamedTuple
 
 from rich.console import Console
@@ -69,12 +69,19 @@ def pieces_of(entry: CalendarEntry, zone: Zone, week: Sequence[date]) -> Iterato
             yield Piece(day, ALL_DAY, "", text, ALL_DAY, is_finished)
         return
     first, last = zone.shown(start), zone.shown(end)
-    is_deadline = entry.start_at is None
-    for day in (day for day in week if first.date() <= day <= max(first.date(), last.date())):
-        begins, ends = day == first.date(), day == last.date()
+    is_deadline, last_day = entry.start_at is None, _last_day(first, last)
+    for day in (day for day in week if first.date() <= day <= last_day):
+        begins, ends = day == first.date(), day == last_day
         times = _times(first if begins else None, last if ends else None, is_deadline=is_deadline)
-        row, until = (first.hour if begins else ALL_DAY), (_last_hour(last) if ends else 23)
+        row, until = (first.hour if begins else ALL_DAY), (_last_hour(last) if day == last.date() else 23)
         yield Piece(day, row, times, text, until, is_finished)
+
+
+def _last_day(first: datetime, last: datetime) -> date:
+    """Returns the last day of an entry; one that ends at midnight ends on the day before."""
+    if first.date() < last.date() and last.time() == time.min:
+        return last.date() - DAY
+    return max(first.date(), last.date())
 
 
 def _shortened(text: str) -> str:

@@ -106,7 +106,8 @@ def add_delete(group: click.Group, records: Records) -> None:
     @click.option("--yes", "-y", is_flag=True, help="Do not ask; without a terminal nothing is asked.")
     @server_or_sandbox_options
     def delete(*, ids: tuple[Any, ...], yes: bool, server: ServerOptions) -> None:
-        confirm_deletion(ids, records.noun, is_confirmed=yes)
+        if not yes:
+            confirm_deletion(ids, records)
         change_each(server, ids, lambda lofty, one: records.resource(lofty).delete(one), "deleted")
 
 
@@ -138,15 +139,16 @@ def change_each(server: ServerOptions, ids: Sequence[int | str], change: Change,
         raise click.exceptions.Exit(1)
 
 
-def confirm_deletion(ids: Sequence[int | str], noun: str, *, is_confirmed: bool) -> None:
+def confirm_deletion(ids: Sequence[int | str], records: Records) -> None:
     """Asks on a terminal; elsewhere nobody could answer, and the command means what it says.
 
     Raises: click.exceptions.Exit with 1 if the answer is no.
     """
-    if is_confirmed or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
-    named = ", ".join(map(str, ids)) if len(ids) <= MANY else f"{len(ids)} of them"
-    if not click.confirm(f"Delete {noun} {named}?", err=True):
+    noun = records.noun if len(ids) == 1 else records.plural
+    named = f"{noun} {', '.join(map(str, ids))}" if len(ids) <= MANY else f"{len(ids)} {noun}"
+    if not click.confirm(f"Delete {named}?", err=True):
         click.echo("Nothing deleted.", err=True)
         raise click.exceptions.Exit(1)
 
