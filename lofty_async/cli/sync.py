@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from os.path import realpath
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 from attrs import asdict
@@ -32,9 +32,6 @@ from .times import MAX_SHOWN
 if TYPE_CHECKING:
     from lofty_async.client import LoftyClient
     from lofty_async.mirror import Mirror, SyncReport, TaskExport, TaskSink
-
-Runs: TypeAlias = "list[Mirror | TaskExport]"
-"""Holds the run under way until its report is printed."""
 
 LINES: Final = click.File(encoding="utf-8-sig")
 STRATEGIES: Final = ("auto", "lists", "leads")
@@ -99,8 +96,7 @@ class SyncOptions(NamedTuple):
 @click.option("--plan", is_flag=True, help="Say what a sync would take, and end; a missing file is not made.")
 @click.option("--watch", type=Number(0, min_open=True), metavar="SECONDS", help="Sync again and again.")
 @server_or_sandbox_options
-@click.pass_context
-def sync(context: click.Context, /, *, server: ServerOptions, plan: bool, watch: float | None, **values: Any) -> None:
+def sync(*, server: ServerOptions, plan: bool, watch: float | None, **values: Any) -> None:
     """Copy the tasks of all leads, or of some, into a file.
 
     The SQLite file's table `tasks` is made equal to the API: another run adds no duplicates and removes deleted tasks.
@@ -122,12 +118,14 @@ def sync(context: click.Context, /, *, server: ServerOptions, plan: bool, watch:
     (-) tasks appear as they are read, and the report goes to standard error. New files are readable by their owner
     alone.
     """
+    from .run import run
+
     options = _sync_options(**values)
     _check(options, plan=plan, watch=watch)
     if plan:
         _print_plan(options, server)
-    else:
-        context.exit(_run(options, server, watch))
+    elif run(lambda: _sync(options, server, watch)).failed:
+        raise click.exceptions.Exit(1)
 
 
 def _sync_options(
@@ -206,20 +204,6 @@ def _is_same(one: Path, other: Path) -> bool:
     return realpath(one) == realpath(other)
 
 
-def _run(options: SyncOptions, server: ServerOptions, watch: float | None) -> int:
-    """Syncs, and prints the report even if the run is interrupted; returns the exit code."""
-    from .run import run
-    from .sync_report import print_report
-
-    runs: Runs = []
-    try:
-        return 1 if run(lambda: _sync(options, server, runs, watch)).failed else 0
-    finally:
-        for one in runs:
-            if options.as_json or one.report.requests:  # an error that came before the first of them is all there is
-                print_report(one.report, options)
-
-
 def _print_plan(options: SyncOptions, server: ServerOptions) -> None:
     """Prints the plan; a file that is not there, or empty, is an empty mirror and stays as it is."""
     from .run import run
@@ -237,39 +221,52 @@ def _print_plan(options: SyncOptions, server: ServerOptions) -> None:
     run(work)
 
 
-async def _sync(options: SyncOptions, server: ServerOptions, runs: Runs, watch: float | None) -> "SyncReport":
+async def _sync(options: SyncOptions, server: ServerOptions, watch: float | None) -> "SyncReport":
+    from lofty_async.mirror import TaskExport
+
     from .client import connected
 
     with database_errors(click.ClickException):  # closing a file may fail too
-        if options.db is None:
-            async with AsyncExitStack() as stack:
-                client = await stack.enter_async_context(connected(server))
-                lines = await _open_lines(options, stack)
-                return await _export(client, lines, options, runs)
         async with AsyncExitStack() as stack:
+            if options.db is None:
+                client = await stack.enter_async_context(connected(server))
+                sink = await _open_lines(options, stack)
+                export = TaskExport(client, sink, options.lead_ids, concurrency=options.concurrency)
+                async with _reported(export, client, options):
+                    return await export.run()
             mirror, client = await stack.enter_async_context(_mirror(options, server))
-            export = None if options.jsonl is None else await _open_lines(options, stack)
-            report = await _sync_once(mirror, client, export, options, runs)
+            lines = None if options.jsonl is None else await _open_lines(options, stack)
+            report = await _sync_once(mirror, client, options, lines)
             while watch is not None:
-                report = await _sync_again(mirror, client, options, runs, watch)
+                await asyncio.sleep(watch)
+                report = await _sync_again(mirror, client, options)
             return report
 
 
-async def _sync_again(
-    mirror: "Mirror", client: "LoftyClient", options: SyncOptions, runs: Runs, seconds: float
+async def _sync_once(
+    mirror: "Mirror", client: "LoftyClient", options: SyncOptions, export: "TaskSink | None" = None
 ) -> "SyncReport":
-    """Prints the last report, waits, and syncs; an outage, or another sync, is reported and ends nothing."""
+    async with _reported(mirror, client, options):
+        return await mirror.sync(
+            options.lead_ids,
+            strategy=options.strategy,
+            allow_mass_delete=options.allow_mass_delete,
+            allow_new_server=options.allow_new_server,
+            fresh=options.fresh,
+            concurrency=options.concurrency,
+            export=export,
+        )
+
+
+async def _sync_again(mirror: "Mirror", client: "LoftyClient", options: SyncOptions) -> "SyncReport":
+    """Syncs; an outage, or another sync, is reported and ends nothing."""
     from lofty_async.mirror import OtherAccountError, SuspiciousDeletionError
 
     from .output import print_note
-    from .sync_report import print_report
 
-    while runs:
-        print_report(runs.pop().report, options)
-    await asyncio.sleep(seconds)
     try:
         with database_errors(click.ClickException):
-            return await _sync_once(mirror, client, None, options, runs)
+            return await _sync_once(mirror, client, options)
     except AuthenticationError:
         raise
     except (LoftyError, click.ClickException) as error:
@@ -279,43 +276,30 @@ async def _sync_again(
         return mirror.report
 
 
-async def _export(client: "LoftyClient", lines: "TaskSink", options: SyncOptions, runs: Runs) -> "SyncReport":
-    from lofty_async.mirror import TaskExport
-
-    from .sync_report import progress_bar
-
-    export = TaskExport(client, lines, options.lead_ids, concurrency=options.concurrency)
-    runs.append(export)
-    async with progress_bar(export, client):
-        return await export.run()
-
-
-async def _sync_once(
-    mirror: "Mirror", client: "LoftyClient", export: "TaskSink | None", options: SyncOptions, runs: Runs
-) -> "SyncReport":
+@asynccontextmanager
+async def _reported(
+    sync: "Mirror | TaskExport", client: "LoftyClient", options: SyncOptions
+) -> AsyncGenerator[None, None]:
+    """Shows the progress inside the context, and prints the report at its end, even if the run is interrupted."""
     from lofty_async.mirror import OtherAccountError, SuspiciousDeletionError, SyncRunningError
 
     from .run import StartupError
-    from .sync_report import progress_bar
+    from .sync_report import print_report, progress_bar
 
-    runs.append(mirror)
+    has_begun = True
     try:
-        async with progress_bar(mirror, client):
-            return await mirror.sync(
-                options.lead_ids,
-                strategy=options.strategy,
-                allow_mass_delete=options.allow_mass_delete,
-                allow_new_server=options.allow_new_server,
-                fresh=options.fresh,
-                concurrency=options.concurrency,
-                export=export,
-            )
+        async with progress_bar(sync, client):
+            yield
     except (OtherAccountError, SyncRunningError) as error:
-        runs.clear()
+        has_begun = False
         raise StartupError(str(error).replace("pass allow_new_server=True", "pass --allow-new-server")) from error
     except SuspiciousDeletionError as error:
         text = str(error).replace("allow_mass_delete=True", "--allow-mass-delete")
         raise click.ClickException(text) from error
+    finally:
+        # An error that came before the first request is all there is to say.
+        if has_begun and (options.as_json or sync.report.requests):
+            print_report(sync.report, options)
 
 
 @asynccontextmanager
