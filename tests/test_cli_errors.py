@@ -94,3 +94,29 @@ def test_an_error_of_the_server_is_left_as_it_is(sandbox: Sandbox) -> None:
     sandbox.faults.add("GET /v1.0/me", Reply(400, {"code": 99, "message": "no such thing"}), times=None)
     result = invoke("whoami")
     assert (result.exit_code, result.stderr.endswith("no such thing\n")) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("tasks", "list", "x"), "LEAD must be a lead id, not 'x'"),
+        (("tasks", "finish", "7-task"), "ID must be a task id, not '7-task': use 7"),
+        (("tasks", "create", "--lead", 7, "--content", "x", "--end", "soon"), "--end must be an ISO 8601 time or date"),
+        (("tasks", "mine", "--output", ""), "--output must be a file name, not ''"),
+        (("tasks", "mine", "--time-zone", "Mars"), "--time-zone must be an IANA time zone such as"),
+        (("calendar", "--week", "x"), "--week must be a date such as 2026-03-02, not 'x'"),
+        (("leads", "list", "--filter", "contacted=maybe"), "--filter contacted must be true or false, not 'maybe'"),
+        (("login", "--client-id", "a", "--redirect-uri", "http://[x"), "--redirect-uri must be a URL"),
+        (("sync", "--leads-file", "{file}"), "--leads-file, line 1 must be a lead id, not 'x'"),
+        (("webhooks", "ensure", "task", "ftp://x.test/"), "URL must be an https:// "),
+        (("webhooks", "ensure", "x", "https://x.test/"), "EVENT must be 1 to 12 or one of agent, "),
+    ],
+)
+def test_a_wrong_argument_is_named_as_it_is_typed(
+    sandbox: Sandbox, tmp_path: Path, arguments: tuple[object, ...], text: str
+) -> None:
+    (tmp_path / "file").write_text("x")
+    result = invoke(*(str(one).format(file=tmp_path / "file") for one in arguments))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1].startswith(f"Error: {text}")
+    assert not sandbox.requests

@@ -110,8 +110,8 @@ def test_a_sandbox_can_be_had_for_the_asking() -> None:
     [
         (("calendar", "nonsense"), "nonsense"),
         (("calendar", "--week", "soon"), "--week"),
-        (("calendar", "--week", "9999-12-31"), "--week: must be earlier than the end of the year 9999"),
-        (("slots", "--start", "9999-12-31T12:00Z"), "--start: must be earlier than the end of the year 9999"),
+        (("calendar", "--week", "9999-12-31"), "--week must be earlier than the end of the year 9999"),
+        (("slots", "--start", "9999-12-31T12:00Z"), "--start must be earlier than the end of the year 9999"),
         (("calendar", "--week", "--start", "today"), "--week excludes"),
         (("calendar", "--ics", "a.ics", "--json"), "--ics excludes"),
         (("tasks", "mine", "--json", "--csv"), "exclude each other"),

@@ -79,16 +79,14 @@ def test_now_is_a_time() -> None:
 
 @pytest.mark.parametrize("text", ["", "soon", "2026-02-30", "1772377200000", "tomorrow noon", "now 15:00"])
 def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="must be an ISO 8601 time") as refusal:
+    with pytest.raises(click.UsageError, match="--end must be an ISO 8601 time"):
         parse_end(text, OSLO)
-    assert refusal.value.param_hint == "--end"
 
 
 @pytest.mark.parametrize("text", ["", "2026-03-01T15:00", "monday"])
 def test_what_is_no_day_is_refused(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="must be a date") as refusal:
+    with pytest.raises(click.UsageError, match="--week must be a date"):
         parse_day(text, OSLO, "--week")
-    assert refusal.value.param_hint == "--week"
 
 
 def test_a_time_zone_is_found_by_its_name() -> None:
@@ -97,7 +95,7 @@ def test_a_time_zone_is_found_by_its_name() -> None:
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "", "../etc/passwd", "Europe"])
 def test_an_unknown_time_zone_is_refused(name: str) -> None:
-    with pytest.raises(click.BadParameter, match="must be an IANA time zone"):
+    with pytest.raises(click.UsageError, match="must be an IANA time zone"):
         zone_named(name)
 
 

@@ -256,5 +256,5 @@ def test_an_error_names_the_option(sandbox: Sandbox, lead_id: int, options: tupl
 def test_a_day_with_no_day_after_it_is_refused(sandbox: Sandbox, command: tuple[str, ...], option: str) -> None:
     result = invoke(*command)
     assert result.exit_code == 2
-    assert f"{option}: must be earlier than the end of the year 9999" in result.stderr
+    assert f"{option} must be earlier than the end of the year 9999" in result.stderr
     assert not sandbox.requests

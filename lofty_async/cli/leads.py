@@ -29,23 +29,21 @@ def leads() -> None:
 def lead_filter(text: str) -> tuple[str, Any]:
     """Returns the filter that `NAME=VALUE` names, and its value, of the filter's type.
 
-    Raises: click.BadParameter that names the filter, or those that there are.
+    Raises: click.UsageError that names the filter, or those that there are.
     """
     name, equals, value = text.partition("=")
     kinds = get_type_hints(LeadFilters)
     name = name.strip().replace("-", "_")
     if not equals or name not in kinds:
         known = ", ".join(sorted(kinds))
-        raise click.BadParameter(
-            f"must be NAME=VALUE with one of {known}, not {text[:MAX_SHOWN]!r}", param_hint="--filter"
-        )
+        raise click.UsageError(f"--filter must be NAME=VALUE with one of {known}, not {text[:MAX_SHOWN]!r}")
     if kinds[name] is bool:
         if value.lower() not in FLAGS:
-            raise click.BadParameter(f"{name} must be true or false, not {value[:MAX_SHOWN]!r}", param_hint="--filter")
+            raise click.UsageError(f"--filter {name} must be true or false, not {value[:MAX_SHOWN]!r}")
         return name, FLAGS[value.lower()]
     if kinds[name] is int:
         if not (value.isascii() and value.isdigit()):
-            raise click.BadParameter(f"{name} must be a number, not {value[:MAX_SHOWN]!r}", param_hint="--filter")
+            raise click.UsageError(f"--filter {name} must be a number, not {value[:MAX_SHOWN]!r}")
         return name, int(value[:MAX_SHOWN])
     return name, value
 

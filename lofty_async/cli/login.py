@@ -208,13 +208,13 @@ class Loopback(NamedTuple):
 def loopback(redirect_uri: str) -> Loopback | None:
     """Returns the address on this machine that the URI redirects to, or `None` if it is elsewhere.
 
-    Raises: click.BadParameter if the URI is not valid.
+    Raises: click.UsageError if the URI is not valid.
     """
     try:
         parts = urlsplit(redirect_uri)
         port = parts.port
     except ValueError as error:
-        raise click.BadParameter("must be a URL", param_hint="--redirect-uri") from error
+        raise click.UsageError("--redirect-uri must be a URL") from error
     is_local = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
     return Loopback(parts.hostname, port) if is_local and parts.hostname and port else None
 

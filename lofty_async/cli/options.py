@@ -63,18 +63,25 @@ class TimeRange(NamedTuple):
     def zone(self) -> Zone:
         """The zone of times without an offset and of tables.
 
-        Raises: click.BadParameter if there is none of that name.
+        Raises: click.UsageError if there is none of that name.
         """
         return zone_named(self.time_zone)
 
     def parsed(self) -> dict[str, Any]:
         """Returns the arguments `start`, `end` and `time_zone` of a list, without those that were not given.
 
-        Raises: click.BadParameter as `parse_start` and `parse_end` do.
+        Raises: click.UsageError as `parse_start` and `parse_end` do.
         """
         zone = self.zone
         start, end = parse_start(self.start, zone), parse_end(self.end, zone)
         return given(start=start, end=end, time_zone=self.time_zone)
+
+
+def typed_name(param: click.Parameter | None) -> str:
+    """Returns an option as it is typed, or an argument as the usage names it."""
+    if isinstance(param, click.Option):
+        return param.opts[0]
+    return str(getattr(param, "metavar", None) or "the argument").removesuffix("...")
 
 
 class Whole(click.IntRange):
@@ -117,12 +124,11 @@ def _not_within(
     ctx: click.Context | None,
 ) -> click.UsageError:
     """Returns an error that names the option and the range."""
-    name = param.opts[0] if isinstance(param, click.Option) else "the argument"
     low, high = kind.min, kind.max
     span = f" above {low}" if kind.min_open else f" of {low} or more"
     if high is not None:
         span = f" from {low} to {high}"
-    return click.UsageError(f"{name} must be {noun}{span}, not {str(value)[:MAX_SHOWN]!r}", ctx)
+    return click.UsageError(f"{typed_name(param)} must be {noun}{span}, not {str(value)[:MAX_SHOWN]!r}", ctx)
 
 
 class RecordId(Whole):
@@ -137,9 +143,8 @@ class RecordId(Whole):
         try:
             return super().convert(value, param, ctx)
         except click.UsageError:
-            name = param.opts[0] if isinstance(param, click.Option) else getattr(param, "metavar", None)
-            hint = _number_of(str(value))
-            message = f"{str(name).removesuffix('...')} must be a {self.noun} id, not {str(value)[:MAX_SHOWN]!r}{hint}"
+            text, hint = str(value)[:MAX_SHOWN], _number_of(str(value))
+            message = f"{typed_name(param)} must be a {self.noun} id, not {text!r}{hint}"
             raise click.UsageError(message, ctx) from None
 
 
@@ -168,7 +173,7 @@ class FilePath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not str(value):
-            self.fail("must be a file name, not ''", param, ctx)
+            raise click.UsageError(f"{typed_name(param)} must be a file name, not ''", ctx)
         return super().convert(value, param, ctx)
 
 

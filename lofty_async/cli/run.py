@@ -22,6 +22,8 @@ from lofty_async.errors import (
     TransportError,
 )
 
+from .options import typed_name
+
 if TYPE_CHECKING:
     from aiohttp.web import Application, AppRunner
 
@@ -85,19 +87,19 @@ def explained(error: LoftyError) -> str:
 
 
 def as_typed(text: str) -> str:
-    """Returns the text of an error; arguments that it names have the name of the option or variable they came from."""
+    """Returns the text of an error; arguments that it names have the names by which they were typed or set."""
     context = click.get_current_context(silent=True)
     if context is None:
         return text
-    options = {one.name: _name(one, context) for one in context.command.params if isinstance(one, click.Option)}
+    names = {one.name: _name(one, context) for one in context.command.params}
     # The first word is what the error is about. Others may be names too, but those without an underscore may be
     # words of a sentence, and those beside a slash, a hyphen or an extension are of a path.
-    return re.sub(r"^\w+|(?<![\w/.-])\w+_\w+(?![\w/-]|\.\w)", lambda found: options.get(found[0], found[0]), text)
+    return re.sub(r"^\w+|(?<![\w/.-])\w+_\w+(?![\w/-]|\.\w)", lambda found: names.get(found[0], found[0]), text)
 
 
-def _name(option: click.Option, context: click.Context) -> str:
-    is_variable = context.get_parameter_source(str(option.name)) is ParameterSource.ENVIRONMENT
-    return str(option.envvar) if is_variable else option.opts[0]
+def _name(param: click.Parameter, context: click.Context) -> str:
+    is_variable = context.get_parameter_source(str(param.name)) is ParameterSource.ENVIRONMENT
+    return str(param.envvar) if is_variable else typed_name(param)
 
 
 def is_startup_error(error: LoftyError) -> bool:

@@ -166,8 +166,7 @@ def _check(options: SyncOptions, *, plan: bool, watch: float | None) -> None:
 def chosen_leads(leads: tuple[int, ...], file: Iterable[str] | None) -> list[int] | None:
     """Returns the ids of the leads to read, or `None` for all leads.
 
-    Raises: click.UsageError if both ways are used; click.BadParameter that names a line without a lead id, or if the
-    file has no id at all.
+    Raises: click.UsageError if both ways are used, a line has no lead id, or the file has none at all.
     """
     if leads and file is not None:
         raise click.UsageError("--lead and --leads-file exclude each other")
@@ -178,17 +177,16 @@ def chosen_leads(leads: tuple[int, ...], file: Iterable[str] | None) -> list[int
             _lead_id(text, number) for number, line in enumerate(file, 1) if (text := line.partition("#")[0].strip())
         ]
     except UnicodeDecodeError as error:
-        raise click.BadParameter("the file must be UTF-8 text", param_hint="--leads-file") from error
+        raise click.UsageError("--leads-file must be UTF-8 text") from error
     if not ids:
-        raise click.BadParameter("the file lists no lead id", param_hint="--leads-file")
+        raise click.UsageError("--leads-file lists no lead id")
     return ids
 
 
 def _lead_id(text: str, number: int) -> int:
     lead_id = parse_id(text)
     if lead_id is None:
-        message = f"line {number} must be a lead id, not {text[:MAX_SHOWN]!r}"
-        raise click.BadParameter(message, param_hint="--leads-file")
+        raise click.UsageError(f"--leads-file, line {number} must be a lead id, not {text[:MAX_SHOWN]!r}")
     return lead_id
 
 

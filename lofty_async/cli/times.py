@@ -50,14 +50,14 @@ class Zone(NamedTuple):
 def zone_named(name: str | None) -> Zone:
     """Returns the time zone with that IANA name; this machine's for `None`.
 
-    Raises: click.BadParameter if there is none.
+    Raises: click.UsageError if there is none.
     """
     if name is None:
         return local_zone()
     info = _zone_info(name)
     if info is None:
-        message = f"must be an IANA time zone such as America/Los_Angeles, not {name[:MAX_SHOWN]!r}"
-        raise click.BadParameter(message, param_hint="--time-zone")
+        message = f"--time-zone must be an IANA time zone such as America/Los_Angeles, not {name[:MAX_SHOWN]!r}"
+        raise click.UsageError(message)
     return Zone(name, info)
 
 
@@ -85,7 +85,7 @@ def _zone_info(name: str) -> "ZoneInfo | None":
 def parse_start(text: str | None, zone: Zone) -> datetime | None:
     """Returns the time of `--start`, or the beginning of its day; without an offset it is one of the zone.
 
-    Raises: click.BadParameter if the text is neither.
+    Raises: click.UsageError if the text is neither.
     """
     return None if text is None else _parse_time(text, zone, time.min, "--start")
 
@@ -98,11 +98,11 @@ def parse_end(text: str | None, zone: Zone) -> datetime | None:
 def parse_day(text: str, zone: Zone, option: str) -> date:
     """Returns the date.
 
-    Raises: click.BadParameter if the text is no date.
+    Raises: click.UsageError if the text is no date.
     """
     with suppress(ValueError):
         return date.fromisoformat(_without_words(text, zone))
-    raise click.BadParameter(f"must be a date such as 2026-03-02, not {text[:MAX_SHOWN]!r}", param_hint=option)
+    raise click.UsageError(f"{option} must be a date such as 2026-03-02, not {text[:MAX_SHOWN]!r}")
 
 
 def _parse_time(text: str, zone: Zone, time_of_day: time, option: str) -> datetime:
@@ -110,7 +110,7 @@ def _parse_time(text: str, zone: Zone, time_of_day: time, option: str) -> dateti
         parsed = _parse_iso(_without_words(text, zone), time_of_day)
         return parsed if parsed.tzinfo is not None else zone.at(parsed)
     message = f"must be an ISO 8601 time or date, or today or tomorrow, not {text[:MAX_SHOWN]!r}"
-    raise click.BadParameter(message, param_hint=option)
+    raise click.UsageError(f"{option} {message}")
 
 
 def _parse_iso(text: str, time_of_day: time) -> datetime:
@@ -131,12 +131,12 @@ def _without_words(text: str, zone: Zone) -> str:
 def later(moment: Moment, delta: timedelta, option: str) -> Moment:
     """Returns the moment that much later.
 
-    Raises: click.BadParameter if that is beyond the year 9999.
+    Raises: click.UsageError if that is beyond the year 9999.
     """
     try:
         return moment + delta
     except OverflowError:
-        raise click.BadParameter("must be earlier than the end of the year 9999", param_hint=option) from None
+        raise click.UsageError(f"{option} must be earlier than the end of the year 9999") from None
 
 
 def midnight(day: date, zone: Zone) -> datetime:

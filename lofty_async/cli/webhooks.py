@@ -128,7 +128,7 @@ def ensure(
 def event_named(text: str) -> WebhookEvent:
     """Returns the event with that name, in any case, or with that number.
 
-    Raises: click.BadParameter if there is none.
+    Raises: click.UsageError if there is none.
     """
     events = {word: event for event in WebhookEvent for word in (event.name, str(int(event)))}
     event = events.get(text.upper().replace("-", "_"))
