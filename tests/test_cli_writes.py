@@ -217,9 +217,13 @@ def test_a_terminal_is_asked_before_a_deletion(
 @pytest.mark.parametrize(("number", "question"), [(2, "Delete tasks 1, 2?"), (4, "Delete 4 tasks?")])
 def test_many_deletions_are_one_question(monkeypatch: pytest.MonkeyPatch, number: int, question: str) -> None:
     asked: list[str] = []
+
+    def confirm(text: str, **_: object) -> None:
+        asked.append(text)
+
     monkeypatch.setattr("sys.stdin", Terminal())
     monkeypatch.setattr("sys.stderr", Terminal())
-    monkeypatch.setattr("click.confirm", lambda text, **_: asked.append(text))
+    monkeypatch.setattr("click.confirm", confirm)
     assert app.main(["tasks", "delete", *map(str, range(1, number + 1))], standalone_mode=False) == 1
     assert asked == [question]
 

@@ -131,7 +131,7 @@ def _not_within(
     return click.UsageError(f"{typed_name(param)} must be {noun}{span}, not {str(value)[:MAX_SHOWN]!r}", ctx)
 
 
-class RecordId(Whole):
+class RecordId(click.IntRange):
     """A positive id."""
 
     def __init__(self, noun: str) -> None:
@@ -140,12 +140,18 @@ class RecordId(Whole):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Raises: click.UsageError if the value is not an id."""
-        try:
-            return super().convert(value, param, ctx)
-        except click.UsageError:
-            text, hint = str(value)[:MAX_SHOWN], _number_of(str(value))
-            message = f"{typed_name(param)} must be a {self.noun} id, not {text!r}{hint}"
-            raise click.UsageError(message, ctx) from None
+        text = str(value).strip()
+        if (id := parse_id(text)) is None:
+            message = f"{typed_name(param)} must be a {self.noun} id, not {text[:MAX_SHOWN]!r}{_number_of(text)}"
+            raise click.UsageError(message, ctx)
+        return id
+
+
+def parse_id(text: str) -> int | None:
+    """Returns the id, or `None` if the text is none."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_ID))):
+        return None
+    return int(text) if 0 < int(text) <= MAX_ID else None
 
 
 def _number_of(text: str) -> str:
@@ -194,10 +200,6 @@ class FormFlag(click.Option):
             parser._long_opt[name].process = _taking_dash(parser._long_opt[name].process)  # noqa: SLF001 - click has no public way
 
 
-LEAD_ID: Final = RecordId("lead")
-HELP_NAMES: Final = ["-h", "--help"]
-
-
 def _taking_dash(process: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
     def taking(value: Any, state: Any) -> None:
         if state.rargs[:1] == ["-"]:
@@ -205,13 +207,6 @@ def _taking_dash(process: Callable[[Any, Any], None]) -> Callable[[Any, Any], No
         process(value, state)
 
     return taking
-
-
-def parse_id(text: str) -> int | None:
-    """Returns the id, or `None` if the text is none."""
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_ID))):
-        return None
-    return int(text) if 0 < int(text) <= MAX_ID else None
 
 
 def given(**arguments: Any) -> dict[str, Any]:
@@ -271,6 +266,8 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
+HELP_NAMES: Final = ["-h", "--help"]
+LEAD_ID: Final = RecordId("lead")
 NETWORK: Final = {
     "proxy": click.option(
         "--proxy", metavar="URL", help="Use this HTTP proxy, '' for none. Default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY."

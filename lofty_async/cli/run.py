@@ -38,7 +38,9 @@ HINTS: Final[dict[type[LoftyError], str]] = {
     TransportError: "to find out why: lofty-async doctor",
 }
 """The next step after a server's answer of each kind, or after none."""
-STOP_SIGNALS: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+STOP_SIGNALS: Final[list[signal.Signals]] = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 SHUTDOWN_TIMEOUT: Final = 5.0
 """Seconds for answers in progress when a server is stopped."""
 
@@ -141,7 +143,7 @@ async def _stoppable(work: Work[T], received: list[int]) -> T:
             restore_handlers(before)
 
 
-def restore_handlers(handlers: Mapping[int, Any]) -> None:
+def restore_handlers(handlers: Mapping[signal.Signals, Any]) -> None:
     """Makes these the handlers of signals again; `None` is one that was not set from Python."""
     for number, handler in handlers.items():
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
