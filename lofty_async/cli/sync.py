@@ -97,7 +97,7 @@ class SyncOptions(NamedTuple):
 @click.option("--watch", type=Number(0, min_open=True), metavar="SECONDS", help="Sync again and again.")
 @server_or_sandbox_options
 def sync(*, server: ServerOptions, plan: bool, watch: float | None, **values: Any) -> None:
-    """Copy the tasks of all leads, or of some, into a file.
+    """Copy the tasks of leads into a database or a text file.
 
     The SQLite file's table `tasks` is made equal to the API: another run adds no duplicates and removes deleted tasks.
     Rows of leads that fail, or that are not read, stay; failed leads are named, and the exit code is then 1. An
