@@ -1,9 +1,10 @@
 """A Lofty server of our own: real HTTP over real state, to try out and to test against.
 
-A request passes `gate` (firewall, rate limit, credentials) and `faults`; `tasks`, `calendar`, `leads`, `webhooks` and
-`oauth` hold the calls, which read it strictly by `parameters`, act on `state`, and write by `shapes` and `errors`.
-`state` holds the records of `entities`, which `seed` generates. `requests` keeps what was requested, and `server` puts
-all together by its `options`, also of what the contract leaves open.
+A request passes `gate` (firewall, `rate_limit`, credentials) and `faults`, and `parameters` reads it strictly. The
+calls are in `tasks`, `calendar`, `leads`, `webhooks` and `oauth`: each takes what was read, acts on `state`, and
+returns what `shapes` writes or raises one of `errors`. `state` holds the records of `entities`, which `seed`
+generates. `requests` keeps what was requested, and `server` puts all together by its `options`, also of what the
+contract leaves open.
 
 Names are imported on first use, so that the pytest plugin imports no server in runs that use none.
 """
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from . import faults
     from .entities import Entry, EntryClass, EntryKind, Lead
     from .faults import Faults
-    from .gate import ResetStyle
     from .options import ListTotals, UnknownCursor
+    from .rate_limit import ResetStyle
     from .requests import RequestRecord
     from .server import Sandbox
     from .state import State
@@ -39,8 +40,8 @@ __all__ = [
 _HOMES = {
     "entities": ("Entry", "EntryClass", "EntryKind", "Lead"),
     "faults": ("Faults",),
-    "gate": ("ResetStyle",),
     "options": ("ListTotals", "UnknownCursor"),
+    "rate_limit": ("ResetStyle",),
     "requests": ("RequestRecord",),
     "server": ("Sandbox",),
     "state": ("State",),

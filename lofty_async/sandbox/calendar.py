@@ -6,14 +6,12 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any
 
-from aiohttp import web
 from attrs import frozen
 
 from . import errors, times
 from .entities import Entry, EntryKind
-from .errors import json_response
 from .options import Options, check_offset, page_size, reported_size, total
-from .parameters import MAX_ID, Fields, call
+from .parameters import ANY_YEAR, MAX_ID, Fields, call
 from .shapes import EntryWriter
 from .state import State, latest_end_first, newest_first
 from .tasks import FIELDS, ROLES, check_permission, finish
@@ -21,6 +19,7 @@ from .tasks import FIELDS, ROLES, check_permission, finish
 Interval = tuple[datetime, datetime]
 
 RANGE = "startTime endTime startTimeMs endTimeMs timeZoneCode"
+FILTERS = "leadId includeFinished page pageSize sort desc sourceType"
 WAYS = ("Call", "Email", "Text", "Other")
 MAX_PAGE_SIZE = 500
 MAX_RANGE = timedelta(days=90)
@@ -38,12 +37,9 @@ class CalendarHandlers:
     state: State
     options: Options
 
-    @call(
-        "GET /v2.0/calendar", query=f"{RANGE} leadId includeFinished page pageSize sort desc sourceType", is_typed=True
-    )
-    async def list_entries(self, request: web.Request) -> web.Response:
-        fields = Fields.of_query(request)
-        query = CalendarQuery.read(fields, _source_types(request))
+    @call("GET /v2.0/calendar", query=f"{RANGE} {FILTERS}", is_typed=True)
+    def list_entries(self, fields: Fields) -> Any:
+        query = CalendarQuery.read(fields)
         page, asked = _page(fields)
         size = page_size(self.options, asked)
         check_offset(self.options, page * size)
@@ -54,17 +50,16 @@ class CalendarHandlers:
         shown = found[page * size : (page + 1) * size]
         items = [writer.item(entry, self.state.leads[entry.lead_id]) for entry in shown]
         page_fields = {"page": page, "pageSize": reported_size(self.options, asked), "items": items}
-        return json_response({"data": {**total(self.options, len(found)), **page_fields}})
+        return {"data": {**total(self.options, len(found)), **page_fields}}
 
     @call("POST /v2.0/calendar", body=f"{FIELDS} type leadId startAtMs endAtMs taskWay assignedRole")
-    async def create(self, request: web.Request) -> web.Response:
-        fields = await Fields.of_body(request)
+    def create(self, fields: Fields) -> Any:
         fields.require("type", "content", "leadId", "timeZoneCode")
         kind = _kind(fields)
         lead_id = fields.required_id("leadId")
         values: dict[str, Any] = {
-            "start_at": self._later(fields, "startAt", required=True),
-            "end_at": self._later(fields, "endAt", required=True),
+            "start_at": self._later("startAt", fields.required_moment("startAt")),
+            "end_at": self._later("endAt", fields.required_moment("endAt")),
             "content": fields.text("content"),
             "time_zone": fields.zone(),
             **_of_kind(kind, fields),
@@ -72,27 +67,24 @@ class CalendarHandlers:
         check_permission(self.state, lead_id)
         add = self.state.add_task if kind is EntryKind.TASK else self.state.add_appointment
         message = "Calendar created successfully"
-        data = {"id": add(lead_id, **values).calendar_id, "type": kind.value, "message": message}
-        return json_response({"data": data})
+        return {"data": {"id": add(lead_id, **values).calendar_id, "type": kind.value, "message": message}}
 
     @call("GET /v2.0/calendar/meetings/available", query=f"{RANGE} limit", is_typed=True)
-    async def available(self, request: web.Request) -> web.Response:
-        fields = Fields.of_query(request)
+    def available(self, fields: Fields) -> Any:
         start, end = fields.required_moment("startTime"), fields.required_moment("endTime")
         limit = fields.limit(default=10)
         self._check_range(start, end)
         slots = free_slots(start, end, times.zone(fields.zone() or self.options.time_zone) or UTC, self._busy())
         written = [EntryWriter(start).slot(*slot) for slot in slots[:limit]]
-        return json_response({"data": {"total": len(slots), "slots": written}})
+        return {"data": {"total": len(slots), "slots": written}}
 
     @call("PUT /v2.0/calendar/{calendarId}", body=f"{FIELDS} leadId startAtMs endAtMs reminderType reminderTime")
-    async def update(self, request: web.Request) -> web.Response:
-        fields = await Fields.of_body(request)
-        entry = self._managed(request)
+    def update(self, fields: Fields) -> Any:
+        entry = self._managed(fields)
         values: dict[str, Any] = {
             "content": fields.text("content"),
-            "start_at": self._later(fields, "startAt"),
-            "end_at": self._later(fields, "endAt"),
+            "start_at": self._later("startAt", fields.moment("startAt")),
+            "end_at": self._later("endAt", fields.moment("endAt")),
             "time_zone": fields.zone(),
             "address": fields.text("address"),
             "reminder_type": _reminder_type(fields),
@@ -102,25 +94,25 @@ class CalendarHandlers:
         changes = {name: value for name, value in values.items() if value not in (None, "")}
         check_permission(self.state, changes.get("lead_id", entry.lead_id))
         self.state.change(entry.id, **changes)
-        return json_response({"message": "Calendar updated successfully"})
+        return {"message": "Calendar updated successfully"}
 
     @call("DELETE /v2.0/calendar/{calendarId}")
-    async def delete(self, request: web.Request) -> web.Response:
-        self.state.remove(self._managed(request).id)
-        return json_response({"message": "Calendar deleted successfully"})
+    def delete(self, fields: Fields) -> Any:
+        self.state.remove(self._managed(fields).id)
+        return {"message": "Calendar deleted successfully"}
 
     @call("POST /v2.0/calendar/{calendarId}/finish")
-    async def finish(self, request: web.Request) -> web.Response:
-        finish(self.state, self._managed(request))
-        return json_response({"message": "Calendar finished successfully"})
+    def finish(self, fields: Fields) -> Any:
+        finish(self.state, self._managed(fields))
+        return {"message": "Calendar finished successfully"}
 
     @call("POST /v2.0/calendar/{calendarId}/unfinish")
-    async def unfinish(self, request: web.Request) -> web.Response:
-        self.state.unfinish(self._managed(request).id)
-        return json_response({"message": "Calendar unfinished successfully"})
+    def unfinish(self, fields: Fields) -> Any:
+        self.state.unfinish(self._managed(fields).id)
+        return {"message": "Calendar unfinished successfully"}
 
-    def _managed(self, request: web.Request) -> Entry:
-        calendar_id = COMPOSITE.fullmatch(request.match_info["calendarId"])
+    def _managed(self, fields: Fields) -> Entry:
+        calendar_id = COMPOSITE.fullmatch(fields.path["calendarId"])
         if calendar_id is None or int(calendar_id["id"]) > MAX_ID:
             raise errors.invalid("calendarId is not of the form <number>-task or <number>-appointment")
         entry = self.state.entries.get(int(calendar_id["id"]))
@@ -129,8 +121,7 @@ class CalendarHandlers:
         check_permission(self.state, entry.lead_id)
         return entry
 
-    def _later(self, fields: Fields, name: str, *, required: bool = False) -> datetime | None:
-        moment = fields.required_moment(name) if required else fields.moment(name)
+    def _later(self, name: str, moment: datetime | None) -> datetime | None:
         if moment is not None and moment <= self.state.now():
             raise errors.invalid(f"{name} is not later than now")
         return moment
@@ -165,8 +156,8 @@ class CalendarQuery:
     descending: bool
 
     @classmethod
-    def read(cls, fields: Fields, source_types: frozenset[str]) -> "CalendarQuery":
-        since, until = fields.bound("startTime"), fields.bound("endTime")
+    def read(cls, fields: Fields) -> "CalendarQuery":
+        since, until = fields.moment("startTime", ANY_YEAR), fields.moment("endTime", ANY_YEAR)
         if since is None and until is None:
             raise errors.invalid("one of startTime and endTime is required")
         return cls(
@@ -174,7 +165,7 @@ class CalendarQuery:
             until,
             fields.record_id("leadId"),
             fields.flag("includeFinished", default=False),
-            source_types,
+            frozenset((fields.text("sourceType") or "").split(",")) - {""},
             by_end=fields.choice("sort", ("startTime", "endTime")) == "endTime",
             descending=fields.flag("desc", default=True),
         )
@@ -203,11 +194,6 @@ def _page(fields: Fields) -> tuple[int, int]:
     if size > MAX_PAGE_SIZE:
         raise errors.page_size_too_large()
     return page, size
-
-
-def _source_types(request: web.Request) -> frozenset[str]:
-    """Repeated keys and commas are both accepted: the vendor's encoding is unknown, and so are its codes."""
-    return frozenset(",".join(request.query.getall("sourceType", [])).split(",")) - {""}
 
 
 def _kind(fields: Fields) -> EntryKind:

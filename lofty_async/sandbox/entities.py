@@ -48,10 +48,10 @@ class Lead:
     """A contact of the team; `quirks` replace fields of the response, `ABSENT` omits them."""
 
     id: int
-    first_name: str
-    last_name: str
-    email: str
-    phone: str
+    first_name: str = "New"
+    last_name: str = "Lead"
+    email: str = "new@example.com"
+    phone: str = "+14155550100"
     stage: str = "New Leads"
     source: str = "Website"
     created_at: datetime

@@ -12,15 +12,11 @@ Code = int | str
 Shape = Callable[[Code, str], Any]
 """Makes the JSON body of an error from its code and message."""
 
-_ENCODE = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
-
-
-def encode(body: Any) -> str:
-    return _ENCODE(body)
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
 def json_response(body: Any, status: int = 200) -> web.Response:
-    return web.Response(status=status, text=encode(body), content_type="application/json")
+    return web.Response(status=status, text=_encode(body), content_type="application/json")
 
 
 def coded(code: Code, message: str) -> Any:

@@ -11,7 +11,7 @@ from aiohttp import web
 from attrs import define, field, frozen
 
 from .errors import PROXY_PAGE, json_response, usual_body
-from .requests import RequestPattern, check_call
+from .requests import RequestPattern, RequestRecord, check_call
 
 
 @define
@@ -167,8 +167,8 @@ class Rule:
     seen: int = 0
     struck: int = 0
 
-    def applies(self, label: str, request: web.Request, rng: random.Random) -> bool:
-        if self.spent or not self.pattern.matches_call(label, request.method, request.path, request.query):
+    def applies(self, record: RequestRecord, rng: random.Random) -> bool:
+        if self.spent or not self.pattern.matches(record):
             return False
         self.seen += 1
         hit = self.seen > self.after and (self.chance >= 1 or rng.random() < self.chance)
@@ -218,9 +218,9 @@ class Faults:
     def clear(self) -> None:
         self.rules.clear()
 
-    async def answer(self, label: str, request: web.Request, answer: Answer) -> web.StreamResponse:
+    async def answer(self, record: RequestRecord, request: web.Request, answer: Answer) -> web.StreamResponse:
         """The response, after every fault that happens to the request."""
-        for rule in reversed([rule for rule in self.rules if rule.applies(label, request, self._rng)]):
+        for rule in reversed([rule for rule in self.rules if rule.applies(record, self._rng)]):
             answer = partial(rule.fault, request, answer)
         return await answer()
 

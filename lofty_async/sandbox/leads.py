@@ -2,16 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
-from aiohttp import web
-from attrs import define, field, frozen
+from attrs import frozen
 
 from . import errors, shapes, times
 from .entities import OFFICES, Lead
-from .errors import encode, json_response
 from .options import Options, check_offset, page_size, reported_size, total
 from .parameters import Fields, call
 from .state import Leads, State
@@ -36,7 +34,6 @@ SORTS: Mapping[str, Callable[[Lead], Any] | None] = {
 """The orders that are implemented; the vendor names others, which are errors."""
 UNDOCUMENTED = ("otherFilters", "returnFields")
 MAX_PAGE_SIZE = 100
-MAX_CACHED_BODIES = 20_000  # of 3 KB each
 PAGING = frozenset({"limit", "offset", "scrollId"})
 SCROLL_ID = re.compile("scroll-([0-9a-f]{1,16})")
 
@@ -121,39 +118,22 @@ FILTERS: Mapping[str, Filter] = {
 PARAMETERS = (*PAGING, "sort", "desc", "querySubGroup", "preciseSearchFlag", *FILTERS, *UNDOCUMENTED)
 
 
-@frozen
-class LeadQuery:
-    """Filters combined by AND, and an order; the order of the list by default."""
+def choose(leads: Leads, fields: Fields) -> list[int]:
+    """The leads to which all filters apply, in the order asked for; by default in that of the list.
 
-    conditions: tuple[Condition, ...]
-    order: Callable[[Lead], Any] | None
-    descending: bool
-
-    @classmethod
-    def read(cls, fields: Fields) -> "LeadQuery":
-        """Raises: ResponseError for what is malformed, would have no effect or is not implemented."""
-        for name in UNDOCUMENTED:
-            if fields.given(name):
-                raise errors.invalid(f"{name} is not documented, and the sandbox does not implement it")
-        _check_flags(fields)
-        sort = fields.choice("sort", tuple(SORTS))
-        order = SORTS[sort] if sort else None
-        return cls(tuple(_conditions(fields)), order, fields.flag("desc", default=False))
-
-    def choose(self, leads: Leads) -> list[int]:
-        ids = leads.ids()
-        if self.conditions:
-            ids = [lead_id for lead_id in ids if all(holds(leads[lead_id]) for holds in self.conditions)]
-        order = self.order
-        if order is not None:
-            ids = sorted(ids, key=lambda lead_id: order(leads[lead_id]))
-        return ids[::-1] if self.descending else ids
-
-
-def _conditions(fields: Fields) -> Iterator[Condition]:
-    for name, read in FILTERS.items():
+    Raises: ResponseError for what is malformed, would have no effect or is not implemented.
+    """
+    for name in UNDOCUMENTED:
         if fields.given(name):
-            yield read(fields, name)
+            raise errors.invalid(f"{name} is not documented, and the sandbox does not implement it")
+    _check_flags(fields)
+    conditions = [read(fields, name) for name, read in FILTERS.items() if fields.given(name)]
+    sort, descending = fields.choice("sort", tuple(SORTS)), fields.flag("desc", default=False)
+    ids = [lead_id for lead_id in leads if all(holds(leads[lead_id]) for holds in conditions)]
+    order = SORTS[sort or "Default"]
+    if order is not None:
+        ids.sort(key=lambda lead_id: order(leads[lead_id]))
+    return ids[::-1] if descending else ids
 
 
 def _check_flags(fields: Fields) -> None:
@@ -188,21 +168,19 @@ def _are_ids(value: Any) -> bool:
     return isinstance(value, list) and all(type(one) is int for one in cast("list[object]", value))
 
 
-@define
+@frozen
 class LeadHandlers:
     """`/v1.0/leads` and `/v1.0/me`."""
 
     state: State
     options: Options
-    _bodies: dict[int, tuple[Lead, str]] = field(factory=dict[int, tuple[Lead, str]], init=False)
-    """The JSON of each lead that was listed, and the record that it was written from."""
 
     @call("GET /v1.0/leads", query=" ".join(PARAMETERS))
-    async def list_leads(self, request: web.Request) -> web.Response:
-        fields = Fields.of_query(request)
+    def list_leads(self, fields: Fields) -> Any:
         asked, offset = fields.limit(default=10, most=MAX_PAGE_SIZE), self._offset(fields)
         size = page_size(self.options, asked)
-        ids = self._ids(fields)
+        filters = frozenset((name, value) for name, value in fields.values.items() if name not in PAGING)
+        ids = self.state.cached(filters, lambda: choose(self.state.leads, fields))
         shown = ids[self._start(len(ids), size, offset) :][:size]
         metadata = {
             "collection": "leads",
@@ -211,28 +189,11 @@ class LeadHandlers:
             **total(self.options, len(ids)),
             "scrollId": f"scroll-{offset + len(shown):x}",
         }
-        leads = ",".join(map(self._body, shown))
-        body = f'{{"_metadata":{encode(metadata)},"leads":[{leads}]}}'
-        return web.Response(text=body, content_type="application/json")
+        return {"_metadata": metadata, "leads": [shapes.lead(self.state.leads[lead_id]) for lead_id in shown]}
 
     @call("GET /v1.0/me")
-    async def me(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler's signature
-        return json_response(shapes.profile(self.options.time_zone, len(self.state.leads)))
-
-    def _ids(self, fields: Fields) -> list[int]:
-        query = LeadQuery.read(fields)
-        filters = frozenset((name, value) for name, value in fields.values.items() if name not in PAGING)
-        return self.state.cached(filters, lambda: query.choose(self.state.leads))
-
-    def _body(self, lead_id: int) -> str:
-        lead = self.state.leads[lead_id]
-        written, body = self._bodies.get(lead_id, (None, ""))
-        if written is not lead:
-            body = encode(shapes.lead(lead))
-            if len(self._bodies) >= MAX_CACHED_BODIES:
-                self._bodies.clear()
-            self._bodies[lead_id] = lead, body
-        return body
+    def me(self, _fields: Fields) -> Any:
+        return shapes.profile(self.options.time_zone, len(self.state.leads))
 
     def _offset(self, fields: Fields) -> int:
         """The start of the page, also in a scroll id, which has no limit of offsets."""

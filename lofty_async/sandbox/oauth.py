@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 from . import errors
 from .errors import json_response
 from .gate import Credentials
-from .parameters import call, is_url
+from .parameters import is_url, open_call
 
 CODE_LIFETIME = 600.0
 REFRESH_TOKEN_LIFETIME = 180 * 86_400.0
@@ -47,7 +47,11 @@ def challenge_of(verifier: str) -> str:
 
 @define(eq=False)
 class Grants:
-    """One application's OAuth client, and the codes and tokens issued to it; all may be changed at any time."""
+    """One application's OAuth client, the codes and tokens issued to it, and the calls that issue them.
+
+    Token endpoint A is that of crm.lofty.com, B that of api.lofty.com, and the page that of lofty.com; all are on one
+    server here. All fields may be changed at any time.
+    """
 
     credentials: Credentials
     clock: Callable[[], float]
@@ -105,6 +109,56 @@ class Grants:
             raise errors.grant("invalid_grant")
         return self._issue()
 
+    @open_call("POST /api/user-web/oauth/token")
+    async def endpoint_a(self, request: web.Request) -> web.Response:
+        """Client id and secret in HTTP Basic; a code or a refresh token in the form."""
+        self.check_client(*_basic(request))
+        grants = {"authorization_code": self._named_code, "refresh_token": self.redeem_refresh_token}
+        return _tokens(grants, await _form(request))
+
+    @open_call("POST /oauth/token")
+    async def endpoint_b(self, request: web.Request) -> web.Response:
+        """Client id and secret in the form; no secret with a code verifier or a refresh token."""
+        form = await _form(request)
+        self._check_client(form)
+        grants = {
+            "authorization_code": self.redeem_code,
+            "client_credentials": self.redeem_customer_key,
+        }
+        if "client_secret" not in form:  # applications with a secret renew at the other endpoint
+            grants["refresh_token"] = self.redeem_refresh_token
+        return _tokens(grants, form)
+
+    @open_call("GET /page/vendor-auth.html")
+    async def page(self, request: web.Request) -> web.Response:
+        """Redirects at once, as if the user had decided: with `code` or `error`, and the given `state`."""
+        query = request.query
+        target = query.get("redirect_uri") or self.redirect_uri
+        if query.get("clientId") != self.client_id or not target or not is_url(target):
+            raise errors.ResponseError(400, 400, UNKNOWN_PAGE, plain=True)
+        state = {"state": query["state"]} if "state" in query else {}
+        location = _with_query(target, self._decision(query, target) | state)
+        return web.Response(status=302, headers={hdrs.LOCATION: location})
+
+    def _decision(self, query: Mapping[str, str], target: str) -> dict[str, str]:
+        if self.deny:
+            return {"error": "access_denied"}
+        method = query.get("code_challenge_method", "plain")
+        if method not in CHALLENGE_METHODS:
+            return {"error": "invalid_request"}
+        return {"code": self.authorise(target, query.get("code_challenge"), method)}
+
+    def _named_code(self, form: Form) -> dict[str, Any]:
+        if form.get("client_id") != self.client_id:
+            raise errors.grant("invalid_request")
+        return self.redeem_code(form)
+
+    def _check_client(self, form: Form) -> None:
+        proves_by_verifier = form.get("grant_type") == "authorization_code" and form.get("code_verifier")
+        is_public = proves_by_verifier or form.get("grant_type") == "refresh_token"
+        secret = form.get("client_secret", self.client_secret if is_public else "")
+        self.check_client(form.get("client_id", ""), secret)
+
     def _refresh_token(self) -> str:
         token = f"refresh-{next(self._numbers)}"
         self.allow_refresh(token)
@@ -121,66 +175,6 @@ class Grants:
             "scope": "all",
         }
         return body if refresh_token is None else body | {"refresh_token": refresh_token}
-
-
-@frozen
-class OAuthHandlers:
-    """Token endpoints A (crm.lofty.com) and B (api.lofty.com) and the page of lofty.com, on one server."""
-
-    grants: Grants
-
-    @call("POST /api/user-web/oauth/token", is_open=True)
-    async def token_a(self, request: web.Request) -> web.Response:
-        """Client id and secret in HTTP Basic; a code or a refresh token in the form."""
-        grants: Mapping[str, Redeem] = {
-            "authorization_code": self._named_code,
-            "refresh_token": self.grants.redeem_refresh_token,
-        }
-        self.grants.check_client(*_basic(request))
-        return _tokens(grants, await _form(request))
-
-    @call("POST /oauth/token", is_open=True)
-    async def token_b(self, request: web.Request) -> web.Response:
-        """Client id and secret in the form; no secret with a code verifier or a refresh token."""
-        grants: Mapping[str, Redeem] = {
-            "authorization_code": self.grants.redeem_code,
-            "client_credentials": self.grants.redeem_customer_key,
-        }
-        form = await _form(request)
-        self._check_client(form)
-        if "client_secret" not in form:  # applications with a secret renew at the other endpoint
-            grants = {**grants, "refresh_token": self.grants.redeem_refresh_token}
-        return _tokens(grants, form)
-
-    @call("GET /page/vendor-auth.html", is_open=True)
-    async def authorise(self, request: web.Request) -> web.Response:
-        """Redirects at once, as if the user had decided: with `code` or `error`, and the given `state`."""
-        query = request.query
-        target = query.get("redirect_uri") or self.grants.redirect_uri
-        if query.get("clientId") != self.grants.client_id or not target or not is_url(target):
-            raise errors.ResponseError(400, 400, UNKNOWN_PAGE, plain=True)
-        state = {"state": query["state"]} if "state" in query else {}
-        location = _with_query(target, self._decision(query, target) | state)
-        return web.Response(status=302, headers={hdrs.LOCATION: location})
-
-    def _decision(self, query: Mapping[str, str], target: str) -> dict[str, str]:
-        if self.grants.deny:
-            return {"error": "access_denied"}
-        method = query.get("code_challenge_method", "plain")
-        if method not in CHALLENGE_METHODS:
-            return {"error": "invalid_request"}
-        return {"code": self.grants.authorise(target, query.get("code_challenge"), method)}
-
-    def _named_code(self, form: Form) -> dict[str, Any]:
-        if form.get("client_id") != self.grants.client_id:
-            raise errors.grant("invalid_request")
-        return self.grants.redeem_code(form)
-
-    def _check_client(self, form: Form) -> None:
-        proves_by_verifier = form.get("grant_type") == "authorization_code" and form.get("code_verifier")
-        is_public = proves_by_verifier or form.get("grant_type") == "refresh_token"
-        secret = form.get("client_secret", self.grants.client_secret if is_public else "")
-        self.grants.check_client(form.get("client_id", ""), secret)
 
 
 def _with_query(url: str, added: Mapping[str, str]) -> str:

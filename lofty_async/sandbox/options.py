@@ -7,11 +7,12 @@ from enum import StrEnum
 from typing import Any, Final
 
 from attrs import define, field
-from attrs.validators import and_, deep_mapping, ge, gt, instance_of, lt, optional
+from attrs.validators import and_, deep_mapping, ge, gt, lt, optional
 
 from . import errors, times
 from .entities import EntryClass
-from .gate import ResetStyle, Throttle
+from .parameters import CALLS
+from .rate_limit import ResetStyle, Throttle
 
 Validator = Callable[[Any, Any, Any], None]
 
@@ -57,6 +58,11 @@ def zone(_sandbox: object, argument: Any, value: Any) -> None:
         raise ValueError(f"'{argument.name}' must be an IANA time zone, not {value!r}")
 
 
+def limited_call(_sandbox: object, argument: Any, label: str) -> None:
+    if label not in CALLS or CALLS[label].is_open:
+        raise ValueError(f"'{argument.name}' must be of calls such as 'GET /v2.0/calendar', not {label!r}")
+
+
 def classes(names: Iterable[EntryClass | str]) -> frozenset[EntryClass]:
     return frozenset(map(EntryClass, [names] if isinstance(names, str) else names))
 
@@ -65,7 +71,7 @@ NOT_NEGATIVE: Final = integer(0)
 POSITIVE: Final = integer(1)
 PORT: Final = integer(0, 65535)
 LIMIT_OR_NONE: Final[Validator] = optional(POSITIVE)
-LIMITS: Final[Validator] = deep_mapping(instance_of(str), POSITIVE)
+LIMITS: Final[Validator] = deep_mapping(limited_call, POSITIVE)
 SECONDS: Final[Validator] = and_(ge(0), lt(math.inf))
 LENGTH: Final[Validator] = and_(gt(0), lt(math.inf))
 HIDDEN: Final = (EntryClass.UNMANAGED,)

@@ -5,11 +5,13 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from attrs import frozen
+from aiohttp.typedefs import Handler
+from attrs import field, frozen
 
 from . import errors, times
 
@@ -20,15 +22,16 @@ MAX_TEXT_LENGTH = 10_000
 MAX_ID = 2**63 - 1
 CONTROL_OR_SPACE = re.compile(r"[\x00-\x20\x7f]")
 INTEGER = re.compile(r"-?[0-9]{1,19}")
+ANY_YEAR = range(1, 10_000)
 WRITABLE_YEARS = range(2, 9999)
 """Years in which every time exists in every time zone, with a day before and after it."""
 
 T = TypeVar("T")
-Names = frozenset[str]
-Handle = Callable[[Any, web.Request], Awaitable[web.Response]]
+Method = TypeVar("Method", bound=Callable[[Any, "Fields"], Any])
+Page = TypeVar("Page", bound=Callable[[Any, web.Request], Awaitable[web.Response]])
 
 REPEATABLE: Final = frozenset({"sourceType"})
-"""Parameters that a query may hold more than once."""
+"""Parameters that a query may hold more than once, or once with commas: the vendor's encoding is unknown."""
 EMPTY_BODIES: Final = (b"", b"{}")
 
 
@@ -38,81 +41,80 @@ class Call:
 
     label: str
     """Such as `GET /v2.0/tasks/{taskId}`."""
-    query: Names
-    body: Names
-    is_open: bool
+    query: frozenset[str] = frozenset()
+    body: frozenset[str] = frozenset()
+    is_open: bool = False
     """Whether it needs no credential and has no rate limit."""
-    is_typed: bool
+    is_typed: bool = False
     """Whether it answers 415 without a Content-Type though it is a GET, which few were seen to do."""
 
-    def check_query(self, query: "MultiMapping[str]") -> None:
-        """Raises: ResponseError naming a parameter that the call does not take, or takes only once."""
-        _check(query.keys(), self.query)
-        for name in query.keys() - REPEATABLE:
-            if len(query.getall(name)) > 1:
-                raise errors.invalid(f"{name} is given more than once")
+    async def respond(self, method: Callable[["Fields"], Any], request: web.Request) -> web.Response:
+        """The result of the method that answers the call, as JSON; an empty body for `None`."""
+        result = method(await self.read(request))
+        return web.Response() if result is None else errors.json_response(result)
 
-    def check_body(self, body: bytes) -> None:
-        """Raises: ResponseError if the call takes no body, and has one."""
-        if not self.body and body not in EMPTY_BODIES:
+    async def read(self, request: web.Request) -> "Fields":
+        """What the request holds.
+
+        Raises: ResponseError naming a parameter that the call does not take, or for a body that it cannot have.
+        """
+        _check(request.query, self.query)
+        query, body = _single(request.query), await request.read()
+        if self.body:
+            members = _members(body)
+            _check(members, self.body)
+            return Fields(members, path=request.match_info)
+        if body not in EMPTY_BODIES:
             raise errors.invalid("this call takes no body")
+        return Fields(query, path=request.match_info, textual=True)
 
 
 CALLS: Final[dict[str, Call]] = {}
 """All calls by label."""
-_LABELS: Final[dict[object, str]] = {}
+_DECLARED: Final[dict[object, Call]] = {}
 
 
-def call(
-    label: str, *, query: str = "", body: str = "", is_open: bool = False, is_typed: bool = False
-) -> Callable[[Handle], Handle]:
-    """Declares the method that answers a call, with the names that its query and its body may hold."""
-    CALLS[label] = Call(label, frozenset(query.split()), frozenset(body.split()), is_open, is_typed)
+def call(label: str, *, query: str = "", body: str = "", is_typed: bool = False) -> Callable[[Method], Method]:
+    """Declares the method that answers a call, with the names that its query and its body may hold.
 
-    def declare(handle: Handle) -> Handle:
-        _LABELS[handle] = label
-        return handle
+    The method takes the `Fields` of the request, and returns the data of the response; `None` for an empty body.
+    """
+    return _declare(Call(label, frozenset(query.split()), frozenset(body.split()), is_typed=is_typed))
 
-    return declare
+
+def open_call(label: str) -> Callable[[Page], Page]:
+    """Declares the handler, as those of aiohttp, of a call that needs no credential and has no rate limit."""
+    return _declare(Call(label, is_open=True))
+
+
+def _declare(declared: Call) -> Callable[[T], T]:
+    CALLS[declared.label] = declared
+
+    def remember(method: T) -> T:
+        _DECLARED[method] = declared
+        return method
+
+    return remember
 
 
 def routes(handlers: object) -> Iterator[web.RouteDef]:
     """The routes of all calls that the object's methods answer."""
-    for name, method in vars(type(handlers)).items():
-        if inspect.isfunction(method) and method in _LABELS:
-            verb, path = _LABELS[method].split()
-            yield web.route(verb, path, getattr(handlers, name))
-
-
-def _check(given: Iterable[str], known: Names) -> None:
-    for name in given:
-        if name not in known:
-            raise errors.invalid(f"{name} is not a parameter of this call")
+    for name, function in vars(type(handlers)).items():
+        if inspect.isfunction(function) and function in _DECLARED:
+            declared, method = _DECLARED[function], getattr(handlers, name)
+            handler: Handler = method if declared.is_open else partial(declared.respond, method)
+            verb, path = declared.label.split()
+            yield web.route(verb, path, handler)
 
 
 @frozen
 class Fields:
-    """A query or a JSON body. Null and missing are the same; every error names its field."""
+    """A query or a JSON body, and the path. Null and missing are the same; every error names its field."""
 
     values: Mapping[str, Any]
-    textual: bool = False
+    path: Mapping[str, str] = field(factory=dict[str, str], kw_only=True)
+    textual: bool = field(default=False, kw_only=True)
     """Whether numbers and flags are written as text, as in a query; in JSON they are not."""
-
-    @classmethod
-    def of_query(cls, request: web.Request) -> "Fields":
-        return cls(request.query, textual=True)
-
-    @classmethod
-    async def of_body(cls, request: web.Request) -> "Fields":
-        body = _json(await request.read())
-        if not isinstance(body, dict):
-            raise errors.invalid("the body is not an object")
-        fields = cast("dict[str, Any]", body)
-        _check(fields, CALLS[label_of(request)].body)
-        return cls(fields)
-
-    def has(self, name: str) -> bool:
-        return self.values.get(name) is not None
 
     def given(self, name: str) -> bool:
         """Whether there is more than null and the empty string."""
@@ -146,12 +148,15 @@ class Fields:
     def record_id(self, name: str) -> int | None:
         """An id: positive and within 64 bits."""
         value = self.integer(name)
-        if value is not None and not 1 <= value <= MAX_ID:
+        if value is not None and value < 1:
             raise errors.invalid(f"{name} is not an id")
         return value
 
     def required_id(self, name: str) -> int:
         return _required(name, self.record_id(name))
+
+    def path_id(self, name: str) -> int:
+        return Fields(self.path, textual=True).required_id(name)
 
     def limit(self, *, default: int, most: int = MAX_ID) -> int:
         """Raises: ResponseError LIMIT_NOT_VALID (20042) outside of 1 to `most`."""
@@ -177,61 +182,63 @@ class Fields:
             raise errors.invalid(f"{name} is none of {', '.join(choices)}")
         return value or None
 
-    def zone(self, name: str = "timeZoneCode") -> str | None:
-        code = self.text(name)
+    def zone(self) -> str | None:
+        code = self.text("timeZoneCode")
         if code and times.zone(code) is None:
-            raise errors.invalid(f"{name} is no IANA time zone")
+            raise errors.invalid("timeZoneCode is no IANA time zone")
         return code or None
 
-    def bound(self, name: str) -> datetime | None:
-        """An ISO time with its offset, else the same in `…Ms`; the string wins."""
+    def iso(self, name: str, years: range = WRITABLE_YEARS) -> datetime | None:
+        """An ISO time with its offset."""
         text = self.text(name)
-        return self._milliseconds(f"{name}Ms") if not text else self._iso(name, text)
-
-    def moment(self, name: str) -> datetime | None:
-        """As `bound`, in a year of `WRITABLE_YEARS`."""
-        return _writable(name, self.bound(name))
-
-    def required_moment(self, name: str) -> datetime:
-        return _required(name, self.moment(name))
-
-    def iso(self, name: str) -> datetime | None:
-        """An ISO time with its offset, and no other form."""
-        text = self.text(name)
-        return _writable(name, self._iso(name, text)) if text else None
-
-    def milliseconds(self, name: str) -> datetime | None:
-        return _writable(name, self._milliseconds(name))
-
-    def _iso(self, name: str, text: str) -> datetime:
+        if not text:
+            return None
         try:
-            return times.read(text)
+            return _within(years, name, times.read(text))
         except ValueError:
             raise errors.invalid(f"{name} is not an ISO 8601 time with offset") from None
 
-    def _milliseconds(self, name: str) -> datetime | None:
+    def milliseconds(self, name: str, years: range = WRITABLE_YEARS) -> datetime | None:
         value = self.integer(name)
         if value is None:
             return None
         try:
-            return times.from_milliseconds(value)
+            return _within(years, name, times.from_milliseconds(value))
         except OverflowError:
             raise errors.invalid(f"{name} is out of range") from None
 
+    def moment(self, name: str, years: range = WRITABLE_YEARS) -> datetime | None:
+        """As `iso`, else the same in `…Ms`; the string wins."""
+        found = self.iso(name, years)
+        return self.milliseconds(f"{name}Ms", years) if found is None else found
 
-def given(**values: Any) -> dict[str, Any]:
-    """The values that are not null."""
-    return {name: value for name, value in values.items() if value is not None}
+    def required_moment(self, name: str) -> datetime:
+        return _required(name, self.moment(name))
 
 
-def _json(sent: bytes) -> Any:
+def _single(query: "MultiMapping[str]") -> dict[str, str]:
+    for name in query.keys() - REPEATABLE:
+        if len(query.getall(name)) > 1:
+            raise errors.invalid(f"{name} is given more than once")
+    return {name: ",".join(query.getall(name)) for name in query}
+
+
+def _members(sent: bytes) -> dict[str, Any]:
     try:
         body = json.loads(sent)
         # Half of a surrogate pair can be escaped in JSON, but no answer could be encoded that holds it.
         json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise errors.invalid("the body is not JSON") from None
-    return body
+    if not isinstance(body, dict):
+        raise errors.invalid("the body is not an object")
+    return cast("dict[str, Any]", body)
+
+
+def _check(given: Iterable[str], known: frozenset[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise errors.invalid(f"{name} is not a parameter of this call")
 
 
 def _required(name: str, value: T | None) -> T:
@@ -240,8 +247,8 @@ def _required(name: str, value: T | None) -> T:
     return value
 
 
-def _writable(name: str, moment: datetime | None) -> datetime | None:
-    if moment is not None and moment.year not in WRITABLE_YEARS:
+def _within(years: range, name: str, moment: datetime) -> datetime:
+    if moment.year not in years:
         raise errors.invalid(f"{name} is out of range")
     return moment
 
@@ -256,10 +263,6 @@ def is_url(text: str, schemes: tuple[str, ...] | None = None) -> bool:
     except ValueError:  # half of an IPv6 address, a port that is no number or out of range
         return False
     return bool(parts.scheme) if schemes is None else parts.scheme in schemes and bool(parts.hostname)
-
-
-def path_id(request: web.Request, name: str) -> int:
-    return Fields({name: request.match_info[name]}, textual=True).required_id(name)
 
 
 def label_of(request: web.Request) -> str:

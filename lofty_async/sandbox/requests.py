@@ -1,15 +1,15 @@
 """The requests that a sandbox has received: their records, patterns to find them by, and assertions."""
 
-import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import Any, cast
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 from multidict import CIMultiDictProxy, MultiMapping
 
 from .parameters import CALLS
@@ -17,7 +17,7 @@ from .parameters import CALLS
 MAX_LISTED = 20  # requests in the message of a failed assertion
 
 
-@frozen
+@define
 class RequestRecord:
     """One request; `status` is `None` until it is answered, for ever if its connection is dropped."""
 
@@ -48,40 +48,17 @@ class RequestRecord:
 
 @define
 class RequestLog:
-    """The last `keep` requests, and counts of all."""
+    """The last requests, and counts of all."""
 
-    keep: int
-    arrived: int = 0
+    records: deque[RequestRecord]
     served: int = 0
-    """Requests answered with another status than 429."""
     rejected: int = 0
-    """Requests answered with 429."""
-    _records: dict[int, RequestRecord] = field(factory=dict[int, RequestRecord], init=False)
-    _numbers: Iterator[int] = field(factory=itertools.count, init=False)
 
-    @property
-    def records(self) -> list[RequestRecord]:
-        return list(self._records.values())
-
-    def arrive(self, record: RequestRecord) -> int:
-        """Records a request and returns its number for `answer`."""
-        number = next(self._numbers)
-        self.arrived += 1
-        self._records[number] = record
-        if len(self._records) > self.keep:
-            del self._records[next(iter(self._records))]
-        return number
-
-    def answer(self, number: int, status: int) -> None:
+    def answer(self, record: RequestRecord, status: int) -> None:
+        record.status = status
         rejected = status == HTTPStatus.TOO_MANY_REQUESTS
         self.rejected += rejected
         self.served += not rejected
-        if number in self._records:
-            self._records[number] = evolve(self._records[number], status=status)
-
-    def clear(self) -> None:
-        """Forgets the records; the counts stay."""
-        self._records.clear()
 
 
 @frozen
@@ -94,13 +71,11 @@ class RequestPattern:
     json: Mapping[str, object] | None = None
     status: int | None = None
 
-    def matches_call(self, label: str, method: str, path: str, query: MultiMapping[str]) -> bool:
-        named = fnmatchcase(label, self.call) or fnmatchcase(f"{method} {path}", self.call)
-        return named and all(_text(value) in query.getall(name, []) for name, value in self.query.items())
-
     def matches(self, record: RequestRecord) -> bool:
+        called = record.route, f"{record.method} {record.path}"
         return (
-            self.matches_call(record.route, record.method, record.path, record.query)
+            any(fnmatchcase(name, self.call) for name in called)
+            and all(_text(value) in record.query.getall(name, []) for name, value in self.query.items())
             and self.status in (None, record.status)
             and (self.json is None or _holds(record.body, self.json))
         )
@@ -129,7 +104,7 @@ class RequestChecks:
     @property
     def requests(self) -> list[RequestRecord]:
         """The last `keep_requests` requests, in order of arrival."""
-        return self.log.records
+        return list(self.log.records)
 
     @property
     def rejected(self) -> int:
@@ -143,7 +118,7 @@ class RequestChecks:
 
     def clear_requests(self) -> None:
         """Forgets the requests made so far; the counts stay."""
-        self.log.clear()
+        self.log.records.clear()
 
     def find_requests(
         self,

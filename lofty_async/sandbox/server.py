@@ -4,9 +4,10 @@ import asyncio
 import math
 import random
 import threading
+from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -18,16 +19,17 @@ from lofty_async.auth import ApiKey
 from . import times
 from .calendar import CalendarHandlers
 from .faults import Faults
-from .gate import Credentials, FixedWindow, Gate, Throttle
+from .gate import Credentials, Gate
 from .leads import LeadHandlers
-from .oauth import Grants, OAuthHandlers
+from .oauth import Grants
 from .options import Options
-from .parameters import CALLS, routes
+from .parameters import routes
+from .rate_limit import FixedWindow, Throttle
 from .requests import RequestChecks, RequestLog
 from .seed import Seed
 from .state import State
 from .tasks import TaskHandlers, V1TaskHandlers
-from .webhooks import Subscriptions, WebhookHandlers, WebhookSender
+from .webhooks import Subscriptions, WebhookSender
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -42,8 +44,8 @@ class Sandbox(Options, RequestChecks):
         ...
     ```
 
-    Every fault and every change of `state` or of an option of lists takes effect with the next request. The same
-    seed gives the same data, with times relative to the day on which the sandbox is created.
+    Every fault and every change of `state`, of an option of lists, of `latency` or of `reset_style` takes effect with
+    the next request. The same seed gives the same data, with times relative to the day on which the sandbox is created.
 
     A parameter, field or sort order that is not documented, or that the sandbox does not implement, is
     an error, 400 INVALID_PARAMETER (20012), and never ignored.
@@ -115,12 +117,11 @@ class Sandbox(Options, RequestChecks):
         self.state = State(self._seeded(), now=self._now, read_lag=self.read_lag)
         self.faults = Faults(random.Random(self.seed))
         self.credentials = Credentials({self.api_key}, {self.access_token: math.inf})
-        self.log = RequestLog(self.keep_requests)
-        throttle = self.budget = self.budget or self._throttle()
-        self.oauth = self._client()
+        self.log = RequestLog(deque(maxlen=self.keep_requests))
+        self.oauth = self._grants()
         self.webhooks = self._sender()
+        throttle = self.budget = self.budget or self._throttle()
         self.app = self._application(throttle)
-        self._check_labels()
 
     @property
     def api_key(self) -> str:
@@ -207,10 +208,10 @@ class Sandbox(Options, RequestChecks):
             loop.close()
 
     def _now(self) -> datetime:
-        return times.from_seconds(self.clock())
+        return times.EPOCH + timedelta(seconds=self.clock())
 
     def _seeded(self) -> Seed:
-        origin = self._now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        origin = self._now().replace(hour=0, minute=0, second=0, microsecond=0)
         return Seed(self.leads, self.tasks_per_lead, self.appointments_per_lead, self.seed, origin)
 
     def _window(self, limit: int, seconds: float) -> FixedWindow:
@@ -221,9 +222,9 @@ class Sandbox(Options, RequestChecks):
         burst = FixedWindow(self.per_second_limit, 1.0) if self.per_second_limit is not None else None
         return Throttle(self._window(self.limit, self.window), own, burst)
 
-    def _client(self) -> Grants:
-        grants = Grants(self.credentials, self.clock, f"sandbox-client-{self.seed}", f"sandbox-secret-{self.seed}")
-        grants.token_lifetime, grants.rotate = self.token_lifetime, self.rotate_refresh_tokens
+    def _grants(self) -> Grants:
+        client = f"sandbox-client-{self.seed}", f"sandbox-secret-{self.seed}"
+        grants = Grants(self.credentials, self.clock, *client, self.token_lifetime, self.rotate_refresh_tokens)
         grants.allow_refresh(self.refresh_token)
         return grants
 
@@ -233,21 +234,8 @@ class Sandbox(Options, RequestChecks):
         self.state.watchers.append(sender.notify)
         return sender
 
-    def _check_labels(self) -> None:
-        for label in self.endpoint_limits:
-            if label not in CALLS or CALLS[label].is_open:
-                raise ValueError(f"'endpoint_limits' must be of calls such as 'GET /v2.0/calendar', not {label!r}")
-
     def _application(self, throttle: Throttle) -> web.Application:
-        gate = Gate(
-            clock=self.clock,
-            log=self.log,
-            throttle=throttle,
-            reset_style=self.reset_style,
-            faults=self.faults,
-            credentials=self.credentials,
-            latency=self.latency,
-        )
+        gate = Gate(self, throttle, self.credentials, self.faults, self.log)
         app = web.Application(middlewares=[gate.handle])
         app.on_response_prepare.append(gate.stamp)
         for handlers in (
@@ -255,8 +243,8 @@ class Sandbox(Options, RequestChecks):
             V1TaskHandlers(self.state),
             CalendarHandlers(self.state, self),
             LeadHandlers(self.state, self),
-            WebhookHandlers(self.webhooks.subscriptions),
-            OAuthHandlers(self.oauth),
+            self.webhooks.subscriptions,
+            self.oauth,
         ):
             app.add_routes(routes(handlers))
         return app

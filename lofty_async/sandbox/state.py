@@ -227,13 +227,7 @@ class State:
 
         Raises: ValueError for a naive datetime; TypeError for an unknown field.
         """
-        name: dict[str, Any] = {
-            "first_name": "New",
-            "last_name": "Lead",
-            "email": "new@example.com",
-            "phone": "+14155550100",
-        }
-        lead = Lead(**self._new_fields({**name, **fields}))
+        lead = Lead(**self._new_fields({**fields}))
         self.leads[lead.id] = lead
         return lead
 
@@ -248,8 +242,7 @@ class State:
 
         Raises: ValueError for a lead that does not exist and for a naive datetime; TypeError for an unknown field.
         """
-        if lead_id not in self.leads:
-            raise ValueError(f"there is no lead {lead_id!r}: add_lead() makes one, leads.ids() lists them")
+        self._check_lead(lead_id)
         entry = Entry(**self._new_fields({"lead_id": lead_id, **fields}))
         self.entries[entry.id] = entry
         self._notify("created", entry)
@@ -286,6 +279,10 @@ class State:
         del self.entries[entry_id]
         self._notify("deleted", entry)
         return entry
+
+    def _check_lead(self, lead_id: int) -> None:
+        if lead_id not in self.leads:
+            raise ValueError(f"there is no lead {lead_id!r}: add_lead() makes one, leads.ids() lists them")
 
     def _new_fields(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The fields, with defaults for id and times."""

@@ -3,14 +3,12 @@
 from datetime import datetime
 from typing import Any
 
-from aiohttp import web
 from attrs import frozen
 
 from . import errors, shapes, times
 from .entities import MEMBER_ID, Entry, EntryKind
-from .errors import json_response
 from .options import Options, UnknownCursor, page_size
-from .parameters import Fields, call, given, path_id
+from .parameters import Fields, call
 from .shapes import EntryWriter
 from .state import State, newest_first
 
@@ -31,12 +29,11 @@ class TaskHandlers:
     options: Options
 
     @call("GET /v2.0/tasks", query="leadId")
-    async def list_tasks(self, request: web.Request) -> web.Response:
-        return self._tasks(_of_lead(self.state, request), EntryWriter(self.state.now()))
+    def list_tasks(self, fields: Fields) -> Any:
+        return self._tasks(_of_lead(self.state, fields), EntryWriter(self.state.now()))
 
     @call("POST /v2.0/tasks", body=f"{FIELDS} type leadId assignedRole")
-    async def create(self, request: web.Request) -> web.Response:
-        fields = await Fields.of_body(request)
+    def create(self, fields: Fields) -> Any:
         fields.require("type", "content", "assignedRole", "leadId", "endAt")
         lead_id = fields.required_id("leadId")
         values: dict[str, Any] = {
@@ -48,11 +45,10 @@ class TaskHandlers:
         check_permission(self.state, lead_id)
         if values["type"] == "Appointment":
             values["kind"] = EntryKind.APPOINTMENT
-        return json_response({"taskId": self.state.add_task(lead_id, **values).id})
+        return {"taskId": self.state.add_task(lead_id, **values).id}
 
     @call("GET /v2.0/tasks/my-tasks", query="userId currentId limit timeZoneCode")
-    async def mine(self, request: web.Request) -> web.Response:
-        fields = Fields.of_query(request)
+    def mine(self, fields: Fields) -> Any:
         cursor = fields.integer("currentId") or 0
         if cursor < 0:
             raise errors.ResponseError(400, "INVALID_PARAMETER", "currentId is negative", errors.bare)
@@ -63,35 +59,37 @@ class TaskHandlers:
         return self._tasks(entries[: page_size(self.options, limit)], writer)
 
     @call("GET /v2.0/tasks/{taskId}")
-    async def get(self, request: web.Request) -> web.Response:
-        entry = _existing(self.state, request)
+    def get(self, fields: Fields) -> Any:
+        entry = _existing(self.state, fields)
         check_permission(self.state, entry.lead_id)
-        return json_response({"task": EntryWriter(self.state.now()).task(entry, self.state.leads[entry.lead_id])})
+        return {"task": EntryWriter(self.state.now()).task(entry, self.state.leads[entry.lead_id])}
 
     @call("PUT /v2.0/tasks/{taskId}", body=FIELDS)
-    async def update(self, request: web.Request) -> web.Response:
-        fields = await Fields.of_body(request)
-        entry = _changeable(self.state, request)
+    def update(self, fields: Fields) -> Any:
+        entry = _changeable(self.state, fields)
         changes, zone = _changes(fields), fields.zone()
         if not changes:
             raise errors.missing(f"one of {', '.join(UPDATABLE)} is required")
         self.state.change(entry.id, **changes, **({"time_zone": zone} if zone else {}))
-        return json_response({"message": "Task updated successfully"})
+        return {"message": "Task updated successfully"}
 
     @call("DELETE /v2.0/tasks/{taskId}")
-    async def delete(self, request: web.Request) -> web.Response:
-        self.state.remove(_changeable(self.state, request).id)
-        return json_response({"message": "Task deleted successfully"})
+    def delete(self, fields: Fields) -> Any:
+        self.state.remove(_changeable(self.state, fields).id)
+        return {"message": "Task deleted successfully"}
 
     @call("POST /v2.0/tasks/{taskId}/finish")
-    async def finish(self, request: web.Request) -> web.Response:
-        finish(self.state, _changeable(self.state, request))
-        return json_response({"message": "Task finished successfully"})
+    def finish(self, fields: Fields) -> Any:
+        finish(self.state, _changeable(self.state, fields))
+        return {"message": "Task finished successfully"}
 
     @call("POST /v2.0/tasks/{taskId}/unfinish")
-    async def unfinish(self, request: web.Request) -> web.Response:
-        self.state.unfinish(_changeable(self.state, request).id)
-        return json_response({"message": "Task unfinished successfully"})
+    def unfinish(self, fields: Fields) -> Any:
+        self.state.unfinish(_changeable(self.state, fields).id)
+        return {"message": "Task unfinished successfully"}
+
+    def _tasks(self, entries: list[Entry], writer: EntryWriter) -> Any:
+        return {"tasks": [writer.task(entry, self.state.leads[entry.lead_id]) for entry in entries]}
 
     def _assigned(self, user_id: int | None) -> list[Entry]:
         entries = self.state.sorted_entries(newest_first)
@@ -122,9 +120,6 @@ class TaskHandlers:
             case UnknownCursor.ERROR:
                 raise errors.invalid("currentId is not in the list")
 
-    def _tasks(self, entries: "list[Entry]", writer: EntryWriter) -> web.Response:
-        return json_response({"tasks": [writer.task(entry, self.state.leads[entry.lead_id]) for entry in entries]})
-
 
 @frozen
 class V1TaskHandlers:
@@ -133,49 +128,44 @@ class V1TaskHandlers:
     state: State
 
     @call("GET /v1.0/tasks", query="leadId")
-    async def list_tasks(self, request: web.Request) -> web.Response:
-        found = _of_lead(self.state, request)
-        return json_response({"taskList": [self._shown(entry) for entry in found if entry.kind is EntryKind.TASK]})
+    def list_tasks(self, fields: Fields) -> Any:
+        return {"taskList": [self._task(entry) for entry in _of_lead(self.state, fields, EntryKind.TASK)]}
 
     @call("GET /v1.0/appts", query="leadId")
-    async def list_appointments(self, request: web.Request) -> web.Response:
-        found = [entry for entry in _of_lead(self.state, request) if entry.kind is EntryKind.APPOINTMENT]
-        return json_response([shapes.appointment_v1(entry, self.state.now()) for entry in found])
+    def list_appointments(self, fields: Fields) -> Any:
+        found = _of_lead(self.state, fields, EntryKind.APPOINTMENT)
+        return [shapes.appointment_v1(entry, self.state.now()) for entry in found]
 
     @call("POST /v1.0/tasks", body=V1_FIELDS)
-    async def create(self, request: web.Request) -> web.Response:
-        fields = await Fields.of_body(request)
+    def create(self, fields: Fields) -> Any:
         fields.require("content", "leadId", "deadline", "type", "assignedRole")
         if fields.flag("finishFlag", default=False):
             raise errors.invalid("finishFlag is for updates")
         lead_id, values = fields.required_id("leadId"), _v1_changes(fields)
         check_permission(self.state, lead_id)
-        return json_response({"taskId": self.state.add_task(lead_id, **values).id})
+        return {"taskId": self.state.add_task(lead_id, **values).id}
 
     @call("GET /v1.0/tasks/{taskId}")
-    async def get(self, request: web.Request) -> web.Response:
-        entry = _existing(self.state, request, EntryKind.TASK)
+    def get(self, fields: Fields) -> Any:
+        entry = _existing(self.state, fields, EntryKind.TASK)
         check_permission(self.state, entry.lead_id)
-        return json_response({"task": self._shown(entry)})
+        return {"task": self._task(entry)}
 
     @call("PUT /v1.0/tasks/{taskId}", body=V1_FIELDS)
-    async def update(self, request: web.Request) -> web.Response:
-        fields = await Fields.of_body(request)
-        entry = _changeable(self.state, request, EntryKind.TASK)
+    def update(self, fields: Fields) -> None:
+        entry = _changeable(self.state, fields, EntryKind.TASK)
         if fields.flag("finishFlag", default=False):
             finish(self.state, entry)
         else:
             self._update(fields, entry)
-        return web.Response()
 
     @call("DELETE /v1.0/tasks/{taskId}")
-    async def delete(self, request: web.Request) -> web.Response:
+    def delete(self, fields: Fields) -> None:
         try:
-            entry = _changeable(self.state, request, EntryKind.TASK)
+            entry = _changeable(self.state, fields, EntryKind.TASK)
         except errors.ResponseError as error:
             raise errors.v1_task_not_exist() if error.code == "TASK_NOT_EXIST" else error from None
         self.state.remove(entry.id)
-        return web.Response()
 
     def _update(self, fields: Fields, entry: Entry) -> None:
         """Changes what is given; a finishFlag that is false reopens a finished task."""
@@ -183,14 +173,14 @@ class V1TaskHandlers:
         if lead_id not in (None, entry.lead_id):
             raise errors.lead_id_mismatch()
         changes = _v1_changes(fields)
-        if not changes and lead_id is None and not fields.has("finishFlag"):
+        if not changes and lead_id is None and not fields.given("finishFlag"):
             raise errors.missing("a field to update is required")
-        if fields.has("finishFlag") and entry.finished:
+        if fields.given("finishFlag") and entry.finished:
             self.state.unfinish(entry.id)
         if changes:
             self.state.change(entry.id, **changes)
 
-    def _shown(self, entry: Entry) -> dict[str, Any]:
+    def _task(self, entry: Entry) -> Any:
         return shapes.task_v1(entry, self.state.leads[entry.lead_id], self.state.now())
 
 
@@ -201,38 +191,38 @@ def finish(state: State, entry: Entry) -> None:
     state.finish(entry.id)
 
 
-def _of_lead(state: State, request: web.Request) -> list[Entry]:
-    lead_id = Fields.of_query(request).required_id("leadId")
-    if lead_id not in state.leads:
-        raise errors.lead_not_exist()
-    check_permission(state, lead_id)
-    return [entry for entry in state.entries.of(lead_id) if state.listed(entry)]
-
-
-def _existing(state: State, request: web.Request, kind: EntryKind | None = None) -> Entry:
-    entry = state.entries.get(path_id(request, "taskId"))
-    if entry is None or kind not in (None, entry.kind):
-        raise errors.task_not_exist()
-    return entry
-
-
-def _changeable(state: State, request: web.Request, kind: EntryKind | None = None) -> Entry:
-    """A change gets another error than a read without access to the entry's lead."""
-    entry = _existing(state, request, kind)
-    if not state.manages(entry.lead_id):
-        raise errors.lead_not_exist(errors.hidden)
-    return entry
-
-
 def check_permission(state: State, lead_id: int) -> None:
     """Raises: ResponseError if the caller does not manage the lead."""
     if not state.manages(lead_id):
         raise errors.permission_denied()
 
 
+def _of_lead(state: State, fields: Fields, kind: EntryKind | None = None) -> list[Entry]:
+    lead_id = fields.required_id("leadId")
+    if lead_id not in state.leads:
+        raise errors.lead_not_exist()
+    check_permission(state, lead_id)
+    return [entry for entry in state.entries.of(lead_id) if kind in (None, entry.kind) and state.listed(entry)]
+
+
+def _existing(state: State, fields: Fields, kind: EntryKind | None = None) -> Entry:
+    entry = state.entries.get(fields.path_id("taskId"))
+    if entry is None or kind not in (None, entry.kind):
+        raise errors.task_not_exist()
+    return entry
+
+
+def _changeable(state: State, fields: Fields, kind: EntryKind | None = None) -> Entry:
+    """A change gets another error than a read without access to the entry's lead."""
+    entry = _existing(state, fields, kind)
+    if not state.manages(entry.lead_id):
+        raise errors.lead_not_exist(errors.hidden)
+    return entry
+
+
 def _changes(fields: Fields) -> dict[str, Any]:
     """The given ones of the fields that create and update have in common."""
-    return given(
+    return _without_nulls(
         content=fields.text("content"),
         start_at=fields.iso("startAt"),
         end_at=fields.iso("endAt"),
@@ -241,12 +231,16 @@ def _changes(fields: Fields) -> dict[str, Any]:
 
 
 def _v1_changes(fields: Fields) -> dict[str, Any]:
-    return given(
+    return _without_nulls(
         content=fields.text("content"),
         end_at=_deadline(fields),
         type=fields.choice("type", V1_TYPES),
         assigned_role=fields.choice("assignedRole", ROLES),
     )
+
+
+def _without_nulls(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _deadline(fields: Fields) -> datetime | None:

@@ -42,10 +42,6 @@ def from_milliseconds(value: int) -> datetime:
     return EPOCH + timedelta(milliseconds=value)
 
 
-def from_seconds(value: float) -> datetime:
-    return EPOCH + timedelta(seconds=value)
-
-
 def read(text: str) -> datetime:
     """An ISO 8601 moment with its offset.
 

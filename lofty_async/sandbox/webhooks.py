@@ -1,21 +1,21 @@
-"""Webhooks: subscriptions, the calls on them, and the sender that posts events to their callbacks."""
+"""Webhooks: subscriptions with the calls on them, and the sender that posts events to their callbacks."""
 
 import asyncio
 import itertools
 import random
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from datetime import datetime
 from typing import Any
 
 import aiohttp
-from aiohttp import web
 from attrs import define, field, frozen
 
 from . import errors
 from .entities import TEAM_ID, Entry, EntryKind
 from .errors import json_response
-from .parameters import Fields, call, is_url, path_id
+from .parameters import Fields, call, is_url
 from .times import milliseconds
 
 EVENT_TYPES = range(1, 13)
@@ -25,10 +25,6 @@ MAX_RECORDS = 5000
 MAX_URL_LENGTH = 2000
 POST_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 POST_HEADERS = {"Content-Type": "application/json", "User-Agent": "Lofty-Webhook/1.0"}
-
-_NOUNS = {TASK_EVENT: "Task", APPOINTMENT_EVENT: "Appointment"}
-_ID_NAMES = {TASK_EVENT: "taskId", APPOINTMENT_EVENT: "appointmentId"}
-_BUCKETS = {"unfinished": "updated"}
 
 
 @frozen
@@ -56,18 +52,15 @@ class Subscription:
 
 @define
 class Subscriptions:
-    """All subscriptions. The same one may be created twice; every event is then delivered twice."""
+    """All subscriptions, and the calls on them.
+
+    The same one may be created twice; every event is then delivered twice.
+    """
 
     allow_http: bool = False
     most: int = 50
     by_id: dict[int, Subscription] = field(factory=dict[int, Subscription], init=False)
     _ids: Iterator[int] = field(factory=lambda: itertools.count(7001), init=False)
-
-    def create(self, fields: Fields) -> Subscription:
-        if len(self.by_id) >= self.most:
-            raise errors.webhook("WEBHOOK_EXCEED_LIMIT")
-        limit = fields.limit(default=100, most=MAX_RECORDS)
-        return self.add(_event_type(fields), self._callback_url(fields), limit, _permission_mode(fields))
 
     def add(
         self,
@@ -85,13 +78,26 @@ class Subscriptions:
     def own(self) -> list[Subscription]:
         return [one for one in self.by_id.values() if one.team_id == TEAM_ID]
 
-    def delete(self, subscription_id: int) -> None:
-        one = self.by_id.get(subscription_id)
+    @call("POST /v1.0/webhook", body="listId callbackUrl limit permissionMode")
+    def create_call(self, fields: Fields) -> Any:
+        if len(self.by_id) >= self.most:
+            raise errors.webhook("WEBHOOK_EXCEED_LIMIT")
+        limit = fields.limit(default=100, most=MAX_RECORDS)
+        event, url = _event_type(fields), self._callback_url(fields)
+        return self.add(event, url, limit, _permission_mode(fields)).body()
+
+    @call("GET /v1.0/webhooks")
+    def list_call(self, _fields: Fields) -> Any:
+        return [one.body() for one in self.own()]
+
+    @call("DELETE /v1.0/webhook/{subscribeId}")
+    def delete_call(self, fields: Fields) -> None:
+        one = self.by_id.get(fields.path_id("subscribeId"))
         if one is None:
             raise errors.webhook("WEBHOOK_DELETE_NOT_EXIST")
         if one.team_id != TEAM_ID:
             raise errors.webhook("WEBHOOK_DELETE_NO_AUTHORITY")
-        del self.by_id[subscription_id]
+        del self.by_id[one.id]
 
     def _callback_url(self, fields: Fields) -> str:
         url = fields.values.get("callbackUrl")
@@ -117,14 +123,15 @@ class Event:
 
     @property
     def bucket(self) -> str:
-        return _BUCKETS.get(self.action, self.action) + _NOUNS[self.type]
+        action = "updated" if self.action == "unfinished" else self.action
+        return action + self.entry.kind.capitalize()
 
     def record(self) -> dict[str, Any]:
-        ids = {_ID_NAMES[self.type]: self.entry.id, "leadId": self.entry.lead_id}
-        return ids | {"updateTime": milliseconds(self.at)}
+        id_name = f"{self.entry.kind.lower()}Id"
+        return {id_name: self.entry.id, "leadId": self.entry.lead_id, "updateTime": milliseconds(self.at)}
 
 
-def bodies(subscription: Subscription, events: Sequence[Event], size: int) -> list[dict[str, Any]]:
+def bodies(subscription: Subscription, events: Sequence[Event], size: int) -> Iterator[dict[str, Any]]:
     """The bodies for a subscription: records in buckets named after the action, at most `size` in a body.
 
     The shape is that of the one body of another event type that has been seen; those of tasks and
@@ -132,15 +139,11 @@ def bodies(subscription: Subscription, events: Sequence[Event], size: int) -> li
     """
     mode = subscription.permission_mode
     own = [event for event in events if event.type == subscription.event and mode in event.modes]
-    parts = [own[start : start + size] for start in range(0, len(own), size)]
-    return [_body(subscription, part) for part in parts]
-
-
-def _body(subscription: Subscription, events: Sequence[Event]) -> dict[str, Any]:
-    buckets: dict[str, list[dict[str, Any]]] = {}
-    for event in events:
-        buckets.setdefault(event.bucket, []).append(event.record())
-    return {"listId": subscription.event, "teamId": subscription.team_id} | buckets
+    for start in range(0, len(own), size):
+        buckets: dict[str, list[dict[str, Any]]] = {}
+        for event in own[start : start + size]:
+            buckets.setdefault(event.bucket, []).append(event.record())
+        yield {"listId": subscription.event, "teamId": subscription.team_id} | buckets
 
 
 @frozen
@@ -176,7 +179,7 @@ class WebhookSender:
     _posts: deque[Post] = field(factory=deque[Post], init=False)
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
     _wake: asyncio.Event = field(factory=asyncio.Event, init=False)
-    _idle: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _idle: Future[None] = field(factory=Future[None], init=False)  # of threads: any loop may wait for it
     _task: asyncio.Task[None] | None = field(default=None, init=False)
 
     def notify(self, action: str, entry: Entry) -> None:
@@ -184,16 +187,12 @@ class WebhookSender:
         if not self.subscriptions.by_id:
             return
         self._events.append(Event(action, entry, self.now(), self.modes(entry.lead_id)))
-        self._idle.clear()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wake.set)
 
     def start(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._idle.set()  # wakes `settled`, which then waits for the new event
-        self._wake, self._idle = asyncio.Event(), asyncio.Event()
-        if self._events or self._posts:
-            self._wake.set()
+        self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
+        self._wake.set()
         self._task = self._loop.create_task(self._run())
 
     async def close(self) -> None:
@@ -204,28 +203,33 @@ class WebhookSender:
             await asyncio.gather(task, return_exceptions=True)
 
     async def settled(self) -> None:
-        """Returns when all queued events have been posted, also if that is after the next start."""
-        while self._events or self._posts:
-            await self._idle.wait()
+        """Returns when all queued events have been posted, also if that is after the next start; on any event loop."""
+        while True:
+            idle = self._idle
+            if not self._events and not self._posts:
+                return
+            await asyncio.shield(asyncio.wrap_future(idle))
 
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await asyncio.sleep(self.delay)
-            await self._deliver()
+            if self._events or self._posts:
+                await asyncio.sleep(self.delay)
+                await self._deliver()
             if not self._events:
-                self._idle.set()
+                idle, self._idle = self._idle, Future()
+                idle.set_result(None)
 
     async def _deliver(self) -> None:
-        self._posts.extend(self._new_posts())
+        self._queue_posts()
         async with aiohttp.ClientSession(timeout=POST_TIMEOUT, headers=POST_HEADERS) as session:
             while self._posts:
                 self.deliveries.append(await _post(session, *self._posts[0]))
                 self._posts.popleft()
 
-    def _new_posts(self) -> list[Post]:
-        events, self._events = self._events, []
+    def _queue_posts(self) -> None:
+        events = self._events.copy()
         posts = [
             (subscription, body)
             for subscription in self.subscriptions.by_id.values()
@@ -234,27 +238,8 @@ class WebhookSender:
         ]
         if self.shuffle:
             self._rng.shuffle(posts)
-        return posts
-
-
-@frozen
-class WebhookHandlers:
-    """`/v1.0/webhook` to create and delete, `/v1.0/webhooks` to list."""
-
-    subscriptions: Subscriptions
-
-    @call("POST /v1.0/webhook", body="listId callbackUrl limit permissionMode")
-    async def create(self, request: web.Request) -> web.Response:
-        return json_response(self.subscriptions.create(await Fields.of_body(request)).body())
-
-    @call("GET /v1.0/webhooks")
-    async def list_own(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler's signature
-        return json_response([one.body() for one in self.subscriptions.own()])
-
-    @call("DELETE /v1.0/webhook/{subscribeId}")
-    async def delete(self, request: web.Request) -> web.Response:
-        self.subscriptions.delete(path_id(request, "subscribeId"))
-        return web.Response()
+        self._posts.extend(posts)
+        del self._events[: len(events)]  # last, so that another thread never finds both empty too early
 
 
 async def _post(session: aiohttp.ClientSession, subscription: Subscription, body: dict[str, Any]) -> Delivery:

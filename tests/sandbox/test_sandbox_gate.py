@@ -1,3 +1,4 @@
+import asyncio
 import gzip
 import json
 from email.utils import parsedate_to_datetime
@@ -204,3 +205,11 @@ async def test_only_the_last_requests_are_kept(clock: "Clock", api_of: Any) -> N
             await api.get(path)
         assert [record.path for record in api.sandbox.requests] == ["/v1.0/leads", "/v1.0/me"]
         assert api.sandbox.served == 3
+
+
+async def test_latency_and_the_form_of_resets_change_at_run_time(api: "Api") -> None:
+    assert int((await api.get("/v1.0/me")).headers["X-RateLimit-Reset"]) > 10**9
+    api.sandbox.reset_style, api.sandbox.latency = ResetStyle.ABSENT, 0.01
+    started = asyncio.get_running_loop().time()
+    assert "X-RateLimit-Reset" not in (await api.get("/v1.0/me")).headers
+    assert asyncio.get_running_loop().time() - started >= 0.01

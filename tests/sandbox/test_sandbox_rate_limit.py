@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lofty_async.sandbox.gate import FixedWindow, ResetStyle, Throttle, WindowState
+from lofty_async.sandbox.rate_limit import FixedWindow, ResetStyle, Throttle, WindowState
 
 
 def count(window: FixedWindow, now: float) -> bool:

@@ -124,6 +124,7 @@ async def test_a_finish_flag_that_is_false_reopens(api: "Api", lead_id: int) -> 
         (False, {}, "MISSING_PARAMETER"),
         (False, {"leadId": UNKNOWN, "content": "x"}, "INVALID_UPDATE_OPERATION_LEADID"),
         (False, {"deadline": 10**18}, 20012),
+        (False, {"finishFlag": ""}, "MISSING_PARAMETER"),
         (False, {"finishFlag": "maybe"}, 20012),
         (False, {"finishFlag": "true"}, 20012),
         (False, {"deadline": 0}, 20012),

@@ -269,6 +269,26 @@ async def test_settled_waits_for_the_start_if_there_are_events(sandbox: Sandbox,
     assert len(subscriber.bodies) == 1
 
 
+async def test_settled_waits_for_a_sandbox_on_another_thread(subscriber: Subscriber) -> None:
+    asyncio.get_running_loop().set_debug(True)  # an unsafe call from another thread is an error
+    with Sandbox.in_thread(1, 1, allow_http=True) as sandbox:
+        sandbox.webhooks.subscriptions.add(TASK, subscriber.url)
+        sandbox.state.add_task(sandbox.state.leads.ids()[0])
+        async with asyncio.timeout(10):
+            await sandbox.webhooks.settled()
+    assert len(subscriber.bodies) == 1
+
+
+async def test_settled_may_be_cancelled_and_awaited_by_many(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
+    await api.post("/v1.0/webhook", listId=TASK, callbackUrl=subscriber.url)
+    api.sandbox.state.add_task(lead_id)
+    first, second = [asyncio.create_task(api.sandbox.webhooks.settled()) for _ in range(2)]
+    await asyncio.sleep(0)
+    first.cancel()
+    await second
+    assert (first.cancelled(), len(subscriber.bodies)) == (True, 1)
+
+
 async def test_events_during_a_delivery_are_delivered_next(api: "Api", subscriber: Subscriber, lead_id: int) -> None:
     await api.post("/v1.0/webhook", listId=TASK, callbackUrl=subscriber.url)
     subscriber.meanwhile = [lambda: api.sandbox.state.add_task(lead_id)]
