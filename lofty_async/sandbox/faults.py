@@ -9,8 +9,10 @@ from typing import Any
 
 from aiohttp import web
 from attrs import define, field, frozen
+from attrs.validators import and_, ge, le
 
 from .errors import PROXY_PAGE, json_response, usual_body
+from .options import LIMIT_OR_NONE, NOT_NEGATIVE, POSITIVE, SECONDS
 from .requests import RequestPattern, RequestRecord, check_call
 
 
@@ -36,7 +38,7 @@ Fault = Callable[[web.Request, Answer], Awaitable[web.StreamResponse]]
 class Latency:
     """Delays the response; the request takes effect after the delay."""
 
-    seconds: float
+    seconds: float = field(validator=SECONDS)
 
     async def __call__(self, request: web.Request, answer: Answer) -> web.StreamResponse:  # noqa: ARG002 - Fault's signature
         await asyncio.sleep(self.seconds)
@@ -118,8 +120,8 @@ class TruncatedBody:
 class SlowBody:
     """Sends the headers at once and the body in `pieces`, with `seconds` before each."""
 
-    seconds: float
-    pieces: int = 2
+    seconds: float = field(validator=SECONDS)
+    pieces: int = field(default=2, validator=POSITIVE)
 
     async def __call__(self, request: web.Request, answer: Answer) -> web.StreamResponse:
         stream, body = await _opened(request, await answer())
@@ -161,9 +163,9 @@ class Rule:
 
     pattern: RequestPattern
     fault: Fault
-    times: int | None
-    after: int
-    chance: float
+    times: int | None = field(validator=LIMIT_OR_NONE)
+    after: int = field(validator=NOT_NEGATIVE)
+    chance: float = field(validator=and_(ge(0), le(1)))
     seen: int = 0
     struck: int = 0
 
@@ -208,7 +210,7 @@ class Faults:
             after: How many matching requests pass first.
             chance: Its probability then, 0 to 1, drawn from the sandbox's seed.
 
-        Raises: ValueError for a `match` that no call matches.
+        Raises: ValueError for a `match` that no call matches, and for a number out of its range.
         """
         check_call(match)
         rule = Rule(RequestPattern(match, query or {}), Reply() if kind is None else kind, times, after, chance)

@@ -42,7 +42,7 @@ class ListTotals(StrEnum):
     """One more than twice of it."""
 
 
-def integer(least: int, most: float = math.inf) -> Validator:
+def integer(least: float, most: float = math.inf) -> Validator:
     def check(_sandbox: object, argument: Any, value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"'{argument.name}' must be an integer, not {value!r}")
@@ -67,6 +67,7 @@ def classes(names: Iterable[EntryClass | str]) -> frozenset[EntryClass]:
     return frozenset(map(EntryClass, [names] if isinstance(names, str) else names))
 
 
+INTEGER: Final = integer(-math.inf)
 NOT_NEGATIVE: Final = integer(0)
 POSITIVE: Final = integer(1)
 PORT: Final = integer(0, 65535)
@@ -83,7 +84,7 @@ class Options:
 
     leads: int = field(default=200, validator=NOT_NEGATIVE)
     tasks_per_lead: int = field(default=5, validator=NOT_NEGATIVE)
-    seed: int = 0
+    seed: int = field(default=0, validator=INTEGER)
     limit: int = field(default=500, validator=POSITIVE)
     window: float = field(default=60.0, validator=LENGTH)
     reset_style: ResetStyle = field(default=ResetStyle.EPOCH_SECONDS, kw_only=True, converter=ResetStyle)

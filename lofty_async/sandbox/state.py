@@ -260,6 +260,7 @@ class State:
         """
         changes: dict[str, Any] = {"updated_at": self.now()} | aware(fields)
         changed = evolve(self.entries[entry_id], **changes)
+        self._check_lead(changed.lead_id)
         self.entries[entry_id] = changed
         self._notify(event, changed)
         return changed

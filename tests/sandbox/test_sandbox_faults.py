@@ -49,6 +49,19 @@ async def test_a_fault_with_a_probability(clock: "Clock", api_of: Any) -> None:
     assert set(seen[0]) == {200, 500}
 
 
+@pytest.mark.parametrize("options", [{"times": 0}, {"after": -1}, {"chance": 50}, {"chance": -0.1}], ids=str)
+async def test_a_number_that_would_have_no_effect_is_named(sandbox: Sandbox, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"'{next(iter(options))}' must be "):
+        sandbox.faults.add(**options)
+    assert not sandbox.faults.rules
+
+
+@pytest.mark.parametrize("make", [lambda: faults.Latency(-1), lambda: faults.SlowBody(0.0, pieces=0)])
+def test_a_fault_names_an_argument_out_of_its_range(make: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match=r"'(seconds|pieces)' must be "):
+        make()
+
+
 async def test_a_fault_applies_to_matching_calls_only(api: "Api", lead_id: int) -> None:
     api.sandbox.faults.add("GET /v2.0/tasks/{taskId}")
     assert (await api.get("/v2.0/tasks", leadId=lead_id)).status == 200

@@ -295,6 +295,8 @@ class TestSeeding:
         task = sandbox.state.add_task(lead_id, end_at=datetime.now(UTC) + timedelta(days=1))
         with pytest.raises(ValueError, match="start_at must be timezone-aware"):
             sandbox.state.change(task.id, start_at=naive)
+        with pytest.raises(ValueError, match=r"there is no lead 5: add_lead\(\)"):
+            sandbox.state.change(task.id, lead_id=5)
         with pytest.raises(TypeError, match="title"):
             sandbox.state.add_task(lead_id, title="Ring")  # type: ignore[call-arg] # the slip
 

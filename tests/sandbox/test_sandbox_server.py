@@ -98,7 +98,13 @@ def test_an_argument_out_of_its_range_is_named(argument: str, value: object) -> 
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("time_zone", "Mars/Olympus"), ("endpoint_limits", {"GET /v2.0/calender": 1}), ("leads", 2.5), ("limit", True)],
+    [
+        ("time_zone", "Mars/Olympus"),
+        ("endpoint_limits", {"GET /v2.0/calender": 1}),
+        ("leads", 2.5),
+        ("limit", True),
+        ("seed", 1.5),
+    ],
 )
 def test_an_argument_that_would_have_no_effect_is_named(argument: str, value: object) -> None:
     with pytest.raises((ValueError, TypeError), match=argument):
