@@ -165,7 +165,9 @@ class State:
     read_lag: float = 0.0
     """Seconds for which a new entry is missing from lists, as it may be on the real server."""
     leads: Leads = field(init=False)
+    """All leads by id; `leads.ids()` lists the ids in the order of lists."""
     entries: Entries = field(init=False)
+    """All tasks and appointments by id; `entries.of(lead_id)` lists those of a lead."""
     tasks: EntriesOfKind = field(init=False)
     appointments: EntriesOfKind = field(init=False)
     forbidden_leads: set[int] = field(factory=set[int], init=False)
