@@ -3,8 +3,8 @@
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from http import HTTPStatus
-from typing import Any
+from http.client import responses
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -82,21 +82,6 @@ BLOCKED_PAGE = "<html><head><title>403 Forbidden</title></head><body><h1>403 For
 PROXY_PAGE = "<html><head><title>One moment</title></head><body>Checking your connection.</body></html>"
 
 
-_USUAL: Mapping[int, tuple[Code, str]] = {
-    400: (20012, "INVALID_PARAMETER"),
-    401: ("BAD_CREDENTIALS", "Bad credentials"),
-    403: (200100, "The application lacks the scope for this call"),
-    404: (20007, "RESOURCE_NOT_EXIST"),
-}
-
-
-def usual_body(status: int) -> Any:
-    """The body of an error response of which no more than the status is given."""
-    if status >= 500:
-        return coded(20005, "Internal server error")
-    return coded(*_USUAL[status]) if status in _USUAL else {"message": HTTPStatus(status).phrase}
-
-
 def invalid(message: str) -> ResponseError:
     return ResponseError(400, 20012, f"INVALID_PARAMETER: {message}")
 
@@ -136,3 +121,16 @@ smart_plan = partial(ResponseError, 400, "TASK_IS_SMARTPLAN", "Smart plan tasks 
 lead_id_mismatch = partial(
     ResponseError, 400, "INVALID_UPDATE_OPERATION_LEADID", "leadId does not match the task's lead"
 )
+
+_USUAL: Final[Mapping[int, ResponseError]] = {
+    error.status: error
+    for error in (ResponseError(400, 20012, "INVALID_PARAMETER"), bad_credentials(), missing_scope(), not_found())
+}
+
+
+def usual_body(status: int) -> Any:
+    """The body of an error response of which no more than the status is given."""
+    if status >= 500:
+        return coded(20005, "Internal server error")
+    error = _USUAL.get(status)
+    return message_only(0, responses.get(status, "Unknown")) if error is None else coded(error.code, error.message)

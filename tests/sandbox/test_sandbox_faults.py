@@ -33,6 +33,15 @@ async def test_any_status_and_body(api: "Api") -> None:
     assert (await api.get("/v1.0/me")).status == 200
 
 
+@pytest.mark.parametrize(
+    ("status", "body"), [(404, {"code": 20007, "message": "RESOURCE_NOT_EXIST"}), (499, {"message": "Unknown"})]
+)
+async def test_a_status_alone_has_its_usual_body(api: "Api", status: int, body: object) -> None:
+    api.sandbox.faults.add(kind=faults.Reply(status))
+    answer = await api.get("/v1.0/me")
+    assert (answer.status, answer.body) == (status, body)
+
+
 async def test_a_fault_with_after_and_times(api: "Api") -> None:
     rule = api.sandbox.faults.add("GET /v1.0/me", times=2, after=1)
     assert [(await api.get("/v1.0/me")).status for _ in range(4)] == [200, 500, 500, 200]
