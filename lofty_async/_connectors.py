@@ -7,10 +7,12 @@ request sent over it is lost: that costs a GET another attempt, but nobody can s
 
 import asyncio
 from collections import Counter, OrderedDict
+from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from attrs import define, field, frozen
 
 from ._wire import RateState
@@ -20,11 +22,31 @@ from .ratelimit import Lane, Permit, RateLimiter
 BULK_SHARE: Final = 9  # interactive calls in a row that get a slot before a bulk call does
 
 
+class PooledConnection(ResponseHandler):
+    """A connection that ends at once, and that no request uses again once the server has said more than it was asked.
+
+    A second answer, or a proxy's 408 before it hangs up, would be read as the answer to the next request, perhaps one
+    of another account. To end TLS, asyncio waits up to 30 s for the server to agree: the socket would outlive the
+    client, and the event loop that ends with it.
+    """
+
+    def is_connected(self) -> bool:
+        return super().is_connected() and not self.should_close
+
+    def close(self) -> None:
+        transport = self.transport
+        if transport is not None and transport.get_extra_info("sslcontext") is not None:
+            transport.abort()
+        super().close()
+
+
 class BoundedConnector(aiohttp.TCPConnector):
     """Counts towards a bound that it shares with other connectors, and that includes idle connections."""
 
     def __init__(self, shared: "list[BoundedConnector]", limit: int, *, force_close: bool = False) -> None:
         super().__init__(limit=limit, force_close=force_close)  # pyright: ignore[reportUnknownMemberType] - aiohttp's
+        kind: type[ResponseHandler] = PooledConnection
+        self._factory = partial(kind, loop=asyncio.get_running_loop())
         self._shared = shared
         shared.append(self)
 
@@ -43,34 +65,9 @@ class BoundedConnector(aiohttp.TCPConnector):
         """Close an idle connection; whether there was one."""
         for idle in self._conns.values():
             if idle:
-                end(idle.popleft()[0])
+                idle.popleft()[0].close()
                 return True
         return False
-
-    def end_all(self) -> None:
-        """End the connections, before `close`, which in some versions of aiohttp only begins the shutdown of TLS."""
-        if self._loop.is_closed():
-            return  # `close` knows what is left to do then
-        for connection in [*self._acquired, *(one for idle in self._conns.values() for one, _ in idle)]:
-            end(connection)
-
-    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
-        if self.force_close or should_close or protocol.should_close:
-            end(protocol)
-        super()._release(key, protocol, should_close=should_close)
-
-
-def end(connection: Any) -> None:
-    """Close a connection that no request needs; one over TLS does not wait until the server agrees.
-
-    asyncio waits up to 30 s for the server's answer to a TLS shutdown: the socket would outlive the client, and the
-    event loop that ends with it.
-    """
-    transport = connection.transport
-    if transport is not None and transport.get_extra_info("sslcontext") is not None:
-        transport.abort()
-    else:
-        connection.close()
 
 
 @define(eq=False, repr=False)
@@ -95,7 +92,6 @@ class LoopConnectors:
 
     async def close(self) -> None:
         for connector in self._made:
-            connector.end_all()
             await connector.close()
 
 

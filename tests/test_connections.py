@@ -4,6 +4,8 @@ import asyncio
 import gc
 import threading
 import warnings
+from contextlib import closing, suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -23,7 +25,9 @@ from lofty_async import (
 )
 from lofty_async.sandbox import Sandbox
 from tests.raw_server import (
+    ME,
     RawServer,
+    answer,
     certificate,
     client_tls,
     deaf_tls_server,
@@ -87,8 +91,9 @@ class TestCreates:
 
 @needs_openssl
 @pytest.mark.parametrize("headers", [[], ["Connection: close"]], ids=["kept", "closed by the server"])
+@pytest.mark.parametrize("idle", [0, 60])
 def test_no_connection_outlives_a_client_whose_server_answers_no_tls_shutdown(
-    tmp_path: "Path", call_fields: Any, headers: list[str]
+    tmp_path: "Path", call_fields: Any, monkeypatch: pytest.MonkeyPatch, headers: list[str], idle: int
 ) -> None:
     pem = certificate(tmp_path)
 
@@ -96,6 +101,9 @@ def test_no_connection_outlives_a_client_whose_server_answers_no_tls_shutdown(
         async with LoftyClient(KEY, base_url=url, ssl=client_tls(pem)) as lofty:
             assert (await lofty.me()).id == 7
             assert await lofty.tasks.create(**call_fields) == 9
+            if idle:
+                monkeypatch.setattr("aiohttp.connector.monotonic", lambda: monotonic() + idle)
+                assert (await lofty.me()).id == 7
 
     with deaf_tls_server(pem, *headers) as url, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -106,6 +114,50 @@ def test_no_connection_outlives_a_client_whose_server_answers_no_tls_shutdown(
 
 def create(lofty: LoftyClient, fields: Any) -> Any:
     return lambda: lofty.tasks.create(**fields)
+
+
+async def test_what_a_server_says_unasked_is_no_answer_to_the_next_request(call_fields: Any) -> None:
+    another = asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            head = await reader.readuntil(b"\r\n\r\n")
+            if head.startswith(b"POST"):
+                writer.write(answer(b'{"taskId": 9}'))
+            else:
+                writer.write(ME)
+                await another.wait()
+                writer.write(answer(b'{"id": 8}'))
+            await reader.read()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with LoftyClient(KEY, base_url=url) as lofty:
+            assert (await lofty.me()).id == 7
+            another.set()
+            await lofty.tasks.create(**call_fields)  # over a connection of its own, after the unasked answer
+            assert (await lofty.me()).id == 7
+
+
+@needs_openssl
+async def test_a_client_is_closed_while_it_connects(tmp_path: "Path", call_fields: Any) -> None:
+    arrived = asyncio.Queue[bytes]()
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError), closing(writer):
+            await arrived.put(await reader.read(1))
+            await reader.read()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        lofty = LoftyClient(KEY, base_url=url, ssl=client_tls(certificate(tmp_path)))
+        calls = [asyncio.create_task(call) for call in (lofty.me(), lofty.tasks.create(**call_fields))]
+        for _ in calls:
+            await arrived.get()  # the first message of a TLS handshake, which no other follows
+        await lofty.close()
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(each) for each in ended} == {ClientClosedError}
+        assert lofty.rate_limit.in_flight == 0
 
 
 async def open_clients(limiter: RateLimiter, *servers: RawServer) -> list[LoftyClient]:
