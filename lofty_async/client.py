@@ -235,7 +235,10 @@ class LoftyClient:
             changes["lane"] = _checks.lane("lane", lane)
         policy = self._caller.on_bad_record if isinstance(on_bad_record, Unset) else on_bad_record
         copy = object.__new__(type(self))
-        copy._guard = self._guard
+        vars(copy).update(vars(self))  # with what a subclass adds
+        for name, value in vars(LoftyClient).items():
+            if isinstance(value, Endpoint):  # its calls have the options of this client
+                vars(copy).pop(name, None)
         copy._caller = evolve(
             self._caller,
             options=evolve(self._caller.options, **changes),

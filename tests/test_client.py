@@ -394,6 +394,17 @@ class TestCopies:
         assert lofty._caller.manager is copy._caller.manager
         assert len(sandbox.requests) == 2
 
+    async def test_of_a_class_of_the_users_own_keep_what_it_adds(self, sandbox: Sandbox) -> None:
+        class Tenant(LoftyClient):
+            def __init__(self, name: str, **options: Any) -> None:
+                super().__init__(sandbox.auth, base_url=sandbox.url, **options)
+                self.name = name
+
+        async with Tenant("acme", lane=Lane.BULK) as tenant:
+            await tenant.tasks.mine().first()
+            copy = tenant.with_options(lane=Lane.INTERACTIVE)
+            assert (copy.name, copy.tasks is tenant.tasks) == ("acme", False)
+
     async def test_leave_the_original_as_it_was(self, lofty: LoftyClient) -> None:
         before = lofty._caller
         lofty.with_options(timeout=None, retries=9, max_wait=None, lane=Lane.BULK, on_bad_record="skip")
