@@ -8,6 +8,7 @@ import pickle
 import traceback
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import closing, suppress
 from inspect import isawaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -350,6 +351,9 @@ WAYS: dict[str, Callable[[Sandbox, Path], Any]] = {
     "a PostgreSQL that does not answer": lambda *_: PostgresStore(
         "app", f"postgresql://me:{SECRET}@127.0.0.1:1/db"
     ).snapshot(),
+    "a Redis that refuses the password": lambda *_: asked_of_redis(b"-WRONGPASS invalid username-password pair\r\n"),
+    "a Redis that hangs up": lambda *_: asked_of_redis(b""),
+    "a Redis that does not answer": lambda *_: asked_of_redis(None),
     "a redirect without state": lambda *_: read_redirect(f"https://app.example/back?code={SECRET}", "state"),
     "a redirect with two codes": lambda *_: read_redirect(f"/back?code={SECRET}&code=b&state={SECRET}", SECRET),
     "a redirect that is none": lambda *_: read_redirect(f"http://[::1?code={SECRET}", SECRET),
@@ -376,6 +380,21 @@ WAYS: dict[str, Callable[[Sandbox, Path], Any]] = {
 }
 
 
+async def asked_of_redis(reply: bytes | None) -> None:
+    """Ask a server that gives this reply to the password, `None` for none."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer), suppress(ConnectionError):
+            await reader.read(1)
+            writer.write(reply or b"")
+            if reply is None:
+                await reader.read()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        await RedisStore.from_url(f"redis://:{SECRET}@127.0.0.1:{port}", "app").snapshot()
+
+
 async def _restored(path: Path) -> object:
     store = FileTokenStore(path)
     await store.save(Token("a", "r"))
@@ -396,6 +415,7 @@ async def test_no_frame_shows_a_secret_however_it_came_in(
     monkeypatch.setenv("DATABASE_PASSWORD", SECRET)
     monkeypatch.setenv("LOFTY_TEST_PASTED", PASTED)
     monkeypatch.setenv("HTTPS_PROXY", f"nonsense://{AT}")
+    monkeypatch.setattr("lofty_async.ratelimit.redis.CONNECT_TIMEOUT", 0.05)
     with pytest.raises((LoftyError, click.ClickException)) as caught:  # noqa: PT012 - some are awaited
         outcome = WAYS[way](sandbox, tmp_path / "token.json")
         if isawaitable(outcome):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from copy import copy
 from hashlib import sha1
 from random import uniform
@@ -172,6 +173,8 @@ class RedisStore(Store):
             # Each client has its own class for it; the word is Redis's.
             if "NOSCRIPT" not in str(error) and "NoScript" not in type(error).__name__:
                 raise
+            reply = None
+        if reply is None:
             reply = await self._answer(lambda client: client.eval(script.text, 1, self._key, *arguments))
         swapped, seconds, micros, version, text = reply
         now = int(seconds) + int(micros) / 1e6
@@ -188,15 +191,15 @@ class RedisStore(Store):
         seconds = self._timeout if is_connected and not self._under_way else self._timeout + CONNECT_TIMEOUT
         self._last_answer = None
         self._under_way += 1
-        try:
-            async with asyncio.timeout(seconds):
-                answer = await ask(self._client)
-        except TimeoutError as error:
-            raise StoreUnavailableError(f"Redis did not answer within {seconds:g} s") from error
-        finally:
-            self._under_way -= 1
-        self._last_answer = id(loop), loop.time()
-        return answer
+        with suppress(TimeoutError):
+            try:
+                async with asyncio.timeout(seconds):
+                    answer = await ask(self._client)
+            finally:
+                self._under_way -= 1
+            self._last_answer = id(loop), loop.time()
+            return answer
+        raise StoreUnavailableError(f"Redis did not answer within {seconds:g} s")
 
 
 async def _reached(work: Awaitable[R]) -> R:
@@ -204,8 +207,10 @@ async def _reached(work: Awaitable[R]) -> R:
         return await work
     except StoreUnavailableError:
         raise
-    except Exception as error:  # whatever the client at hand raises: none of it may stop a call
-        raise StoreUnavailableError(f"Redis: {type(error).__name__}") from error
+    except Exception as error:  # noqa: BLE001 - whatever the client at hand raises: none of it may stop a call
+        failure = type(error).__name__
+    # Raised out here, without a cause: the client's frames hold the password.
+    raise StoreUnavailableError(f"Redis: {failure}")
 
 
 def _client_of(url: str) -> ClientPerLoop | None:
