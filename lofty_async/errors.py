@@ -98,7 +98,8 @@ class LoftyError(Exception):
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._set_fields().items())})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self._fields())
+        notes = [*getattr(self, "__notes__", ())]  # of its own: a copy may be given more
+        return _rebuild, (type(self), self._fields()), {"__notes__": notes} if notes else None
 
     def _fields(self) -> dict[str, Any]:
         return {one.name: getattr(self, one.name) for one in fields(type(self)) if one.name != "_details"}

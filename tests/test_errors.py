@@ -125,6 +125,12 @@ class TestEveryError:
         assert str(restored) == str(error)
         assert (restored.__cause__, restored.__traceback__) == (None, None)
 
+    @pytest.mark.parametrize("duplicate", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])  # noqa: S301 - our own
+    def test_keeps_the_notes_of_its_callers(self, error: LoftyError, duplicate: Any) -> None:
+        noted = duplicate(error)
+        noted.add_note("in the nightly job")
+        assert duplicate(noted).__notes__ == ["in the nightly job"]
+
     @pytest.mark.parametrize("encode", [lambda args: args, lambda args: json.loads(json.dumps(args))])
     def test_is_made_again_from_its_args(self, error: LoftyError, encode: Callable[[Any], Any]) -> None:
         restored = type(error)(*encode(error.args))
