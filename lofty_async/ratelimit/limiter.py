@@ -95,8 +95,8 @@ class RateLimiter:
     ) -> None:
         if reserve != "auto":
             _check_range("reserve", reserve, 0, 1)
-        _check_range("floor", floor, 0, inf)
-        _check_range("max_in_flight", max_in_flight, 1, inf)
+        _check_count("floor", floor, 0)
+        _check_count("max_in_flight", max_in_flight, 1)
         _check_range("wait_threshold", wait_threshold, 0, inf)
         _check_store(store)
         _check_listener(on_wait)
@@ -426,6 +426,12 @@ def _check_range(argument: str, value: object, least: float, most: float) -> Non
     if not least <= float(value) <= most:
         bounds = f"between {least} and {most}" if most < inf else f"at least {least}"
         raise InvalidRequestError(f"{argument} must be {bounds}", argument=argument)
+
+
+def _check_count(argument: str, value: object, least: int) -> None:
+    if not hasattr(value, "__index__"):  # a store grants whole permits
+        raise InvalidRequestError(f"{argument} must be an int, not {type(value).__name__}", argument=argument)
+    _check_range(argument, value, least, inf)
 
 
 def _check_store(store: object) -> None:
