@@ -16,6 +16,8 @@ SCHEMES: Final = frozenset({"token", "Bearer", "Basic"})
 PASTED: Final = string.whitespace + "\xa0\u200b\ufeff"
 """Characters around a pasted key that are no part of it: white space, zero-width space and byte order mark."""
 
+QUOTES: Final = "\"'"  # which some readers of environment files, such as docker's, keep
+
 
 class TokenReply(tuple[int, Any]):  # noqa: SLOT001 - a tuple can have no slots of its own
     """A token endpoint's response, `(status, decoded JSON)`, with a repr that hides it: it holds tokens.
@@ -143,6 +145,8 @@ def header_safe(argument: str, value: object) -> str:
     """
     if not isinstance(value, str) or not value.strip():
         raise InvalidRequestError(f"{argument} must be a non-empty string", argument=argument)
+    if len(value) > 1 and value[0] == value[-1] and value[0] in QUOTES:
+        raise InvalidRequestError(f"{argument} has quotes around it: leave them out", argument=argument)
     if not value.isascii() or any(character.isspace() or not character.isprintable() for character in value):
         message = f"{argument} has characters that no header can carry, such as blanks or …: copy the whole value again"
         raise InvalidRequestError(message, argument=argument)

@@ -99,6 +99,12 @@ def test_a_value_that_cannot_be_sent_names_its_variable_and_not_itself(
     assert "s3cr" not in str(caught.value)
 
 
+@pytest.mark.parametrize("mark", ["'", '"'])
+def test_quotes_that_an_environment_file_keeps_are_named(mark: str) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^LOFTY_API_KEY has quotes around it: leave them out$"):
+        from_environment({"LOFTY_API_KEY": f"{mark}s3cret{mark}"})
+
+
 @pytest.mark.parametrize(
     ("environ", "token_url", "expected"),
     [
