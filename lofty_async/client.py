@@ -302,6 +302,11 @@ class LoftyClient:
         """
         await self._caller.manager.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a LoftyClient is not copied or pickled: make one in each process; for a copy use with_options()"
+        )
+
     def __enter__(self) -> NoReturn:
         raise TypeError("LoftyClient is an asynchronous context manager: write `async with LoftyClient(…) as lofty:`")
 

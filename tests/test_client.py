@@ -1,9 +1,11 @@
 """The client: options, sessions, closing, sharing."""
 
 import asyncio
+import copy
 import gc
 import inspect
 import math
+import pickle
 import re
 import warnings
 from collections.abc import Iterator
@@ -384,6 +386,11 @@ class TestDroppedOpen:
 
 
 class TestCopies:
+    @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+    def test_are_made_by_no_other_way(self, duplicate: Any) -> None:
+        with pytest.raises(TypeError, match=r"make one in each process.*with_options"):
+            duplicate(LoftyClient(ApiKey("key")))
+
     async def test_share_session_limiter_and_counts(self, sandbox: Sandbox, lofty: LoftyClient) -> None:
         copy = lofty.with_options(timeout=5, retries=0, max_wait=1, lane="bulk", on_bad_record="skip")
         await lofty.me()
