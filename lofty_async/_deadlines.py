@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from attrs import define, field
 
+ANSWER_TURNS: Final = 3  # of the event loop: in these, a call takes an answer that came while the loop stood still
 DEADLINE_TOLERANCE: Final = 0.05  # seconds by which a deadline may be exceeded, so that one timer serves many
 
 
@@ -36,24 +37,36 @@ class DeadlineTimer(Generic[CallT]):
 
     Deadlines from `covers_from` on, in the time of its `loop`, need no earlier timer than the one that is set. That one
     outlives a call that ends early, and stops once it finds no deadline left.
+
+    A loop that stood still, in a program that computes or a container that was frozen, comes to its timers before the
+    calls come to answers that have arrived: so calls are ended some turns later.
     """
 
     calls: MutableMapping[CallT, asyncio.Task[Any]]
     loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
     covers_from: float = field(default=inf, init=False)
-    _handle: asyncio.TimerHandle | None = field(default=None, init=False)
+    _handle: asyncio.Handle | None = field(default=None, init=False)
 
     def set(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         """Look at the calls once this deadline of one of them has passed."""
         if loop is self.loop:
             self.stop()  # the timer of another loop stays, for the calls that loop may still have
         self.loop, self.covers_from = loop, deadline - DEADLINE_TOLERANCE / 2
-        self._handle = loop.call_at(deadline + DEADLINE_TOLERANCE / 2, self._look, loop)
+        self._handle = loop.call_at(deadline + DEADLINE_TOLERANCE / 2, self._wait, loop, ANSWER_TURNS)
 
     def stop(self) -> None:
         if self._handle:
             self._handle.cancel()
         self._handle, self.covers_from = None, inf
+
+    def _wait(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
+        """Look at the calls after so many turns."""
+        if not turns:
+            self._look(loop)
+            return
+        handle = loop.call_soon(self._wait, loop, turns - 1)
+        if loop is self.loop:
+            self._handle = handle
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """End the calls that are overdue, and look again at the next deadline."""
@@ -70,4 +83,4 @@ class DeadlineTimer(Generic[CallT]):
         if due < inf and is_owner:
             self.set(loop, due)
         elif due < inf:
-            loop.call_at(due + DEADLINE_TOLERANCE / 2, self._look, loop)
+            loop.call_at(due + DEADLINE_TOLERANCE / 2, self._wait, loop, ANSWER_TURNS)

@@ -1,7 +1,9 @@
 """Calls ended by their deadline or by closing, in virtual time: a trace keeps each request from being sent."""
 
 import asyncio
+import threading
 from contextvars import ContextVar
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from aiohttp import TraceConfig
 from lofty_async import ApiKey, ClientClosedError, LoftyClient, RateLimiter, RequestTimeoutError
 from lofty_async._wire import RateState
 from lofty_async.sandbox import Sandbox, faults
+from tests.raw_server import CREATED, raw_server_in_thread
 from tests.virtual import VirtualLoop, now, run, run_with_sandbox
 
 URL = "http://127.0.0.1:9"  # where nothing listens
@@ -98,6 +101,26 @@ def test_deadlines_close_together_share_a_timer() -> None:
     found = ends(*((1 + number / 10_000, 9) for number in range(100)))
     # The timer fires half its tolerance after the first deadline, and ends them all.
     assert set(found) == {"timeout at 1.0"}
+
+
+async def test_an_answer_that_came_while_the_loop_stood_still_is_taken(
+    monkeypatch: pytest.MonkeyPatch, call_fields: Any, until: Any
+) -> None:
+    arrived, released, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def reply(_: str) -> bytes:
+        arrived.set()
+        released.wait(10)
+        return CREATED
+
+    with raw_server_in_thread(reply=reply, hangs_up=True, closed=answered) as server:
+        async with LoftyClient(ApiKey("key"), base_url=server.url, timeout=30) as lofty:
+            call = asyncio.create_task(lofty.tasks.create(**call_fields))
+            await until(arrived.is_set)
+            released.set()
+            assert answered.wait(10)  # as a program that computes, or a container that is frozen
+            monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: monotonic() + 60)
+            assert await call == 9
 
 
 def test_closing_ends_every_call() -> None:
