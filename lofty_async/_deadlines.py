@@ -1,15 +1,46 @@
-"""One timer for the deadlines of all calls of a client: a timer or a task for each would cost more than their state."""
+"""Deadlines that let an answer be taken first which arrived while the event loop stood still.
+
+A loop that stood still, in a program that computes or a container that was frozen, comes to its timers before its tasks
+come to what is in their sockets: so nothing is ended before some turns more.
+
+The calls of a client share one timer: a timer or a task for each would cost more than their state.
+"""
 
 import asyncio
-from collections.abc import MutableMapping
+from collections.abc import AsyncGenerator, MutableMapping
+from contextlib import asynccontextmanager
 from enum import Enum
 from math import inf
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from attrs import define, field
 
-ANSWER_TURNS: Final = 3  # of the event loop: in these, a call takes an answer that came while the loop stood still
+ANSWER_TURNS: Final = 3  # of the event loop, in which a task takes what has arrived
 DEADLINE_TOLERANCE: Final = 0.05  # seconds by which a deadline may be exceeded, so that one timer serves many
+
+
+@asynccontextmanager
+async def patient_timeout(seconds: float | None) -> AsyncGenerator[None, None]:
+    """Cancel what is under way after so many seconds, as `asyncio.timeout` does; `None` is no bound.
+
+    Raises: TimeoutError.
+    """
+    loop, is_over = asyncio.get_running_loop(), False
+
+    def expire(turns: int) -> None:
+        if turns:
+            loop.call_soon(expire, turns - 1)
+        elif not is_over:
+            scope.reschedule(loop.time())
+
+    async with asyncio.timeout(None) as scope:
+        timer = None if seconds is None else loop.call_later(seconds, expire, ANSWER_TURNS)
+        try:
+            yield
+        finally:
+            is_over = True
+            if timer:
+                timer.cancel()
 
 
 class EndReason(Enum):
@@ -37,9 +68,6 @@ class DeadlineTimer(Generic[CallT]):
 
     Deadlines from `covers_from` on, in the time of its `loop`, need no earlier timer than the one that is set. That one
     outlives a call that ends early, and stops once it finds no deadline left.
-
-    A loop that stood still, in a program that computes or a container that was frozen, comes to its timers before the
-    calls come to answers that have arrived: so calls are ended some turns later.
     """
 
     calls: MutableMapping[CallT, asyncio.Task[Any]]

@@ -15,6 +15,7 @@ from yarl import URL
 
 from ._bodies import ACCEPT_ENCODING, CONTENT_ENCODING, BodyCorruptError, BodyTooLargeError, read_body
 from ._connectors import ConnectionSlots, Connectors, LoopConnectors, PooledLimiter
+from ._deadlines import patient_timeout
 from ._network import Hop, Network, base_url, explain, is_temporary, is_unsent
 from ._wire import Reply, Request, read_rate
 from .auth import TokenPost, TokenReply
@@ -377,7 +378,7 @@ def token_post(
     The function returned raises: RequestTimeoutError or ConnectionFailedError if no answer arrives, `sent` saying
     whether the form may have arrived; ClientClosedError if the session is closed.
     """
-    limit = aiohttp.ClientTimeout(total=timeout)
+    unbounded = aiohttp.ClientTimeout(total=None)  # aiohttp's own timer would drop a token that has arrived
     headers = {
         "Accept": "application/json",
         "Accept-Encoding": ACCEPT_ENCODING,
@@ -392,7 +393,7 @@ def token_post(
             url,
             data=dict(form),
             headers=headers | added | hop.headers,
-            timeout=limit,
+            timeout=unbounded,
             allow_redirects=False,
             auto_decompress=False,
             proxy=hop.proxy,
@@ -410,7 +411,8 @@ def token_post(
         if session.closed:
             raise ClientClosedError("the session is closed", request=request)
         try:
-            return await send(url, form, basic)
+            async with patient_timeout(timeout):
+                return await send(url, form, basic)
         except (aiohttp.ClientError, OSError, BodyCorruptError) as error:
             sent = not is_unsent(error)
             # The text of an error after sending may quote the answer.

@@ -2,7 +2,10 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from time import monotonic
+from typing import Any
 
 import aiohttp
 import pytest
@@ -11,6 +14,7 @@ from attrs import define, field
 
 from lofty_async._session import MAX_TOKEN_BODY, token_post
 from lofty_async.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError, TransportError
+from tests.raw_server import answer, raw_server_in_thread
 
 FORM = {"grant_type": "refresh_token", "refresh_token": "r3fresh+/= &"}
 BASIC = ("id", "s3cret")
@@ -121,6 +125,26 @@ class Silent:
         self.asked.set()
         await self.over.wait()
         return web.Response()
+
+
+async def test_a_token_that_came_while_the_loop_stood_still_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, session: aiohttp.ClientSession, until: Any
+) -> None:
+    arrived, released, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def reply(_: str) -> bytes:
+        arrived.set()
+        released.wait(10)
+        return answer(b'{"access_token": "a"}')
+
+    with raw_server_in_thread(reply=reply, hangs_up=True, closed=answered) as server:
+        post = token_post(session, timeout=30.0, user_agent="tests/1")
+        asking = asyncio.ensure_future(post(server.url, FORM, BASIC))
+        await until(arrived.is_set)
+        released.set()
+        assert answered.wait(10)  # as a container that is frozen
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: monotonic() + 60)
+        assert await asking == (200, {"access_token": "a"})
 
 
 async def test_an_answer_that_never_comes_is_a_timeout(serve: Serve, session: aiohttp.ClientSession) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from random import Random
 from statistics import median
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from lofty_async._wire import RateState
 from lofty_async.errors import RateLimitWaitError, StoreUnavailableError
 from lofty_async.ratelimit import Lane, MemoryStore, Permit, RateLimiter
+from lofty_async.ratelimit.ledger import Grant
 from lofty_async.ratelimit.shared import MOST_REPORTS, RETRY_INTERVAL
 from tests.company import Company, Nearby, budget, spend_beside
 from tests.virtual import Caller, LoftyWindow, best_possible, now, run, together
@@ -37,6 +39,37 @@ def test_when_all_is_done_nothing_is_in_flight_and_no_task_is_left() -> None:
         assert company.store.changes == changes
 
     run(main())
+
+
+class Awaited(MemoryStore):
+    """A store whose next answer waits for a future."""
+
+    patience = 30.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.answer = asyncio.get_running_loop().create_future()
+
+    async def take(self, *asked: Any) -> Grant:
+        self.asked.set()
+        await self.answer
+        return await super().take(*asked)
+
+
+@pytest.mark.parametrize("comes", [True, False])
+async def test_an_answer_that_came_while_the_loop_stood_still_is_taken(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, comes: bool
+) -> None:
+    store, loop = Awaited(), asyncio.get_running_loop()
+    async with RateLimiter(store=store) as limiter:
+        waiting = asyncio.create_task(limiter.acquire())
+        await store.asked.wait()
+        monkeypatch.setattr(loop, "time", lambda: monotonic() + 60)
+        if comes:
+            loop.call_soon(store.answer.set_result, None)  # as from a socket, which the loop looks at before its timers
+        (await waiting).release()
+        assert (AWAY in caplog.text) is not comes
 
 
 def test_a_caller_cancelled_at_any_moment_leaks_nothing() -> None:

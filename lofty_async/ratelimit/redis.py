@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, Self, TypeVar
 
 from attrs import define, frozen
 
+from lofty_async._deadlines import patient_timeout
 from lofty_async._wire import BASE_URL
 from lofty_async.errors import InvalidRequestError, StoreUnavailableError
 
@@ -193,7 +194,7 @@ class RedisStore(Store):
         self._under_way += 1
         with suppress(TimeoutError):
             try:
-                async with asyncio.timeout(seconds):
+                async with patient_timeout(seconds):
                     answer = await ask(self._client)
             finally:
                 self._under_way -= 1
