@@ -1,7 +1,7 @@
-"""Deadlines that let an answer be taken first which arrived while the event loop stood still.
+"""Deadlines that end nothing whose answer arrived while the event loop stood still.
 
 A loop that stood still, in a program that computes or a container that was frozen, comes to its timers before its tasks
-come to what is in their sockets: so nothing is ended before some turns more.
+come to what is in their sockets.
 
 The calls of a client share one timer: a timer or a task for each would cost more than their state.
 """
@@ -23,22 +23,26 @@ DEADLINE_TOLERANCE: Final = 0.05  # seconds by which a deadline may be exceeded,
 async def patient_timeout(seconds: float | None) -> AsyncGenerator[None, None]:
     """Cancel what is under way after so many seconds, as `asyncio.timeout` does; `None` is no bound.
 
+    A timer that is late is set once more: while the loop stood still, nothing could be sent or taken.
+
     Raises: TimeoutError.
     """
-    loop, is_over = asyncio.get_running_loop(), False
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle | None = None
 
-    def expire(turns: int) -> None:
-        if turns:
-            loop.call_soon(expire, turns - 1)
-        elif not is_over:
+    def expire(bound: float, due: float) -> None:
+        nonlocal timer
+        if loop.time() > due + DEADLINE_TOLERANCE:
+            timer = loop.call_later(bound, expire, bound, inf)
+        else:
             scope.reschedule(loop.time())
 
     async with asyncio.timeout(None) as scope:
-        timer = None if seconds is None else loop.call_later(seconds, expire, ANSWER_TURNS)
+        if seconds is not None:
+            timer = loop.call_later(seconds, expire, seconds, loop.time() + seconds)
         try:
             yield
         finally:
-            is_over = True
             if timer:
                 timer.cancel()
 

@@ -44,10 +44,9 @@ def test_when_all_is_done_nothing_is_in_flight_and_no_task_is_left() -> None:
 class Awaited(MemoryStore):
     """A store whose next answer waits for a future."""
 
-    patience = 30.0
-
-    def __init__(self) -> None:
+    def __init__(self, patience: float) -> None:
         super().__init__()
+        self.patience = patience
         self.asked = asyncio.Event()
         self.answer = asyncio.get_running_loop().create_future()
 
@@ -57,19 +56,21 @@ class Awaited(MemoryStore):
         return await super().take(*asked)
 
 
-@pytest.mark.parametrize("comes", [True, False])
-async def test_an_answer_that_came_while_the_loop_stood_still_is_taken(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, comes: bool
+@pytest.mark.parametrize(("patience", "comes_in"), [(30, 0), (30, 0.01), (0.01, None)])
+async def test_a_store_has_its_time_again_after_the_loop_stood_still(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, patience: float, comes_in: float | None
 ) -> None:
-    store, loop = Awaited(), asyncio.get_running_loop()
+    store, loop = Awaited(patience), asyncio.get_running_loop()
     async with RateLimiter(store=store) as limiter:
         waiting = asyncio.create_task(limiter.acquire())
         await store.asked.wait()
         monkeypatch.setattr(loop, "time", lambda: monotonic() + 60)
-        if comes:
+        if comes_in == 0:
             loop.call_soon(store.answer.set_result, None)  # as from a socket, which the loop looks at before its timers
+        elif comes_in:
+            loop.call_later(comes_in, store.answer.set_result, None)
         (await waiting).release()
-        assert (AWAY in caplog.text) is not comes
+        assert (AWAY in caplog.text) is (comes_in is None)
 
 
 def test_a_caller_cancelled_at_any_moment_leaks_nothing() -> None:

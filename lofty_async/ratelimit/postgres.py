@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString, Protocol, Self, Typ
 from attrs import define, field, frozen
 
 from lofty_async._auth import hidden
+from lofty_async._deadlines import patient_timeout
 from lofty_async._wire import BASE_URL
 from lofty_async.errors import InvalidRequestError, StoreUnavailableError
 
@@ -337,7 +338,9 @@ class PostgresStore(Store):
         link.is_lost = False
         asking = loop.create_task(ask(session), name="lofty_async PostgreSQL store")
         try:
-            await asyncio.wait({asking}, timeout=self._timeout)
+            with suppress(TimeoutError):
+                async with patient_timeout(self._timeout):
+                    await asyncio.wait({asking})
             if not asking.done() and session.has_answered:
                 await asyncio.wait({asking}, timeout=MAX_LOCK_WAIT)
             is_silent = not asking.done()
