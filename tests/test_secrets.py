@@ -35,8 +35,10 @@ from lofty_async import (
 from lofty_async._session import token_post
 from lofty_async.auth import Auth, from_environment
 from lofty_async.cli.login import code_in
+from lofty_async.mirror import PostgresDatabase
 from lofty_async.oauth import FileTokenStore, Pkce, Token, read_redirect
 from lofty_async.sandbox import Sandbox, faults
+from lofty_async.workers import Fleet
 
 if TYPE_CHECKING:
     from tests.conftest import Hold, OpenClient
@@ -423,6 +425,22 @@ async def test_no_frame_shows_a_secret_however_it_came_in(
     report = frames(caught.value)
     assert len(report) > 2, "no frame was shown"
     assert not [line for line in report if SECRET in line or WORD in line]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda dsn: PostgresDatabase(dsn, account="acme").__aenter__(),
+        lambda dsn: Fleet(dsn, lambda _: client()).status(),
+    ],
+)
+async def test_a_database_that_cannot_be_reached_shows_no_password(way: Callable[[str], Awaitable[object]]) -> None:
+    from psycopg import OperationalError  # noqa: PLC0415 - an extra
+
+    with pytest.raises(OperationalError, match="Connection refused") as caught:
+        await way(f"postgresql://me:{SECRET}@127.0.0.1:1/db")
+    report = [*frames(caught.value), repr(vars(caught.value))]
+    assert not [line for line in report if SECRET in line]
 
 
 @pytest.mark.parametrize(

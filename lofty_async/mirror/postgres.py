@@ -189,12 +189,7 @@ class PostgresDatabase(Database):
 
 
 async def _connected(dsn: str, account: str, clock: Callable[[], datetime] | None) -> Session:
-    try:
-        from psycopg import AsyncConnection  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(HINT, name="psycopg") from error
-    options = connection_options(dsn)
-    connection = await AsyncConnection.connect(dsn, autocommit=True, client_encoding=ENCODING, **options)
+    connection = await connect(dsn, autocommit=True, client_encoding=ENCODING)
     session = Session(connection, account, clock)
     try:
         await session.prepare()
@@ -202,6 +197,23 @@ async def _connected(dsn: str, account: str, clock: Callable[[], datetime] | Non
         await connection.close()
         raise
     return session
+
+
+async def connect(dsn: str, **options: Any) -> "AsyncConnection[tuple[Any, ...]]":
+    """A connection with the options of `KEEPALIVE`; an error of psycopg holds no password.
+
+    Raises: InvalidRequestError if `dsn` is no address.
+    """
+    try:
+        from psycopg import AsyncConnection, OperationalError  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(HINT, name="psycopg") from error
+    try:
+        return await AsyncConnection.connect(dsn, **options, **connection_options(dsn))
+    except OperationalError as error:
+        failure = type(error)(*error.args)
+    # Raised out here, and as a new one: psycopg's frames hold the password, as does what the error knows of it.
+    raise failure
 
 
 def connection_options(dsn: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from lofty_async._auth import Secret
 from lofty_async.errors import LoftyError
-from lofty_async.mirror.postgres import IDLE_TIMEOUT, connection_options
+from lofty_async.mirror.postgres import IDLE_TIMEOUT, connect
 
 from .status import STATUS, AccountStatus, Synced, status_of
 
@@ -162,9 +162,7 @@ class Tables:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncGenerator[Connection, None]:
-        from psycopg import AsyncConnection  # noqa: PLC0415 - an extra
-
-        async with await AsyncConnection.connect(self.dsn, **connection_options(self.dsn)) as connection:
+        async with await connect(self.dsn) as connection:
             await connection.execute(search_path(self.schema))
             await connection.execute(IDLE_TIMEOUT)
             await connection.execute(b"SET TIME ZONE 'UTC'")
