@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -857,6 +858,22 @@ class TestClosing:
         closing, outcome = await closed_during_a_call(open_client(auth), hold)
         assert "closed" in str(outcome)
         assert not closing.done()
+        hold.gate.set()
+        await closing
+        assert auth.token is not None
+
+    async def test_lets_it_arrive_also_after_the_loop_stood_still(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        sandbox: Sandbox,
+        auth: ClientCredentials,
+        open_client: "OpenClient",
+        hold: "Hold",
+    ) -> None:
+        sandbox.faults.add("POST /oauth/token", hold)
+        closing, _ = await closed_during_a_call(open_client(auth), hold)
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: monotonic() + 60)
+        await asyncio.sleep(0.01)  # in which the timers come that were due
         hold.gate.set()
         await closing
         assert auth.token is not None

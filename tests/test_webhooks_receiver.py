@@ -9,6 +9,7 @@ import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from http import HTTPStatus
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -162,6 +163,20 @@ class TestRefusals:
 
     def test_secrets_beyond_ascii_are_compared_too(self) -> None:
         assert ends_with_secret("/hooks/pässwörtchen-genug", "pässwörtchen-genug")
+
+    async def test_a_body_that_came_while_the_loop_stood_still_is_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        body: asyncio.Future[bytes] = loop.create_future()
+
+        async def awaited() -> AsyncGenerator[bytes, None]:
+            yield await body
+
+        receiver = WebhookReceiver(SECRET, read_timeout=30)
+        answering = asyncio.create_task(receiver.answer("POST", PATH, None, awaited()))
+        await asyncio.sleep(0)
+        monkeypatch.setattr(loop, "time", lambda: monotonic() + 60)
+        loop.call_soon(body.set_result, b"{}")  # as from a socket, which the loop looks at before its timers
+        assert (await answering).status == 200
 
     async def test_a_body_that_does_not_end_in_time_is_left(self) -> None:
         left = asyncio.Event()

@@ -232,7 +232,7 @@ class Link:
         if clock() < self.retry_at:
             raise StoreUnavailableError(f"PostgreSQL: cannot connect; next attempt in {self.retry_at - clock():.1f} s")
         try:
-            async with asyncio.timeout(seconds):
+            async with patient_timeout(seconds):
                 self.session = await self.open()
         except TimeoutError:
             failure = f"no connection within {seconds:g} s"

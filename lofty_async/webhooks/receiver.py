@@ -1,6 +1,5 @@
 """The receiver of webhooks: answers requests, queues their batches, drains the queue when it is closed."""
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable
 from types import TracebackType
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from attrs import Attribute, define, field, frozen
 
 from lofty_async import _checks
+from lofty_async._deadlines import patient_timeout
 from lofty_async.errors import DecodeError, InvalidRequestError
 
 from .adapters import AsgiApp, Handler, aiohttp_handler, mount_on_aiohttp
@@ -172,7 +172,7 @@ class WebhookReceiver:
         if refusal is not None:
             return refusal
         try:
-            async with asyncio.timeout(self.read_timeout):
+            async with patient_timeout(self.read_timeout):
                 received = await read_at_most(self.max_body, chunks)
         except TimeoutError:
             return TOO_SLOW
