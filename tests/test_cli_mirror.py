@@ -215,9 +215,9 @@ def test_watching_outlives_another_sync_and_a_database_that_fails() -> None:
 def test_a_database_that_fails_during_a_plan_is_one_line(sandbox: Sandbox) -> None:
     lines("sync", "--lead", next(iter(sandbox.state.leads)))
     with closing(sqlite3.connect("tasks.sqlite", isolation_level=None)) as connection:
-        connection.execute("ALTER TABLE tasks RENAME COLUMN shown_in TO shown")
+        connection.execute("ALTER TABLE tasks RENAME COLUMN proven_at TO proven")
     result = invoke("sync", "--plan")
-    assert (result.exit_code, result.stderr) == (1, "Error: no such column: shown_in\n")
+    assert (result.exit_code, result.stderr) == (1, "Error: no such column: proven_at\n")
 
 
 def failing() -> Reply:

@@ -21,6 +21,7 @@ from lofty_async.mirror import (
     Run,
     Source,
     SqliteDatabase,
+    SyncReport,
     SyncRunningError,
     read_changes,
 )
@@ -424,3 +425,33 @@ async def test_a_sync_that_is_cancelled_again_and_again_gives_the_database_up(
             await asyncio.sleep(0)
         await database.close()
     assert (await Mirror(lofty, await reopen()).sync()).complete
+
+
+async def test_of_two_syncs_of_one_object_at_once_one_is_refused_and_the_other_ends(
+    lofty: LoftyClient, database: Database
+) -> None:
+    mirror = Mirror(lofty, database)
+    results = await asyncio.gather(mirror.sync(), mirror.sync(), return_exceptions=True)
+    (report,) = [result for result in results if isinstance(result, SyncReport)]
+    assert [type(result) for result in results if result is not report] == [SyncRunningError]
+    (run,) = await database.runs()
+    assert (run.number, run.phase, run.ended_at is not None) == (report.run, "done", True)
+
+
+async def test_a_sync_that_begins_as_the_one_before_it_ends_keeps_its_claim(
+    sandbox: Sandbox, lofty: LoftyClient, reopen: Reopen, hold: Hold
+) -> None:
+    database, other = await reopen(), await reopen()
+    mirror = Mirror(lofty, database)
+    first = asyncio.create_task(mirror.sync(strategy="lists"))
+    async with asyncio.timeout(30):
+        while not mirror.report.complete:
+            await asyncio.sleep(0)
+    sandbox.faults.add(LISTING, hold, times=None)
+    second = asyncio.create_task(Mirror(lofty, database).sync())
+    await first
+    await hold.reached()
+    assert await is_held(other)
+    hold.gate.set()
+    assert (await second).complete
+    assert [run.ended_at is None for run in await other.runs()] == [False, False]

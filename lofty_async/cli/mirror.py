@@ -131,11 +131,10 @@ def run_line(run: "Run") -> str:
 
 
 async def _status_text(database: "Database", label: str) -> str:
-    from lofty_async.mirror.decide import hidden_classes
+    from lofty_async.mirror.lists import Lists
 
-    summary, is_swept = await database.summary(), await database.cycles_since_sweep() is not None
+    summary, hidden = await database.summary(), await Lists(database).hidden()
     oldest = "" if summary.oldest_proof is None else f", the oldest at {summary.oldest_proof:%Y-%m-%d %H:%M} UTC"
-    hidden = hidden_classes(await database.classes()) if is_swept else []
     lines = (
         f"{label}: {count(summary.tasks, 'task')} of {count(summary.leads, 'lead')}",
         f"{summary.proven:,} confirmed by reading their lead{oldest}",

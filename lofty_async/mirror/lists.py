@@ -4,16 +4,31 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from attrs import fields, frozen
+from attrs import asdict, fields, frozen
 
 from lofty_async._checks import LARGEST_ID
 from lofty_async.models import CalendarEntry, Task
 
-from .decide import BOTH, CALENDAR, MINE, MOVED, UNREAD, ClassCount, Reason, TaskFacts
-from .records import ListPage, Summary
-from .rows import LAST_SEQ, PRUNED, Rows, as_task
+from .database import Database
+from .decide import (
+    BOTH,
+    CALENDAR,
+    MINE,
+    MOVED,
+    PROOF_CYCLES,
+    TASKS_A_LEAD,
+    UNREAD,
+    ClassCount,
+    Reason,
+    Size,
+    TaskFacts,
+    hidden_classes,
+)
+from .records import ListPage
+from .rows import LEADS_HELD, OF_TASKS, SEEN, Rows, as_task
+from .runs import LAST_CYCLE, WHOLE
 from .sinks import Changes
-from .statements import NOW, Work, each, query, upsert
+from .statements import NOW, Row, Statement, Work, each, query, upsert
 
 MOST_SECONDS: Final = 1e9
 
@@ -32,8 +47,6 @@ SIGHT: Final = upsert(
     lead_id="coalesce(excluded.lead_id, sightings.lead_id)",
 )
 REQUEST: Final = upsert("leads", "lead_id", "due_run", "due_for")
-OF_TASKS: Final = "FROM tasks WHERE {own} AND lead_id IS NOT NULL"
-SEEN: Final = "(SELECT task_id, lists, differs, lead_id FROM sightings WHERE {own}) AS seen"
 SIGHTED: Final = "SELECT task_id FROM sightings WHERE {own} AND task_id {in_ids}"
 SHOWN: Final = (
     "SELECT (SELECT count(*) FROM tasks WHERE {own} AND shown_in & :bit <> 0),"
@@ -56,10 +69,7 @@ AGES: Final = (
     f" FROM (SELECT proven_run {NOT_DUE}) AS waiting LEFT JOIN (SELECT number, cycle FROM runs WHERE {{own}}) AS done"
     " ON number = proven_run GROUP BY 1"
 )
-UNLISTED: Final = (
-    f"SELECT DISTINCT lead_id {OF_TASKS}"
-    " AND lead_id NOT IN (SELECT lead_id FROM leads WHERE {own} AND listed_run = :run)"
-)
+UNLISTED: Final = f"{LEADS_HELD} AND lead_id NOT IN (SELECT lead_id FROM leads WHERE {{own}} AND listed_run = :run)"
 STRANGERS: Final = "SELECT lead_id FROM leads WHERE {own} AND coalesce(listed_run, 0) <> :run AND proven_at IS NOT NULL"
 REQUEST_OLDEST: Final = (
     "UPDATE leads SET due_run = :run, due_for = :reason WHERE {own} AND lead_id IN"
@@ -76,15 +86,7 @@ DUE: Final = (
     " WHERE {own} AND due_run = :run ORDER BY lead_id"
 )
 DONE: Final = "SELECT lead_id FROM leads WHERE {own} AND proven_run = :run AND proven_at >= :oldest"
-OF_ROWS: Final = f"SELECT DISTINCT lead_id {OF_TASKS}"
 KNOWN: Final = f"SELECT lead_id FROM leads WHERE {{own}} UNION SELECT lead_id {OF_TASKS}"
-TAKE_OVER_SIGHTINGS: Final = (
-    "UPDATE tasks SET shown_in = shown_now FROM (SELECT id AS task, coalesce(lists, 0) AS shown_now"
-    f" FROM (SELECT id, lead_id, shown_in FROM tasks WHERE {{own}}) AS held LEFT JOIN {SEEN} ON task_id = id"
-    " WHERE shown_in <> coalesce(lists, 0) AND NOT EXISTS (SELECT 1 FROM leads WHERE {own}"
-    " AND leads.lead_id = held.lead_id AND due_run = :run AND coalesce(proven_run, 0) <> :run)) AS other"
-    " WHERE {own} AND id = task"
-)
 CLASSES: Final = (
     "SELECT coalesce(type = 'Appointment', false) AS is_appointment, coalesce(finished, false) AS is_finished,"
     " start_at IS NOT NULL OR end_at IS NOT NULL AS is_dated, coalesce(assigned_user_id ="
@@ -94,162 +96,205 @@ CLASSES: Final = (
     " FROM tasks WHERE {own} GROUP BY 1, 2, 3, 4"
 )
 EVERY_RUN: Final = f"SELECT count(DISTINCT lead_id) {OF_TASKS} AND shown_in = 0 AND NOT coalesce(finished, false)"
-LISTED: Final = "listed_run = (SELECT max(listed_run) FROM leads WHERE {own})"
-SUMMARY: Final = (
-    "SELECT (SELECT count(*) FROM tasks WHERE {own}), (SELECT count(proven_at) FROM tasks WHERE {own}),"
-    f" (SELECT count(*) FROM leads WHERE {{own}} AND ({LISTED} OR listed_run IS NULL)),"
-    " (SELECT count(DISTINCT assigned_user_id) FROM leads WHERE {own}),"
-    f" (SELECT min(proven_at) FROM leads WHERE {{own}} AND {LISTED}), {LAST_SEQ}, {PRUNED}"
-)
+CYCLES_SINCE_SWEEP: Final = f"SELECT ({LAST_CYCLE}) - max(cycle) FROM runs WHERE {{own}} AND was_swept"
+ANY_WHOLE: Final = f"SELECT 1 {WHOLE} LIMIT 1"
 
 
 @frozen
 class Lists:
-    """Work on what a run has seen of the API's lists; `run` is the number of the run."""
+    """The tables in which the run numbered `run` keeps what it has seen of the API's lists, and which leads are due.
 
-    rows: Rows
+    Each method is one transaction. Those that write raise SyncRunningError if another process has taken over the claim.
+    """
 
-    def pages(self) -> Work[dict[str, ListPage]]:
-        rows = yield query(PAGES)
+    database: Database
+    run: int | None = None
+
+    async def pages(self) -> dict[str, ListPage]:
+        """The last page of each list that this run has read."""
         return {
             name: ListPage(name, cursor, records, bool(is_done), bool(is_complete), note)
-            for name, cursor, records, is_done, is_complete, note in rows
+            for name, cursor, records, is_done, is_complete, note in await self._fetch(PAGES)
         }
 
-    def note_leads(self, leads: Mapping[int, int | None], page: ListPage, run: int | None) -> Work[None]:
-        listed = ({"lead_id": lead, "assigned_user_id": user, "listed_run": run} for lead, user in leads.items())
-        yield each(NOTE_LEAD, listed)
-        yield _note_page(page)
+    async def note_leads(self, leads: Mapping[int, int | None], page: ListPage) -> None:
+        """Notes leads that the API lists, each with the user it is assigned to."""
+        listed = [{"lead_id": lead, "assigned_user_id": user, "listed_run": self.run} for lead, user in leads.items()]
+        await self._write(each(NOTE_LEAD, listed), _note_page(page))
 
-    def note_tasks(
-        self, tasks: Sequence[Task], unread: Collection[int], page: ListPage, run: int | None, now: Any
-    ) -> Work[Changes[int]]:
-        changes, left = yield from self.rows.take_over(tasks, now)
-        sightings = [(task.id, MINE, MOVED if task.id in left else 0, task.lead_id) for task in tasks]
-        yield from _sight([*sightings, *((id, MINE, UNREAD, None) for id in unread)])
-        yield from self.request_reads(dict.fromkeys(left.values(), Reason.MOVED), run)
-        yield _note_page(page)
-        return changes
+    async def note_tasks(self, tasks: Sequence[Task], unread: Collection[int], page: ListPage) -> Changes[int]:
+        """Notes tasks that my-tasks shows, and takes over those that differ, as unproven rows."""
 
-    def note_entries(
-        self, entries: Mapping[int, CalendarEntry], unread: Collection[int], page: ListPage, *, keep_new: bool, now: Any
-    ) -> Work[Changes[int]]:
-        held = yield from self.rows.held(entries)
-        differs = {id: self.rows.differing(held[id][0], entry) for id, entry in entries.items() if id in held}
-        sightings = [(id, CALENDAR, differs.get(id, 0), entry.lead_id) for id, entry in entries.items()]
-        yield from _sight([*sightings, *((id, CALENDAR, UNREAD, None) for id in unread)])
-        yield _note_page(page)
-        new = [as_task(id, entry) for id, entry in entries.items() if id not in held] if keep_new else []
-        changes, _ = yield from self.rows.take_over(new, now)
-        return changes
+        def work(now: Any) -> Work[Changes[int]]:
+            changes, left = yield from self._rows.take_over(tasks, now)
+            sightings = [(task.id, MINE, MOVED if task.id in left else 0, task.lead_id) for task in tasks]
+            yield _sight([*sightings, *((id, MINE, UNREAD, None) for id in unread)])
+            yield self._request(dict.fromkeys(left.values(), Reason.MOVED))
+            yield _note_page(page)
+            return changes
 
-    def sighted(self, ids: Collection[int]) -> Work[tuple[int, ...]]:
-        return tuple(id for (id,) in (yield query(SIGHTED, ids=list(ids))))
+        return await self.database.transact_claimed(work)
 
-    def shown(self) -> Work[dict[int, tuple[int, int]]]:
+    async def note_entries(
+        self, entries: Mapping[int, CalendarEntry], unread: Collection[int], page: ListPage, *, keep_new: bool
+    ) -> Changes[int]:
+        """Notes tasks that the calendar shows, and where they differ from rows; with `keep_new`, adds new ones."""
+
+        def work(now: Any) -> Work[Changes[int]]:
+            held = yield from self._rows.held(entries)
+            differs = {id: self._rows.differing(held[id][0], entry) for id, entry in entries.items() if id in held}
+            sightings = [(id, CALENDAR, differs.get(id, 0), entry.lead_id) for id, entry in entries.items()]
+            yield _sight([*sightings, *((id, CALENDAR, UNREAD, None) for id in unread)])
+            yield _note_page(page)
+            new = [as_task(id, entry) for id, entry in entries.items() if id not in held] if keep_new else []
+            changes, _ = yield from self._rows.take_over(new, now)
+            return changes
+
+        return await self.database.transact_claimed(work)
+
+    async def users(self) -> frozenset[int]:
+        """The users to whom leads or tasks are assigned."""
+        ids = await self._ids(USERS)
+        return frozenset(id for id in ids if 0 < id <= LARGEST_ID)  # SQLite's digits of larger ones are blobs
+
+    async def sighted(self, ids: Collection[int]) -> frozenset[int]:
+        """Those of the tasks that a list has shown in this run."""
+        return await self._ids(SIGHTED, ids=list(ids))
+
+    async def shown(self) -> dict[int, tuple[int, int]]:
+        """For each list's bit, the number of rows that it showed before this run, and of tasks in this run."""
         shown: dict[int, tuple[int, int]] = {}
         for bit in (MINE, CALENDAR):
-            ((before, now),) = yield query(SHOWN, bit=bit)
+            ((before, now),) = await self._fetch(SHOWN, bit=bit)
             shown[bit] = before, now
         return shown
 
-    def facts(self) -> Work[list[TaskFacts]]:
+    async def facts(self) -> list[TaskFacts]:
+        """The tasks that need a decision: lost, new or differing ones, and those that no list shows; grouped."""
         return [
             TaskFacts(lead_id, before, now, differs, bool(is_finished), bool(is_held), count)
-            for lead_id, before, now, differs, is_finished, is_held, count in (yield query(FACTS))
+            for lead_id, before, now, differs, is_finished, is_held, count in await self._fetch(FACTS)
         ]
 
-    def users(self) -> Work[frozenset[int]]:
-        ids = yield from _ids(USERS)
-        return frozenset(id for id in ids if 0 < id <= LARGEST_ID)  # SQLite's digits of larger ones are blobs
+    async def ages(self) -> dict[int, int]:
+        """The number of listed leads that are not due, by the number of cycles since they were read."""
+        return {int(age): count for age, count in await self._fetch(AGES, run=self.run)}
 
-    def ages(self, run: int | None) -> Work[dict[int, int]]:
-        return {int(age): count for age, count in (yield query(AGES, run=run))}
+    async def unlisted(self) -> frozenset[int]:
+        """The leads of rows that this run's list of leads lacks."""
+        return await self._ids(UNLISTED, run=self.run)
 
-    def unlisted(self, run: int | None) -> Work[frozenset[int]]:
-        return _ids(UNLISTED, run=run)
+    async def strangers(self) -> frozenset[int]:
+        """The leads that were read before and that this run's list of leads lacks."""
+        return await self._ids(STRANGERS, run=self.run)
 
-    def strangers(self, run: int | None) -> Work[frozenset[int]]:
-        return _ids(STRANGERS, run=run)
+    async def known_leads(self) -> frozenset[int]:
+        """The leads of the rows, and those that a list of leads has shown."""
+        return await self._ids(KNOWN)
 
-    def request_reads(self, reads: Mapping[int, Reason], run: int | None) -> Work[None]:
-        if reads:
-            due = ({"lead_id": lead, "due_run": run, "due_for": reason.value} for lead, reason in reads.items())
-            yield each(REQUEST, due)
+    async def request_reads(self, reads: Mapping[int, Reason]) -> None:
+        """Makes leads due."""
+        await self._write(self._request(reads))
 
-    def request_oldest(self, count: int, run: int | None) -> Work[None]:
-        yield query(REQUEST_OLDEST, run=run, reason=Reason.ROTATION.value, count=count)
+    async def request_oldest(self, count: int) -> None:
+        """Makes due the leads whose last proof is oldest."""
+        await self._write(query(REQUEST_OLDEST, run=self.run, reason=Reason.ROTATION.value, count=count))
 
-    def request_all(self, run: int | None) -> Work[None]:
-        yield query(REQUEST_ALL, run=run, reason=Reason.FIRST.value)
+    async def request_all(self) -> None:
+        """Makes every lead due: those listed, and those of rows."""
+        await self._write(query(REQUEST_ALL, run=self.run, reason=Reason.FIRST.value))
 
-    def due(self, run: int | None, within: float) -> Work[tuple[list[int], int]]:
-        rows = yield query(DUE, run=run, oldest=(yield from self._oldest(within)))
+    async def due(self, *, resume_within: float) -> tuple[list[int], int]:
+        """The leads that are due and not read in the last seconds of this run, and the number of those that are."""
+        rows = await self._since(resume_within, DUE)
         due = [lead_id for lead_id, is_done in rows if not is_done]
         return due, len(rows) - len(due)
 
-    def done(self, run: int | None, within: float) -> Work[frozenset[int]]:
-        return (yield from _ids(DONE, run=run, oldest=(yield from self._oldest(within))))
+    async def done(self, *, resume_within: float) -> frozenset[int]:
+        """The leads that this run has read in the last seconds."""
+        return frozenset(lead_id for (lead_id,) in await self._since(resume_within, DONE))
 
-    def leads(self) -> Work[frozenset[int]]:
-        return _ids(OF_ROWS)
-
-    def known_leads(self) -> Work[frozenset[int]]:
-        return _ids(KNOWN)
-
-    def take_over_sightings(self, run: int | None) -> Work[None]:
-        yield query(TAKE_OVER_SIGHTINGS, run=run)
-
-    def classes(self) -> Work[list[ClassCount]]:
-        names = [one.name for one in fields(ClassCount)]
-        return [
-            ClassCount(**dict(zip(names, (*map(bool, row[:4]), *row[4:]), strict=True)))
-            for row in (yield query(CLASSES))
-        ]
-
-    def every_run(self) -> Work[int]:
-        ((count,),) = yield query(EVERY_RUN)
-        return int(count)
-
-    def summary(self) -> Work[Summary]:
-        ((tasks, proven, leads, users, oldest, last, pruned),) = yield query(SUMMARY)
-        return Summary(
-            tasks=tasks,
-            proven=proven,
+    async def size(self, leads: int) -> Size:
+        """The size of an account of so many leads, as far as known."""
+        summary, cycles = await self.database.summary(), await self._cycles_since_sweep()
+        # What the lists do not show is looked at anew after some runs without them.
+        is_known = cycles is not None and cycles < PROOF_CYCLES
+        return Size(
             leads=leads,
-            users=users,
-            oldest_proof=None if oldest is None else self.rows.dialect.from_time(oldest),
-            last_change=last,
-            pruned_changes=pruned,
+            tasks=summary.tasks or TASKS_A_LEAD * leads,
+            users=max(1, summary.users),
+            every_run=await self.every_run() if is_known else 0,
+            is_first=await self.is_first(),
         )
 
-    def _oldest(self, within: float) -> Work[Any]:
-        """The earliest time that lies at most so many seconds back."""
-        ((now,),) = yield NOW
-        dialect = self.rows.dialect
-        return dialect.to_time(dialect.from_time(now) - timedelta(seconds=min(within, MOST_SECONDS)))
+    async def hidden(self, turns: int = 1) -> tuple[str, ...]:
+        """The classes of tasks that the lists did not show in the last sweep, in words; empty before the first.
+
+        Open ones are read once in `turns` runs.
+        """
+        if await self._cycles_since_sweep() is None:
+            return ()
+        names = [one.name for one in fields(ClassCount)]
+        rows = [(*map(bool, row[:4]), *row[4:]) for row in await self._fetch(CLASSES)]
+        return tuple(hidden_classes([ClassCount(**dict(zip(names, row, strict=True))) for row in rows], turns))
+
+    async def every_run(self) -> int:
+        """The number of leads with open tasks that no list showed in the last sweep."""
+        ((count,),) = await self._fetch(EVERY_RUN)
+        return int(count)
+
+    async def is_first(self) -> bool:
+        """Whether no run over all leads has ended yet."""
+        return not await self._fetch(ANY_WHOLE)
+
+    @property
+    def _rows(self) -> Rows:
+        return self.database.rows
+
+    async def _cycles_since_sweep(self) -> int | None:
+        """The number of runs over all leads since the last that swept the lists; `None` if none did."""
+        ((cycles,),) = await self._fetch(CYCLES_SINCE_SWEEP)
+        return None if cycles is None else int(cycles)
+
+    async def _fetch(self, sql: str, **values: Any) -> list[Row]:
+        return await self.database.read(_results(query(sql, **values)))
+
+    async def _ids(self, sql: str, **values: Any) -> frozenset[int]:
+        return frozenset(int(id) for (id,) in await self._fetch(sql, **values))
+
+    async def _since(self, seconds: float, sql: str) -> list[Row]:
+        """The rows of a query about this run since the time that lies so many seconds back."""
+
+        def work() -> Work[list[Row]]:
+            ((now,),) = yield NOW
+            dialect = self.database.dialect
+            oldest = dialect.from_time(now) - timedelta(seconds=min(seconds, MOST_SECONDS))
+            return (yield query(sql, run=self.run, oldest=dialect.to_time(oldest)))
+
+        return await self.database.read(work())
+
+    async def _write(self, *statements: Statement) -> None:
+        await self.database.transact_claimed(lambda _: _in_order(statements))
+
+    def _request(self, reads: Mapping[int, Reason]) -> Statement:
+        """Makes leads due."""
+        due = [{"lead_id": lead, "due_run": self.run, "due_for": reason.value} for lead, reason in reads.items()]
+        return each(REQUEST, due)
 
 
-def _ids(sql: str, **values: Any) -> Work[frozenset[int]]:
-    return frozenset(int(id) for (id,) in (yield query(sql, **values)))
+def _results(statement: Statement) -> Work[list[Row]]:
+    return (yield statement)
 
 
-def _sight(sightings: Iterable[tuple[int, int, int, int | None]]) -> Work[None]:
-    rows = [
-        {"task_id": id, "lists": lists, "differs": differs, "lead_id": lead_id}
-        for id, lists, differs, lead_id in sightings
-    ]
-    if rows:
-        yield each(SIGHT, rows)
+def _in_order(statements: Iterable[Statement]) -> Work[None]:
+    for statement in statements:  # noqa: UP028 - `yield from` would send them the results
+        yield statement
 
 
-def _note_page(page: ListPage) -> Any:
-    return query(
-        NOTE_PAGE,
-        list=page.list,
-        cursor=page.cursor,
-        records=page.records,
-        is_done=page.is_done,
-        is_complete=page.is_complete,
-        note=page.note,
-    )
+def _sight(sightings: Iterable[tuple[int, int, int, int | None]]) -> Statement:
+    names = ("task_id", "lists", "differs", "lead_id")
+    return each(SIGHT, (dict(zip(names, sighting, strict=True)) for sighting in sightings))
+
+
+def _note_page(page: ListPage) -> Statement:
+    return query(NOTE_PAGE, **asdict(page))

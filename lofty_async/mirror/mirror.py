@@ -13,16 +13,9 @@ from lofty_async.ratelimit import Lane
 from lofty_async.webhooks import WebhookNotice, follow_tasks
 
 from .database import Database, checked_age, read_changes
-from .decide import (
-    TASKS_A_LEAD,
-    Size,
-    Strategy,
-    SyncPlan,
-    choose,
-    hidden_classes,
-    plan_of,
-)
+from .decide import Strategy, SyncPlan, choose, plan_of
 from .errors import SyncRunningError
+from .lists import Lists
 from .proof import CONCURRENCY
 from .records import Change, Run
 from .report import Meter, OnProgress, SyncReport
@@ -76,18 +69,9 @@ class Mirror:
 
         Before the first run it knows the number of leads, and guesses two tasks a lead and one user.
         """
-        summary, is_first = await self._database.summary(), await self._database.is_first()
-        leads = await self._count_leads() or summary.leads
-        classes = await self._database.classes()
-        is_swept = await self._database.cycles_since_sweep() is not None
-        size = Size(
-            leads=leads,
-            tasks=summary.tasks or TASKS_A_LEAD * leads,
-            users=max(1, summary.users),
-            every_run=await self._database.every_run() if is_swept else 0,
-            is_first=is_first,
-        )
-        limit = self._client.rate_limit.limit
+        lists = Lists(self._database)
+        leads = await self._count_leads() or (await self._database.summary()).leads
+        size, limit = await lists.size(leads), self._client.rate_limit.limit
         return SyncPlan(
             leads=leads,
             tasks=size.tasks,
@@ -95,8 +79,8 @@ class Mirror:
             limit=limit,
             chosen=choose(size),
             plans=tuple(plan_of(strategy, size, limit) for strategy in (Strategy.LISTS, Strategy.LEADS)),
-            hidden=tuple(hidden_classes(classes)) if is_swept else (),
-            is_first=is_first,
+            hidden=await lists.hidden(),
+            is_first=size.is_first,
         )
 
     async def sync(

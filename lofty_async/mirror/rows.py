@@ -12,7 +12,7 @@ from .columns import Columns, columns_of
 from .decide import COMPARED, UNSWEPT
 from .dialects import Dialect
 from .errors import ChangesPrunedError
-from .records import Change, ChangeKind
+from .records import Change, ChangeKind, Summary
 from .sinks import Changes, Doubt, Merged, diff, merged
 from .statements import Row, Work, each, query, upsert
 
@@ -53,6 +53,23 @@ CHANGES: Final = (
     " WHERE {own} AND seq > :since ORDER BY seq LIMIT :limit"
 )
 FIRST_KEPT: Final = "SELECT seq FROM changes WHERE {own} AND at >= :before ORDER BY seq LIMIT 1"
+OF_TASKS: Final = "FROM tasks WHERE {own} AND lead_id IS NOT NULL"
+SEEN: Final = "(SELECT task_id, lists, differs, lead_id FROM sightings WHERE {own}) AS seen"
+LEADS_HELD: Final = f"SELECT DISTINCT lead_id {OF_TASKS}"
+TAKE_OVER_SIGHTINGS: Final = (
+    "UPDATE tasks SET shown_in = shown_now FROM (SELECT id AS task, coalesce(lists, 0) AS shown_now"
+    f" FROM (SELECT id, lead_id, shown_in FROM tasks WHERE {{own}}) AS held LEFT JOIN {SEEN} ON task_id = id"
+    " WHERE shown_in <> coalesce(lists, 0) AND NOT EXISTS (SELECT 1 FROM leads WHERE {own}"
+    " AND leads.lead_id = held.lead_id AND due_run = :run AND coalesce(proven_run, 0) <> :run)) AS other"
+    " WHERE {own} AND id = task"
+)
+LISTED: Final = "listed_run = (SELECT max(listed_run) FROM leads WHERE {own})"
+SUMMARY: Final = (
+    "SELECT (SELECT count(*) FROM tasks WHERE {own}), (SELECT count(proven_at) FROM tasks WHERE {own}),"
+    f" (SELECT count(*) FROM leads WHERE {{own}} AND ({LISTED} OR listed_run IS NULL)),"
+    " (SELECT count(DISTINCT assigned_user_id) FROM leads WHERE {own}),"
+    f" (SELECT min(proven_at) FROM leads WHERE {{own}} AND {LISTED}), {LAST_SEQ}, {PRUNED}"
+)
 
 
 @frozen
@@ -68,6 +85,21 @@ class Rows:
     def tasks(self, lead_id: int | None) -> Work[list[Task]]:
         rows = yield query(ALL) if lead_id is None else query(OF_LEAD, lead_id=lead_id)
         return [self.columns.record(row) for row in rows]
+
+    def leads(self) -> Work[frozenset[int]]:
+        return frozenset(int(lead_id) for (lead_id,) in (yield query(LEADS_HELD)))
+
+    def summary(self) -> Work[Summary]:
+        ((tasks, proven, leads, users, oldest, last, pruned),) = yield query(SUMMARY)
+        return Summary(
+            tasks=tasks,
+            proven=proven,
+            leads=leads,
+            users=users,
+            oldest_proof=None if oldest is None else self.dialect.from_time(oldest),
+            last_change=last,
+            pruned_changes=pruned,
+        )
 
     def replace(self, leads: Mapping[int, Sequence[Task]], now: Any) -> Work[Changes[int]]:
         """Makes the rows of each lead equal to its tasks."""
@@ -108,6 +140,10 @@ class Rows:
     def prove_leads(self, leads: Iterable[int], run: int | None, now: Any) -> Work[None]:
         if ids := list(leads):
             yield query(PROVE_LEADS, leads=ids, run=run, now=now)
+
+    def take_over_sightings(self, run: int | None) -> Work[None]:
+        """Notes which lists have shown each row, but for those of leads that the run was to read and has not."""
+        yield query(TAKE_OVER_SIGHTINGS, run=run)
 
     def changes(self, since: int, limit: int) -> Work[list[Change]]:
         """Raises: ChangesPrunedError if some of them were removed; InvalidRequestError beyond the last change."""

@@ -18,14 +18,11 @@ from lofty_async.models import Task
 
 from .database import Database
 from .decide import (
-    PROOF_CYCLES,
     Reason,
-    Size,
     Strategy,
     are_suspicious,
     choose,
     emptied_lists,
-    hidden_classes,
     is_too_many,
     leads_to_read,
     reads_in_turn,
@@ -33,6 +30,7 @@ from .decide import (
     turns_of,
 )
 from .errors import SuspiciousDeletionError, SyncRunningError
+from .lists import Lists
 from .proof import LeadReader
 from .reading import LeadsToRead
 from .records import ListPage, Phase, Run
@@ -69,6 +67,7 @@ class DatabaseSink:
     """A database as the sink of a run; of a lead that is not listed, it doubts no task that a list has shown."""
 
     database: Database
+    lists: Lists
     unlisted: set[int] = field(factory=set[int])
 
     async def start(self) -> None:
@@ -80,7 +79,7 @@ class DatabaseSink:
     async def merge(self, leads: Mapping[int, Sequence[Task]], *, done: Collection[int] = ()) -> Merged:
         result = await self.database.merge(leads, done=done)
         strange = [doubt.id for doubt in result.doubts if doubt.lead_id in self.unlisted and not doubt.is_listed]
-        shown = set(await self.database.sighted(strange)) if strange else set[int]()
+        shown = await self.lists.sighted(strange) if strange else frozenset[int]()
         return evolve(result, doubts=tuple(doubt for doubt in result.doubts if doubt.id not in shown))
 
     async def settle(
@@ -101,6 +100,7 @@ class SyncRun:
     run: Run
     options: SyncOptions
     meter: Meter
+    _lists: Lists = field(init=False)
     _swept: SyncReport = field(factory=SyncReport, init=False)
     _reader: LeadReader = field(init=False)
     _sink: DatabaseSink = field(init=False)
@@ -113,7 +113,8 @@ class SyncRun:
     def __attrs_post_init__(self) -> None:
         self._phase = self.run.phase
         self._strategy = Strategy(self.run.strategy) if self.run.strategy else self.options.strategy
-        self._sink = DatabaseSink(self.database)
+        self._lists = Lists(self.database, self.run.number)
+        self._sink = DatabaseSink(self.database, self._lists)
         self._reader = LeadReader(
             self.client,
             self._sink if self.options.export is None else Tee((self._sink, self.options.export)),
@@ -149,7 +150,7 @@ class SyncRun:
     async def read_some(self, lead_ids: LeadIds) -> SyncReport:
         """Reads the leads asked for, but for those that this run has read before it was interrupted."""
         await self._set_phase(Phase.PROVING)
-        done = await self.database.done(resume_within=self.options.resume_within)
+        done = await self._lists.done(resume_within=self.options.resume_within)
         # A collection may change during the run, which would end it or skip leads.
         self._leads = LeadsToRead(list(lead_ids) if isinstance(lead_ids, Collection) else lead_ids, done)
         if self.options.export is not None:
@@ -160,9 +161,9 @@ class SyncRun:
 
     async def read_all(self) -> SyncReport:
         """Reads the leads that the strategy chooses."""
-        pages = await self.database.list_pages()
+        pages = await self._lists.pages()
         await self._update_summary()
-        sweep = Sweep(self.client, self.database, pages, self._count_page)
+        sweep = Sweep(self.client, self._lists, pages, self._count_page)
         if self._phase is Phase.LISTING:
             await sweep.leads()
             self._strategy = await self._choose_strategy(pages)
@@ -178,19 +179,10 @@ class SyncRun:
     async def _choose_strategy(self, pages: Mapping[str, ListPage]) -> Strategy:
         if self._strategy is not Strategy.AUTO:
             return self._strategy
-        summary, cycles = await self.database.summary(), await self.database.cycles_since_sweep()
-        # What the lists do not show is looked at anew after some runs without them.
-        is_known = cycles is not None and cycles < PROOF_CYCLES
-        size = Size(
-            leads=pages[LEADS].records,
-            tasks=summary.tasks or 2 * pages[LEADS].records,
-            users=max(1, summary.users),
-            every_run=await self.database.every_run() if is_known else 0,
-        )
-        return choose(size)
+        return choose(await self._lists.size(pages[LEADS].records))
 
     async def _sweep(self, sweep: Sweep) -> None:
-        is_first = await self.database.is_first()
+        is_first = await self._lists.is_first()
         try:
             await sweep.tasks(self.options.users, keep_new=is_first)
         except REFUSALS as error:
@@ -204,13 +196,13 @@ class SyncRun:
         await self._choose_leads(sweep.pages, is_first=is_first)
 
     async def _choose_leads(self, pages: Mapping[str, ListPage], *, is_first: bool) -> None:
-        facts, leads = await self.database.facts(), pages[LEADS].records
+        facts, leads = await self._lists.facts(), pages[LEADS].records
         reads = leads_to_read(facts, pages[CALENDAR].records)
         unshown = {one.lead_id for one in facts if one.is_held and not one.shown}
-        gone = (await self.database.unlisted() & unshown) - reads.keys()
+        gone = (await self._lists.unlisted() & unshown) - reads.keys()
         reads |= dict.fromkeys(gone, Reason.UNLISTED)
         # A lead that is not the caller's cannot be read: of its tasks, what the lists show is all that there is.
-        strangers = await self.database.strangers() - unshown if pages[LEADS].is_complete else frozenset[int]()
+        strangers = await self._lists.strangers() - unshown if pages[LEADS].is_complete else frozenset[int]()
         reads = {lead_id: reason for lead_id, reason in reads.items() if lead_id not in strangers}
         every_run = sum(reason is Reason.HIDDEN for reason in reads.values())
         if not is_first and is_too_many(every_run, leads) and self.options.strategy is Strategy.AUTO:
@@ -220,19 +212,19 @@ class SyncRun:
             await self._read_every_lead()
             return
         reads = reads_in_turn(reads, self.run.cycle, turns_of(every_run, leads))
-        await self.database.request_reads(reads)
-        await self.database.request_oldest(rotation_size(await self.database.ages(), leads))
+        await self._lists.request_reads(reads)
+        await self._lists.request_oldest(rotation_size(await self._lists.ages(), leads))
         await self._set_phase(Phase.PROVING)
 
     async def _read_every_lead(self) -> None:
         # In this order: a run that is killed in between chooses again.
-        await self.database.request_all()
+        await self._lists.request_all()
         await self._set_phase(Phase.PROVING)
 
     async def _prove(self, pages: Mapping[str, ListPage]) -> SyncReport:
-        due, done = await self.database.due(resume_within=self.options.resume_within)
+        due, done = await self._lists.due(resume_within=self.options.resume_within)
         self._swept = evolve(self._swept, skipped=done, total=len(due) + done)
-        unlisted = await self.database.unlisted()
+        unlisted = await self._lists.unlisted()
         self._sink.unlisted.update(unlisted)
         if self.options.export is not None:
             await self.options.export.start()
@@ -245,7 +237,7 @@ class SyncRun:
         return await self._settle()
 
     async def _settle(self) -> SyncReport:
-        await self._reader.settle(await self.database.known_leads())
+        await self._reader.settle(await self._lists.known_leads())
         if self.options.export is not None:
             await self.options.export.finish(all_done=not self._reader.counts.failed)
         await self._update_summary()
@@ -260,8 +252,8 @@ class SyncRun:
     async def _hidden(self) -> tuple[str, ...]:
         """The classes of tasks that the lists do not show, in words."""
         is_by_lists, leads = self._strategy is Strategy.LISTS, (await self.database.summary()).leads
-        turns = turns_of(await self.database.every_run(), leads) if is_by_lists else 1
-        return tuple(hidden_classes(await self.database.classes(), turns))
+        turns = turns_of(await self._lists.every_run(), leads) if is_by_lists else 1
+        return await self._lists.hidden(turns)
 
     async def _update_summary(self) -> None:
         summary = await self.database.summary()
@@ -279,7 +271,7 @@ class SyncRun:
 
     async def _check_emptied(self) -> None:
         """Raises: SuspiciousDeletionError if a list that has shown tasks is empty now."""
-        shown = await self.database.shown()
+        shown = await self._lists.shown()
         names = emptied_lists(shown)
         if names and not self.options.allow_mass_delete:
             await self.database.abandon()  # the next run has to sweep again
@@ -349,8 +341,8 @@ async def claimed(database: Database, scope: str, options: SyncOptions) -> Async
         try:
             await asyncio.wait([renewing])
         finally:
-            # After a run that has ended there is nothing to give up.
-            await _to_its_end(asyncio.ensure_future(database.release()))
+            # After a run that has ended there is nothing to give up, and the next one may have begun.
+            await _to_its_end(asyncio.ensure_future(database.release(run.number)))
 
 
 async def _claim(claim: Coroutine[Any, Any, Run], database: Database) -> Run:

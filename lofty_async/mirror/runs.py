@@ -99,10 +99,11 @@ class Holder:
 
 @frozen
 class Claim:
-    """The right of a database object to write as a run."""
+    """The right of a database object to write as a run; `scope` is that of a new run that has not begun."""
 
     run: int
     token: str
+    scope: str | None = None
 
 
 @frozen
@@ -170,14 +171,17 @@ class Runs:
         else:
             number = yield from _insert(scope, strategy, values)
         (row,) = yield query(f"{SELECT} AND number = :number", number=number)
-        return evolve(self._run(row, is_resumed=before is not None), scope=scope), Claim(number, token)
+        return evolve(self._run(row, is_resumed=before is not None), scope=scope), Claim(
+            number, token, scope if before is None else None
+        )
 
-    def begin(self, claim: Claim, scope: str) -> Work[None]:
+    def begin(self, claim: Claim) -> Work[Claim]:
         """Begins the new run that is claimed, and drops what an interrupted one has left."""
         yield query(END_OTHERS, run=claim.run)
         yield query("DELETE FROM sweeps WHERE {own}")
         yield query("DELETE FROM sightings WHERE {own}")
-        yield from update(claim, BEGIN, scope=scope)
+        yield from update(claim, BEGIN, scope=claim.scope)
+        return evolve(claim, scope=None)
 
     def enter(self, claim: Claim | None) -> Work[Any]:
         """Begins a write, by a run if there is a claim; returns the time.
@@ -192,13 +196,6 @@ class Runs:
 
     def latest(self, limit: int) -> Work[list[Run]]:
         return [self._run(row) for row in (yield query(LATEST, limit=limit))]
-
-    def cycles_since_sweep(self) -> Work[int | None]:
-        ((cycles,),) = yield query(f"SELECT ({LAST_CYCLE}) - max(cycle) FROM runs WHERE {{own}} AND was_swept")
-        return None if cycles is None else int(cycles)
-
-    def is_first(self) -> Work[bool]:
-        return not (yield query(f"SELECT 1 {WHOLE} LIMIT 1"))
 
     def _open_runs(self) -> Work[list[OpenRun]]:
         runs: list[OpenRun] = []

@@ -15,7 +15,7 @@ from lofty_async.errors import DecodeError, InvalidRequestError, NotFoundError, 
 from lofty_async.models import CalendarEntry, Lead, Task
 from lofty_async.pagination import Page, Pager
 
-from .database import Database
+from .lists import Lists
 from .records import ListPage
 from .sinks import Changes
 
@@ -49,7 +49,7 @@ class Sweep:
     """Reads lists for one run; `pages` are the pages that it has read before it was interrupted."""
 
     client: LoftyClient
-    database: Database
+    lists: Lists
     pages: dict[str, ListPage]
     on_page: OnPage
     _bad: dict[str, list[DecodeError]] = field(factory=dict[str, list[DecodeError]], init=False)
@@ -66,7 +66,7 @@ class Sweep:
             promised = self._promised(before, page, unread)
             is_complete = before.records + len(leads) >= promised
             place = self._place(name, page, len(leads), is_complete=is_complete, note=promised)
-            await self.database.note_leads(leads, place)
+            await self.lists.note_leads(leads, place)
             self._keep(place)
             self.on_page(Changes())
 
@@ -80,7 +80,7 @@ class Sweep:
         """Reads my-tasks of every user, then the calendar, whose entries are compared with what my-tasks has shown."""
         await self._mine(None)
         caller = self.pages[MINE].note
-        known = sorted((await self.database.users() if users is None else set(users)) - {caller})
+        known = sorted((await self.lists.users() if users is None else set(users)) - {caller})
         if known and await self._mine(known[0]):
             places = asyncio.Semaphore(LISTS_AT_ONCE)
             await _together([self._mine_of(user_id, places) for user_id in known[1:]])
@@ -103,7 +103,7 @@ class Sweep:
                 raise
             log.warning("the tasks of user %d cannot be listed: %s", user_id, error)
             self._keep(ListPage(name, None, is_done=True))
-            await self.database.note_tasks([], (), self.pages[name])
+            await self.lists.note_tasks([], (), self.pages[name])
             return True
 
     async def _mine_by(self, name: str, user_id: int | None) -> bool:
@@ -115,10 +115,10 @@ class Sweep:
             is_first = name not in self.pages
             if is_first and user_id is not None and await self._is_ignored(user_id, tasks):
                 self._keep(ListPage(name, None, is_done=True, note=IGNORED))
-                await self.database.note_tasks([], (), self.pages[name])
+                await self.lists.note_tasks([], (), self.pages[name])
                 return False
             place = self._place(name, page, len(tasks), note=_only_user(tasks) if is_first else None)
-            self.on_page(await self.database.note_tasks(tasks, _ids_of(unread), place))
+            self.on_page(await self.lists.note_tasks(tasks, _ids_of(unread), place))
             self._keep(place)
         return True
 
@@ -127,7 +127,7 @@ class Sweep:
         if not tasks or any(task.assigned_user_id == user_id for task in tasks):
             return False
         ids = {task.id for task in tasks}
-        return len(await self.database.sighted(ids)) == len(ids)
+        return len(await self.lists.sighted(ids)) == len(ids)
 
     async def _calendar(self, *, keep_new: bool) -> None:
         name = CALENDAR
@@ -137,7 +137,7 @@ class Sweep:
         async for page, unread in self._pages_of(name, pager):
             entries = {id: entry for entry in (page.items if page else ()) if (id := _task_id(entry)) is not None}
             place = self._place(name, page, len(entries))
-            changes = await self.database.note_entries(entries, _ids_of(unread), place, keep_new=keep_new)
+            changes = await self.lists.note_entries(entries, _ids_of(unread), place, keep_new=keep_new)
             self.on_page(changes)
             self._keep(place)
 
