@@ -455,3 +455,24 @@ async def test_a_sync_that_begins_as_the_one_before_it_ends_keeps_its_claim(
     hold.gate.set()
     assert (await second).complete
     assert [run.ended_at is None for run in await other.runs()] == [False, False]
+
+
+async def test_notices_go_on_when_another_process_has_taken_over_the_sync(
+    sandbox: Sandbox, lofty: LoftyClient, reopen: Reopen, clock: Clock
+) -> None:
+    database, other = await reopen(), await reopen()
+    mirror = Mirror(lofty, database)
+    await mirror.sync()
+    entry = next(iter(sandbox.state.entries.values()))
+    sandbox.state.remove(entry.id)
+
+    async def notices() -> AsyncIterator[WebhookNotice]:
+        await claim(database)
+        clock.go_on(seconds=60)
+        await claim(other)
+        for one in parse_webhook({"listId": 10, "teamId": 1, "deletedTask": [{"taskId": entry.id}]}).notices:
+            yield one
+
+    await mirror.follow(notices(), sweep_every=None)
+    with pytest.raises(SyncRunningError):
+        await database.renew()

@@ -83,7 +83,8 @@ def test_more_than_three_tenths_of_all_leads_are_too_many(every_run: int, leads:
 
 
 @pytest.mark.parametrize(
-    ("every_run", "leads", "turns"), [(0, 0, 1), (30, 100, 1), (31, 100, 3), (45, 100, 3), (46, 100, 4), (100, 100, 7)]
+    ("every_run", "leads", "turns"),
+    [(0, 0, 1), (4, 0, 27), (30, 100, 1), (31, 100, 3), (45, 100, 3), (46, 100, 4), (100, 100, 7)],
 )
 def test_too_many_leads_to_be_read_every_run_take_turns(every_run: int, leads: int, turns: int) -> None:
     assert turns_of(every_run, leads) == turns
@@ -189,6 +190,7 @@ def test_what_the_lists_do_not_show_in_words() -> None:
         (Size(leads=30, tasks=60), Strategy.LISTS),
         (Size(leads=30, tasks=60, users=40), Strategy.LEADS),
         (Size(leads=0, tasks=0), Strategy.LEADS),
+        (Size(leads=0, tasks=10, every_run=4), Strategy.LEADS),
     ],
 )
 def test_the_lists_are_taken_where_they_save_requests(size: Size, strategy: Strategy) -> None:

@@ -299,6 +299,21 @@ async def test_lists_that_may_not_be_read_are_done_without(
             await scene.sync()
 
 
+@pytest.mark.parametrize("strategy", ["auto", "lists"])
+async def test_an_account_whose_leads_are_all_gone_is_empty_after_the_next_run(
+    open_scene: OpenScene, strategy: str
+) -> None:
+    async with open_scene(leads=10, **hides("undated")) as scene:
+        for entry in list(scene.state.entries.values()):
+            scene.state.change(entry.id, start_at=None, end_at=None, finished_at=None)
+        await scene.sync()
+        for lead_id in list(scene.state.leads):
+            scene.state.remove_lead(lead_id)
+        report = await scene.mirror.sync(strategy=strategy, allow_mass_delete=True)
+        assert (report.removed, await scene.database.tasks(), report.failed) == (30, [], ())
+        assert (await scene.mirror.plan()).leads == 0
+
+
 async def test_a_record_that_a_list_cannot_give_is_read_by_its_lead(open_scene: OpenScene) -> None:
     async with open_scene() as scene:
         await scene.sync()
@@ -364,6 +379,31 @@ async def test_what_goes_between_its_first_row_and_the_first_sweep_after_it_is_m
         await scene.sync()
         assert await scene.wrong() == 0
         assert (await scene.sync()).requests < 15
+
+
+async def test_what_a_sync_of_some_leads_found_while_another_was_interrupted_goes_as_others_do(
+    open_scene: OpenScene,
+) -> None:
+    async with open_scene() as scene:
+        await scene.sync()
+        scene.account.change(0.1)
+        running: asyncio.Task[SyncReport]
+
+        def stop(report: SyncReport) -> None:
+            if report.leads == 1:
+                running.cancel()
+
+        running = asyncio.create_task(scene.sync(concurrency=1, on_progress=stop))
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        lead_id = scene.state.add_lead().id
+        added = scene.account.add(lead_id, finished_at=scene.account.now)
+        await scene.mirror.sync([lead_id])
+        assert (await scene.sync()).skipped == 1
+        assert await scene.wrong() == 0
+        scene.state.remove(added.id)
+        await scene.sync()
+        assert await scene.wrong() == 0
 
 
 async def test_a_user_who_has_left_has_no_list(open_scene: OpenScene, caplog: pytest.LogCaptureFixture) -> None:

@@ -696,6 +696,17 @@ async def test_a_run_over_some_leads_goes_on_where_the_same_leads_were_interrupt
     assert (report.leads, report.skipped) == (2, 3)
 
 
+async def test_a_run_over_some_leads_keeps_what_an_interrupted_run_over_all_has_read(
+    sandbox: Sandbox, lofty: LoftyClient, store: SqliteDatabase
+) -> None:
+    await interrupt(lofty, store, 7)
+    some = list(sandbox.state.leads)[-2:]
+    assert (await sync(lofty, store, some)).leads == 2
+    report = await sync(lofty, store)
+    assert (report.leads, report.skipped) == (3, 7)
+    assert await homes(store) == truth(sandbox)
+
+
 async def age(store: SqliteDatabase, hours: float) -> None:
     with closing(sqlite3.connect(store.path)) as connection, connection:
         past = (f"{-hours} hours",)

@@ -136,7 +136,7 @@ def is_too_many(every_run: int, leads: int) -> bool:
 
 def turns_of(every_run: int, leads: int) -> int:
     """The number of runs over which the leads to be read every run are spread: 1 unless they are too many."""
-    return math.ceil(every_run / (MAX_SHARE_IN_TURN * leads)) if is_too_many(every_run, leads) else 1
+    return math.ceil(every_run / (MAX_SHARE_IN_TURN * max(1, leads))) if is_too_many(every_run, leads) else 1
 
 
 def reads_in_turn(reads: Mapping[int, Reason], cycle: int, turns: int) -> dict[int, Reason]:

@@ -70,7 +70,9 @@ class Mirror:
         Before the first run it knows the number of leads, and guesses two tasks a lead and one user.
         """
         lists = Lists(self._database)
-        leads = await self._count_leads() or (await self._database.summary()).leads
+        leads = await self._count_leads()
+        if leads is None:
+            leads = (await self._database.summary()).leads
         size, limit = await lists.size(leads), self._client.rate_limit.limit
         return SyncPlan(
             leads=leads,
@@ -185,10 +187,11 @@ class Mirror:
 
     async def _apply(self, notices: AsyncIterable[WebhookNotice]) -> None:
         async for change in follow_tasks(notices, self._client):
-            if change.task is not None:
-                await self._database.settle(moved=[change.task])
-            elif change.gone and change.task_id is not None:
-                await self._database.settle(gone=[change.task_id])
+            with suppress(SyncRunningError):  # our sync has lost its claim; the next one finds it
+                if change.task is not None:
+                    await self._database.settle(moved=[change.task])
+                elif change.gone and change.task_id is not None:
+                    await self._database.settle(gone=[change.task_id])
 
     async def _keep_syncing(self, seconds: float | None) -> None:
         while True:
@@ -203,9 +206,10 @@ class Mirror:
         return self._source
 
     async def _count_leads(self) -> int | None:
+        """The number of leads that the API lists, `None` if it does not tell."""
         async for page in self._client.leads.list(page_size=1, prefetch=0, on_bad_record="skip").pages():
             return page.total
-        return None
+        return 0
 
 
 def _strategy(value: Strategy | str, *, is_per_lead: bool) -> Strategy:

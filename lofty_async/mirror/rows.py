@@ -56,11 +56,14 @@ FIRST_KEPT: Final = "SELECT seq FROM changes WHERE {own} AND at >= :before ORDER
 OF_TASKS: Final = "FROM tasks WHERE {own} AND lead_id IS NOT NULL"
 SEEN: Final = "(SELECT task_id, lists, differs, lead_id FROM sightings WHERE {own}) AS seen"
 LEADS_HELD: Final = f"SELECT DISTINCT lead_id {OF_TASKS}"
+OF_HELD: Final = "(SELECT 1 FROM leads WHERE {own} AND leads.lead_id = held.lead_id"
 TAKE_OVER_SIGHTINGS: Final = (
     "UPDATE tasks SET shown_in = shown_now FROM (SELECT id AS task, coalesce(lists, 0) AS shown_now"
     f" FROM (SELECT id, lead_id, shown_in FROM tasks WHERE {{own}}) AS held LEFT JOIN {SEEN} ON task_id = id"
-    " WHERE shown_in <> coalesce(lists, 0) AND NOT EXISTS (SELECT 1 FROM leads WHERE {own}"
-    " AND leads.lead_id = held.lead_id AND due_run = :run AND coalesce(proven_run, 0) <> :run)) AS other"
+    " WHERE shown_in <> coalesce(lists, 0)"
+    f" AND NOT EXISTS {OF_HELD} AND due_run = :run AND coalesce(proven_run, 0) <> :run)"
+    # Others may have written rows since the sweep: notices, and runs over some leads while this one was interrupted.
+    f" AND (shown_in <> {UNSWEPT} OR lists IS NOT NULL OR EXISTS {OF_HELD} AND proven_run = :run))) AS other"
     " WHERE {own} AND id = task"
 )
 LISTED: Final = "listed_run = (SELECT max(listed_run) FROM leads WHERE {own})"
@@ -142,7 +145,7 @@ class Rows:
             yield query(PROVE_LEADS, leads=ids, run=run, now=now)
 
     def take_over_sightings(self, run: int | None) -> Work[None]:
-        """Notes which lists have shown each row, but for those of leads that the run was to read and has not."""
+        """Notes which lists have shown each row, as far as the run knows."""
         yield query(TAKE_OVER_SIGHTINGS, run=run)
 
     def changes(self, since: int, limit: int) -> Work[list[Change]]:

@@ -199,8 +199,8 @@ class SyncRun:
         facts, leads = await self._lists.facts(), pages[LEADS].records
         reads = leads_to_read(facts, pages[CALENDAR].records)
         unshown = {one.lead_id for one in facts if one.is_held and not one.shown}
-        gone = (await self._lists.unlisted() & unshown) - reads.keys()
-        reads |= dict.fromkeys(gone, Reason.UNLISTED)
+        gone = await self._lists.unlisted() & unshown
+        reads |= {id: Reason.UNLISTED for id in gone if reads.get(id, Reason.HIDDEN) is Reason.HIDDEN}
         # A lead that is not the caller's cannot be read: of its tasks, what the lists show is all that there is.
         strangers = await self._lists.strangers() - unshown if pages[LEADS].is_complete else frozenset[int]()
         reads = {lead_id: reason for lead_id, reason in reads.items() if lead_id not in strangers}

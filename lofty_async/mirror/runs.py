@@ -55,6 +55,7 @@ BEGIN: Final = "UPDATE runs SET scope = :scope" + OF_CLAIM
 END_OTHERS: Final = (
     "UPDATE runs SET ended_at = seen_at, token = NULL WHERE {own} AND ended_at IS NULL AND number <> :run"
 )
+END_OTHER_PARTS: Final = f"{END_OTHERS} AND scope <> '{ALL_LEADS}'"
 RENEW: Final = "UPDATE runs SET seen_at = :now" + OF_CLAIM
 SET_PHASE: Final = "UPDATE runs SET phase = :phase, strategy = :strategy" + OF_CLAIM
 RELEASE: Final = "UPDATE runs SET token = NULL, seen_at = :now" + OF_CLAIM
@@ -176,10 +177,16 @@ class Runs:
         )
 
     def begin(self, claim: Claim) -> Work[Claim]:
-        """Begins the new run that is claimed, and drops what an interrupted one has left."""
-        yield query(END_OTHERS, run=claim.run)
-        yield query("DELETE FROM sweeps WHERE {own}")
-        yield query("DELETE FROM sightings WHERE {own}")
+        """Begins the new run that is claimed, and drops what an interrupted one has left.
+
+        A run over some leads keeps that of a run over all leads, which can still go on.
+        """
+        if claim.scope == ALL_LEADS:
+            yield query(END_OTHERS, run=claim.run)
+            yield query("DELETE FROM sweeps WHERE {own}")
+            yield query("DELETE FROM sightings WHERE {own}")
+        else:
+            yield query(END_OTHER_PARTS, run=claim.run)
         yield from update(claim, BEGIN, scope=claim.scope)
         return evolve(claim, scope=None)
 
