@@ -9,6 +9,7 @@ from secrets import token_hex
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from lofty_async import ApiKey, AuthenticationError, LoftyClient, LoftyError, WebhookNotice
 from lofty_async.errors import InvalidRequestError, ServerError
@@ -476,3 +477,24 @@ async def test_notices_go_on_when_another_process_has_taken_over_the_sync(
     await mirror.follow(notices(), sweep_every=None)
     with pytest.raises(SyncRunningError):
         await database.renew()
+
+
+@pytest.mark.parametrize("strategy", ["lists", "leads"])
+@pytest.mark.parametrize("number", [2**63, -1])
+async def test_ids_that_no_database_holds_end_no_run(
+    sandbox: Sandbox, lofty: LoftyClient, database: Database, number: int, strategy: str
+) -> None:
+    state = sandbox.state
+    unassigned, nameless, *_, last = state.leads
+    state.leads[unassigned] = evolve(state.leads[unassigned], quirks={"assignedUserId": number})
+    state.leads[nameless] = evolve(state.leads[nameless], quirks={"leadId": number})
+    task = state.entries.of(last)[0]
+    state.change(task.id, quirks={"leadId": number, "assignedUserId": number})
+    sandbox.faults.add(ME, Reply(200, {"id": number, "teamId": number}), times=None)
+    assert (await Mirror(lofty, database).sync(strategy=strategy)).failed == ()
+    report = await Mirror(lofty, database).sync(strategy=strategy)
+    assert (report.failed, report.added, report.changed) == ((), 0, 0)
+    held = {task.id: task.lead_id for task in await database.tasks()}
+    assert held == {
+        entry.id: entry.lead_id for entry in state.entries.values() if strategy == "lists" or entry.lead_id != nameless
+    }

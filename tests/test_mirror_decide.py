@@ -163,8 +163,6 @@ def test_what_the_lists_do_not_show_in_words() -> None:
             is_dated=dated,
             is_own=own,
             tasks=2000,
-            in_mine=0,
-            in_calendar=0,
             hidden=hidden,
             leads=min(hidden, 1),
         )

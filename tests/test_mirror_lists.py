@@ -1,6 +1,7 @@
 """Syncs that sweep the lists, against an account that changes, whatever the lists hide."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -21,7 +22,7 @@ from tests.visibility import HIDDEN, Visibility, differing, hides
 
 LEADS, TASKS_PER_LEAD = 60, 3
 MINE, CALENDAR, LISTING = "GET /v2.0/tasks/my-tasks", "GET /v2.0/calendar", "GET /v1.0/leads"
-TASKS_OF_LEAD = "GET /v2.0/tasks"
+TASKS_OF_LEAD, ONE = "GET /v2.0/tasks", "GET /v2.0/tasks/{taskId}"
 DENIED = Reply(403, {"code": 20017, "message": "no"})
 EMPTY: dict[str, Any] = {MINE: {"tasks": []}, CALENDAR: {"data": {"total": 0, "page": 0, "pageSize": 500, "items": []}}}
 
@@ -312,6 +313,97 @@ async def test_an_account_whose_leads_are_all_gone_is_empty_after_the_next_run(
         report = await scene.mirror.sync(strategy=strategy, allow_mass_delete=True)
         assert (report.removed, await scene.database.tasks(), report.failed) == (30, [], ())
         assert (await scene.mirror.plan()).leads == 0
+
+
+def rewrite(scene: Scene, route: str, change: Callable[[dict[str, Any]], object]) -> None:
+    """Changes the bodies of all answers to a call."""
+
+    async def rewritten(_: web.Request, answer: Answer) -> web.StreamResponse:
+        read = await answer()
+        assert isinstance(read, web.Response)
+        assert isinstance(read.text, str)
+        body = json.loads(read.text)
+        change(body)
+        return web.json_response(body, status=read.status)
+
+    scene.sandbox.faults.add(route, rewritten, times=None)
+
+
+async def test_records_of_my_tasks_that_name_no_lead_leave_their_rows_where_they_are(open_scene: OpenScene) -> None:
+    async with open_scene() as scene:
+        rewrite(scene, MINE, lambda body: [task.pop("leadId") for task in body["tasks"]])
+        await scene.sync()
+        assert await scene.wrong() == 0
+        last = (await scene.database.summary()).last_change
+        report = await scene.sync()
+        assert (report.leads, report.changed, await scene.wrong()) == (2, 0, 0)
+        assert (await scene.database.summary()).last_change == last
+        lead_id = next(iter(scene.state.leads))
+        scene.account.add(lead_id, start_at=scene.account.now, end_at=scene.account.now)
+        await scene.sync()  # the calendar tells the lead
+        assert await scene.wrong() == 0
+
+
+async def test_a_calendar_that_names_no_leads_says_nothing_about_them(open_scene: OpenScene) -> None:
+    async with open_scene() as scene:
+        rewrite(scene, CALENDAR, lambda body: [item.pop("leadId") for item in body["data"]["items"]])
+        await scene.sync()
+        report = await scene.sync()
+        assert (report.leads, report.changed, await scene.wrong()) == (2, 0, 0)
+
+
+async def test_a_task_of_no_lead_goes_once_no_list_shows_it_and_the_api_does_not_know_it(open_scene: OpenScene) -> None:
+    async with open_scene(my_tasks_hides=[]) as scene:
+        task = scene.state.entries.of(next(iter(scene.state.leads)))[0]
+
+        def without_lead(body: dict[str, Any]) -> None:
+            for record in body.get("tasks") or body.get("data", {}).get("items") or [body.get("task", {})]:
+                if task.id in {record.get("id"), record.get("taskId")}:
+                    del record["leadId"]
+
+        for route in (MINE, CALENDAR, ONE):
+            rewrite(scene, route, without_lead)
+        rewrite(
+            scene, TASKS_OF_LEAD, lambda body: body.update(tasks=[one for one in body["tasks"] if one["id"] != task.id])
+        )
+        await scene.sync()
+        report = await scene.sync()
+        assert {one.id: one.lead_id for one in await scene.database.tasks()}[task.id] is None
+        assert (report.added, report.changed, report.removed) == (0, 0, 0)
+        assert (await scene.mirror.sync(strategy="leads")).removed == 0
+        scene.state.remove(task.id)
+        assert (await scene.sync()).removed == 1
+        assert await scene.wrong() == 0
+
+
+async def test_what_the_calendar_alone_shows_of_leads_of_others_is_taken_over(open_scene: OpenScene) -> None:
+    async with open_scene(my_tasks_hides=["unmanaged"], calendar_hides=[]) as scene:
+        lead_id, now = next(iter(scene.state.leads)), scene.account.now
+        scene.state.forbidden_leads.add(lead_id)
+        rewrite(scene, LISTING, lambda body: body.update(leads=body["leads"][1:], _metadata={"total": LEADS - 1}))
+        entry = scene.account.add(lead_id, start_at=now, end_at=now)
+        await scene.sync()
+        scene.state.change(entry.id, content="Changed")
+        new = scene.account.add(lead_id, start_at=now, end_at=now)
+        for changes in (1, 0):
+            report = await scene.sync()
+            assert (report.failed, report.added, report.changed) == ((), changes, changes)
+            contents = {task.id: task.content for task in await scene.database.tasks(lead_id)}
+            assert (contents[entry.id], contents[new.id]) == ("Changed", new.content)
+
+
+async def test_a_lead_that_was_added_after_the_list_of_leads_was_read_is_read(open_scene: OpenScene) -> None:
+    async with open_scene(my_tasks_hides=["appointments"]) as scene:
+        await scene.sync()
+
+        async def add(_: web.Request, answer: Answer) -> web.StreamResponse:
+            now = scene.account.now
+            scene.account.add(scene.state.add_lead().id, type="Appointment", start_at=now, end_at=now)
+            return await answer()
+
+        scene.sandbox.faults.add(CALENDAR, add)
+        await scene.sync()
+        assert await scene.wrong() == 0
 
 
 async def test_a_record_that_a_list_cannot_give_is_read_by_its_lead(open_scene: OpenScene) -> None:

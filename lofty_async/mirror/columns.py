@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar, cast, get_args, get_type_hints
 
 from attrs import fields_dict, frozen
 
+from lofty_async._checks import LARGEST_ID
 from lofty_async._enums import as_code
 
 from .statements import Row
@@ -31,6 +32,11 @@ def _fitting(number: int) -> int | bytes:
     Digits in a blob, because a column of integers turns text into a floating-point number.
     """
     return int(number) if -(2**63) <= number < 2**63 else b"%d" % number
+
+
+def stored_id(number: int | None) -> int | None:
+    """An id of a lead or a user as databases hold it: positive, of 63 bits; any other number, such as -1, is none."""
+    return number if number is not None and 0 < number <= LARGEST_ID else None
 
 
 def utc_moment(moment: datetime) -> datetime:

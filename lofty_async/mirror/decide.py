@@ -175,15 +175,13 @@ def emptied_lists(shown: Mapping[int, tuple[int, int]]) -> list[str]:
 
 @frozen(kw_only=True)
 class ClassCount:
-    """Tasks of one class, and how many of them the lists show; `leads` counts the leads of those that none shows."""
+    """Tasks of one class; no list shows `hidden` of them, which are tasks of so many `leads`."""
 
     is_appointment: bool
     is_finished: bool
     is_dated: bool
     is_own: bool
     tasks: int
-    in_mine: int
-    in_calendar: int
     hidden: int = 0
     leads: int = 0
 

@@ -9,6 +9,7 @@ from attrs import asdict, fields, frozen
 from lofty_async._checks import LARGEST_ID
 from lofty_async.models import CalendarEntry, Task
 
+from .columns import stored_id
 from .database import Database
 from .decide import (
     BOTH,
@@ -25,7 +26,7 @@ from .decide import (
     hidden_classes,
 )
 from .records import ListPage
-from .rows import LEADS_HELD, OF_TASKS, SEEN, Rows, as_task
+from .rows import LEADS_HELD, OF_TASKS, SEEN, Rows, lead_of
 from .runs import LAST_CYCLE, WHOLE
 from .sinks import Changes
 from .statements import NOW, Row, Statement, Work, each, query, upsert
@@ -48,6 +49,11 @@ SIGHT: Final = upsert(
 )
 REQUEST: Final = upsert("leads", "lead_id", "due_run", "due_for")
 SIGHTED: Final = "SELECT task_id FROM sightings WHERE {own} AND task_id {in_ids}"
+SIGHTED_IN_MINE: Final = f"{SIGHTED} AND lists & {MINE} <> 0"
+AMONG_LISTED: Final = "SELECT lead_id FROM leads WHERE {own} AND listed_run = :run AND lead_id {in_leads}"
+LOST_WITHOUT_LEAD: Final = (
+    "SELECT id FROM tasks WHERE {own} AND lead_id IS NULL AND id NOT IN (SELECT task_id FROM sightings WHERE {own})"
+)
 SHOWN: Final = (
     "SELECT (SELECT count(*) FROM tasks WHERE {own} AND shown_in & :bit <> 0),"
     " (SELECT count(*) FROM sightings WHERE {own} AND lists & :bit <> 0)"
@@ -91,7 +97,6 @@ CLASSES: Final = (
     "SELECT coalesce(type = 'Appointment', false) AS is_appointment, coalesce(finished, false) AS is_finished,"
     " start_at IS NOT NULL OR end_at IS NOT NULL AS is_dated, coalesce(assigned_user_id ="
     " (SELECT note FROM sweeps WHERE {own} AND list = 'mine'), true) AS is_own, count(*),"
-    " count(*) FILTER (WHERE shown_in & 1 <> 0), count(*) FILTER (WHERE shown_in & 2 <> 0),"
     " count(*) FILTER (WHERE shown_in = 0), count(DISTINCT lead_id) FILTER (WHERE shown_in = 0)"
     " FROM tasks WHERE {own} GROUP BY 1, 2, 3, 4"
 )
@@ -127,7 +132,7 @@ class Lists:
 
         def work(now: Any) -> Work[Changes[int]]:
             changes, left = yield from self._rows.take_over(tasks, now)
-            sightings = [(task.id, MINE, MOVED if task.id in left else 0, task.lead_id) for task in tasks]
+            sightings = [(task.id, MINE, MOVED if task.id in left else 0, stored_id(task.lead_id)) for task in tasks]
             yield _sight([*sightings, *((id, MINE, UNREAD, None) for id in unread)])
             yield self._request(dict.fromkeys(left.values(), Reason.MOVED))
             yield _note_page(page)
@@ -136,18 +141,38 @@ class Lists:
         return await self.database.transact_claimed(work)
 
     async def note_entries(
-        self, entries: Mapping[int, CalendarEntry], unread: Collection[int], page: ListPage, *, keep_new: bool
+        self,
+        entries: Mapping[int, CalendarEntry],
+        unread: Collection[int],
+        page: ListPage,
+        *,
+        keep_new: bool,
+        has_all_leads: bool,
     ) -> Changes[int]:
-        """Notes tasks that the calendar shows, and where they differ from rows; with `keep_new`, adds new ones."""
+        """Notes tasks that the calendar shows, and where they differ from rows; with `keep_new`, adds new ones.
+
+        If the list of leads `has_all_leads`, those that it lacks may be others' and tell nothing of their tasks: of
+        these, what the calendar alone shows is taken over.
+        """
 
         def work(now: Any) -> Work[Changes[int]]:
             held = yield from self._rows.held(entries)
             differs = {id: self._rows.differing(held[id][0], entry) for id, entry in entries.items() if id in held}
-            sightings = [(id, CALENDAR, differs.get(id, 0), entry.lead_id) for id, entry in entries.items()]
+            leads_of = {id: stored_id(entry.lead_id) or lead_of(held.get(id)) for id, entry in entries.items()}
+            others = (yield from self._of_others(leads_of)) if has_all_leads else {}
+            new = [id for id in entries if id not in held and (keep_new or id in others)]
+            edited = [id for id in others if differs.get(id)]
+            sightings = [
+                (id, CALENDAR, 0 if id in others else differs.get(id, 0), stored_id(entry.lead_id))
+                for id, entry in entries.items()
+            ]
             yield _sight([*sightings, *((id, CALENDAR, UNREAD, None) for id in unread)])
+            # A lead that the list of leads lacks may be one that was added since.
+            leads = {others.get(id) for id in new} | {leads_of[id] for id in held if lead_of(held[id]) is None}
+            yield self._request({lead_id: Reason.NEW for lead_id in leads if lead_id is not None})
             yield _note_page(page)
-            new = [as_task(id, entry) for id, entry in entries.items() if id not in held] if keep_new else []
-            changes, _ = yield from self._rows.take_over(new, now)
+            taken = [self._rows.with_entry(id, entries[id], held.get(id)) for id in (*new, *edited)]
+            changes, _ = yield from self._rows.take_over(taken, now)
             return changes
 
         return await self.database.transact_claimed(work)
@@ -191,6 +216,10 @@ class Lists:
     async def known_leads(self) -> frozenset[int]:
         """The leads of the rows, and those that a list of leads has shown."""
         return await self._ids(KNOWN)
+
+    async def lost_without_lead(self) -> list[int]:
+        """The rows of no lead that no list has shown in this run."""
+        return sorted(await self._ids(LOST_WITHOUT_LEAD))
 
     async def request_reads(self, reads: Mapping[int, Reason]) -> None:
         """Makes leads due."""
@@ -246,6 +275,13 @@ class Lists:
     async def is_first(self) -> bool:
         """Whether no run over all leads has ended yet."""
         return not await self._fetch(ANY_WHOLE)
+
+    def _of_others(self, leads_of: Mapping[int, int | None]) -> Work[dict[int, int | None]]:
+        """Those of the tasks that my-tasks has not shown and whose lead the list of leads lacks, with their leads."""
+        leads = [lead_id for lead_id in set(leads_of.values()) if lead_id is not None]
+        listed = {id for (id,) in (yield query(AMONG_LISTED, leads=leads, run=self.run))}
+        mine = {id for (id,) in (yield query(SIGHTED_IN_MINE, ids=list(leads_of)))}
+        return {id: lead_id for id, lead_id in leads_of.items() if lead_id not in listed and id not in mine}
 
     @property
     def _rows(self) -> Rows:

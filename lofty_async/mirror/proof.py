@@ -1,7 +1,7 @@
 """Reads leads, many at a time, brings a sink up to date with them, and resolves what the two disagree on."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from attrs import evolve
@@ -12,7 +12,7 @@ from lofty_async.client import LoftyClient
 from lofty_async.errors import AuthenticationError, ClientClosedError, DecodeError, LoftyError
 from lofty_async.models import Task
 
-from .doubts import Doubts, is_denied, is_unread
+from .doubts import Doubts, is_denied, is_unread, is_without_task
 from .reading import UnreadTasksError, reader
 from .report import LeadFailure, SyncReport
 from .sinks import BatchWriter, TaskSink
@@ -83,19 +83,22 @@ class LeadReader:
 
         await self._read(lead_ids, handle)
 
+    async def read_tasks(self, ids: Sequence[int]) -> None:
+        """Asks for tasks of no lead, which nothing else proves; those that do not exist go."""
+        if self._check_missing is not None and ids:
+            await self._check_missing(len(ids))
+        async for answers in self._answers(ids):
+            found = [answer for _, answer in answers if isinstance(answer, Task)]
+            gone = [id for id, answer in answers if not isinstance(answer, Task) and is_without_task(answer)]
+            self.counts = self.counts.with_changes(await self._sink.settle(moved=found, gone=gone))
+
     async def settle(self, known: Collection[int]) -> None:
         """Asks for each task in doubt, some at a time, and writes where it belongs; `known` leads are the account's."""
         tasks, leads = self._doubts.tasks, self.seen.union(known)
         if self._check_missing is not None and tasks:
             await self._check_missing(sum(not task.listed for task in tasks.values()))
-        ids = list(tasks)
-        for start in range(0, len(ids), self._concurrency):
-            some = ids[start : start + self._concurrency]
-            answers = await asyncio.gather(*map(self._find, some))
-            for answer in answers:
-                if isinstance(answer, AuthenticationError):
-                    raise answer
-            resolution = self._doubts.resolve(zip(some, answers, strict=True), leads)
+        async for answers in self._answers(list(tasks)):
+            resolution = self._doubts.resolve(answers, leads)
             changes = await self._sink.settle(moved=resolution.moved, gone=resolution.gone)
             self.counts = self.counts.with_changes(changes)
             self._count_failures(resolution.failed)
@@ -128,6 +131,19 @@ class LeadReader:
         errors = {lead.lead_id: lead.error for lead in known}
         doubts = [doubt for doubt in result.doubts if not is_unread(doubt, errors[doubt.lead_id])]
         self._doubts.add(doubts, [task for lead in known for task in lead.tasks])
+
+    async def _answers(self, ids: Sequence[int]) -> AsyncGenerator[list[tuple[int, Task | LoftyError]], None]:
+        """The answers of the API about tasks, some at a time.
+
+        Raises: AuthenticationError.
+        """
+        for start in range(0, len(ids), self._concurrency):
+            some = ids[start : start + self._concurrency]
+            answers = await asyncio.gather(*map(self._find, some))
+            for answer in answers:
+                if isinstance(answer, AuthenticationError):
+                    raise answer
+            yield list(zip(some, answers, strict=True))
 
     async def _find(self, task_id: int) -> Task | LoftyError:
         """The task wherever it is, or the error of reading it.

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 from attrs import define, evolve, field
 
-from lofty_async._checks import LARGEST_ID
 from lofty_async.bulk import LeadIds, LeadTasks, ReadLead, as_value, each_id
 from lofty_async.client import LoftyClient
 from lofty_async.errors import DecodeError, LoftyError
 from lofty_async.models import Lead, Task
 from lofty_async.pagination import Pager
+
+from .columns import stored_id
 
 log = logging.getLogger("lofty_async.mirror")
 
@@ -46,8 +47,8 @@ def reader(client: LoftyClient) -> ReadLead:
     async def read(lead_id: int) -> LeadTasks:
         bad: list[DecodeError] = []
         lead = await as_value(_pages(client, bad.append))(lead_id)
-        bad += [DecodeError(NO_ID, record_id=task.id) for task in lead.tasks if not 0 < task.id <= LARGEST_ID]
-        tasks = tuple(_under(lead_id, task) for task in lead.tasks if 0 < task.id <= LARGEST_ID)
+        bad += [DecodeError(NO_ID, record_id=task.id) for task in lead.tasks if stored_id(task.id) is None]
+        tasks = tuple(_under(lead_id, task) for task in lead.tasks if stored_id(task.id) is not None)
         return LeadTasks(lead_id, tasks, lead.error or (UnreadTasksError.of(bad) if bad else None))
 
     return read

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from lofty_async._checks import refuse
 from lofty_async.models import CalendarEntry, EntryType, Task, TaskType
 
-from .columns import Columns, columns_of
+from .columns import Columns, columns_of, stored_id
 from .decide import COMPARED, UNSWEPT
 from .dialects import Dialect
 from .errors import ChangesPrunedError
@@ -122,14 +122,13 @@ class Rows:
         return Merged((yield from self._apply(before, new, now, is_proof=True)), tuple(doubts))
 
     def settle(self, moved: Sequence[Task], gone: Collection[int], now: Any) -> Work[Changes[int]]:
-        new = self._encode(moved)
-        held = yield from self.held([*new, *gone])
-        return (yield from self._apply(held, new, now, is_proof=True))
+        held = yield from self.held([*(task.id for task in moved), *gone])
+        return (yield from self._apply(held, self._placed(moved, held), now, is_proof=True))
 
     def take_over(self, tasks: Sequence[Task], now: Any) -> Work[tuple[Changes[int], dict[int, int]]]:
         """Adds and updates unproven rows; also returns the lead that each moved task has left, by task."""
-        new = self._encode(tasks)
-        held = yield from self.held(new)
+        held = yield from self.held([task.id for task in tasks])
+        new = self._placed(tasks, held)
         left = {id: row[LEAD] for id, (row, _) in held.items() if row[LEAD] != new[id][LEAD]}
         changes = yield from self._apply(held, new, now, is_proof=False)
         return changes, {id: lead_id for id, lead_id in left.items() if lead_id is not None}
@@ -176,9 +175,24 @@ class Rows:
         """The bits of the fields in which a calendar entry differs from the row of its task."""
         bits = 0
         for bit, (name, place) in enumerate(zip(COMPARED, PLACES, strict=True)):
-            value = getattr(entry, name)
-            bits |= (row[place] != (None if value is None else self.columns.all[place].encode(value))) << bit
+            value = getattr(entry, name) if place != LEAD else stored_id(entry.lead_id)
+            told = None if value is None else self.columns.all[place].encode(value)
+            if told is not None or place != LEAD:  # an entry that names no lead tells nothing about it
+                bits |= (row[place] != told) << bit
         return bits
+
+    def with_entry(self, id: int, entry: CalendarEntry, held: Held | None) -> Task:
+        """The task of a row, as far as it is known, with what the calendar tells of it."""
+        told: dict[str, Any] = {name: getattr(entry, name) for name in COMPARED}
+        if held is not None:
+            return evolve(self.columns.record(held[0]), **told)
+        return Task(id=id, type=TaskType.APPOINTMENT if entry.type == EntryType.APPOINTMENT else None, **told)
+
+    def _placed(self, tasks: Iterable[Task], held: Mapping[int, Held]) -> dict[int, Row]:
+        """The new rows; a record that names no lead leaves its row under the lead that it has."""
+        return self._encode(
+            task if stored_id(task.lead_id) else evolve(task, lead_id=lead_of(held.get(task.id))) for task in tasks
+        )
 
     def _encode(self, tasks: Iterable[Task]) -> dict[int, Row]:
         return {task.id: self.columns.row(task) for task in tasks}
@@ -237,13 +251,8 @@ def kind_of(before: Row | None, after: Row | None) -> ChangeKind:
     return ChangeKind.UPDATED
 
 
-def as_task(id: int, entry: CalendarEntry) -> Task:
-    """The part of a task that the calendar tells."""
-    return Task(
-        id=id,
-        type=TaskType.APPOINTMENT if entry.type == EntryType.APPOINTMENT else None,
-        **{name: getattr(entry, name) for name in COMPARED},
-    )
+def lead_of(held: Held | None) -> int | None:
+    return None if held is None else held[0][LEAD]
 
 
 def _without_doubts(

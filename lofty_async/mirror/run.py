@@ -234,6 +234,7 @@ class SyncRun:
         missing = [lead_id for lead_id in due if lead_id in unlisted]
         is_by_lists = self._strategy is Strategy.LISTS
         await self._reader.read_unlisted(missing, is_list_complete=is_complete, may_be_strange=is_by_lists)
+        await self._reader.read_tasks(await self._lists.lost_without_lead())
         return await self._settle()
 
     async def _settle(self) -> SyncReport:

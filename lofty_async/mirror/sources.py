@@ -10,6 +10,7 @@ from lofty_async import _checks
 from lofty_async.client import LoftyClient
 from lofty_async.errors import APIError, AuthenticationError, DecodeError, RateLimitedError, ServerError
 
+from .columns import stored_id
 from .errors import OtherAccountError
 from .statements import Work, query
 
@@ -80,7 +81,7 @@ async def source_of(client: LoftyClient) -> Source:
     except (APIError, DecodeError) as error:
         log.warning("whose account this is cannot be asked for, so only the server is compared: %s", error)
         return source
-    return evolve(source, member_id=user.id, team_id=user.team_id)
+    return evolve(source, member_id=stored_id(user.id), team_id=stored_id(user.team_id))
 
 
 def check(source: Source, *, allow_new_server: bool) -> Work[Source | None]:

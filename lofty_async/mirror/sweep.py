@@ -15,7 +15,9 @@ from lofty_async.errors import DecodeError, InvalidRequestError, NotFoundError, 
 from lofty_async.models import CalendarEntry, Lead, Task
 from lofty_async.pagination import Page, Pager
 
+from .columns import stored_id
 from .lists import Lists
+from .reading import NO_ID
 from .records import ListPage
 from .sinks import Changes
 
@@ -58,10 +60,12 @@ class Sweep:
         """Reads the list of leads; of a record that cannot be read, the id is enough."""
         name = LEADS
         async for page, unread in self._pages_of(name, self.client.leads.list(on_bad_record=self._report_to(name))):
+            records: Sequence[Lead] = page.items if page else ()
+            unread += [DecodeError(NO_ID, record_id=lead.id) for lead in records if stored_id(lead.id) is None]
+            records = [lead for lead in records if stored_id(lead.id) is not None]
             for error in unread:
                 log.warning("a lead cannot be read: %s", error)
-            records: Sequence[Lead] = page.items if page else ()
-            leads = {lead.id: lead.assigned_user_id for lead in records} | dict.fromkeys(_ids_of(unread))
+            leads = {lead.id: stored_id(lead.assigned_user_id) for lead in records} | dict.fromkeys(_ids_of(unread))
             before = self.pages.get(name) or ListPage(name, None)
             promised = self._promised(before, page, unread)
             is_complete = before.records + len(leads) >= promised
@@ -111,13 +115,13 @@ class Sweep:
             return False
         pager = self.client.tasks.mine(user_id=user_id, on_bad_record=self._report_to(name))
         async for page, unread in self._pages_of(name, pager):
-            tasks = [task for task in page.items if 0 < task.id <= LARGEST_ID] if page else []
+            tasks = [task for task in page.items if stored_id(task.id) is not None] if page else []
             is_first = name not in self.pages
             if is_first and user_id is not None and await self._is_ignored(user_id, tasks):
                 self._keep(ListPage(name, None, is_done=True, note=IGNORED))
                 await self.lists.note_tasks([], (), self.pages[name])
                 return False
-            place = self._place(name, page, len(tasks), note=_only_user(tasks) if is_first else None)
+            place = self._place(name, page, len(tasks), note=stored_id(_only_user(tasks)) if is_first else None)
             self.on_page(await self.lists.note_tasks(tasks, _ids_of(unread), place))
             self._keep(place)
         return True
@@ -137,7 +141,9 @@ class Sweep:
         async for page, unread in self._pages_of(name, pager):
             entries = {id: entry for entry in (page.items if page else ()) if (id := _task_id(entry)) is not None}
             place = self._place(name, page, len(entries))
-            changes = await self.lists.note_entries(entries, _ids_of(unread), place, keep_new=keep_new)
+            changes = await self.lists.note_entries(
+                entries, _ids_of(unread), place, keep_new=keep_new, has_all_leads=self.pages[LEADS].is_complete
+            )
             self.on_page(changes)
             self._keep(place)
 
