@@ -458,6 +458,23 @@ async def test_a_sync_that_begins_as_the_one_before_it_ends_keeps_its_claim(
     assert [run.ended_at is None for run in await other.runs()] == [False, False]
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_clock_that_is_set_lets_no_second_sync_of_one_object_begin(
+    sandbox: Sandbox, lofty: LoftyClient, database: Database, clock: Clock, hold: Hold, *, hours: int
+) -> None:
+    sandbox.faults.add(TASKS_OF_LEAD, hold, times=None)
+    running = asyncio.create_task(Mirror(lofty, database).sync())
+    await hold.reached()
+    clock.go_on(hours=hours)
+    async with asyncio.timeout(30):
+        with pytest.raises(SyncRunningError):
+            await Mirror(lofty, database).sync()
+    with pytest.raises(SyncRunningError):
+        await claim(database)
+    hold.gate.set()
+    assert (await running).complete
+
+
 async def test_notices_go_on_when_another_process_has_taken_over_the_sync(
     sandbox: Sandbox, lofty: LoftyClient, reopen: Reopen, clock: Clock
 ) -> None:

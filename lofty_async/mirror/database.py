@@ -148,7 +148,7 @@ class Database(ABC):
         def work() -> Work[None]:
             yield from sources.check(source, allow_new_server=allow_new_server)
             ((now,),) = yield NOW
-            yield from self._runs.interrupted(now)
+            yield from self._runs.interrupted(now, self._claim)
 
         await self.read(work())
 
@@ -177,7 +177,8 @@ class Database(ABC):
 
         def work() -> Work[Run]:
             ((now,),) = yield NOW
-            run, self._claim = yield from self._runs.claim(scope, strategy, -1.0 if fresh else resume_within, now)
+            within = -1.0 if fresh else resume_within
+            run, self._claim = yield from self._runs.claim(scope, strategy, within, now, self._claim)
             if begin:
                 yield from self._begin()
             return run
