@@ -329,9 +329,14 @@ def rewrite(scene: Scene, route: str, change: Callable[[dict[str, Any]], object]
     scene.sandbox.faults.add(route, rewritten, times=None)
 
 
+def without_leads(body: dict[str, Any]) -> None:
+    for record in body.get("tasks") or body.get("data", {}).get("items") or [body.get("task", {})]:
+        record.pop("leadId", None)
+
+
 async def test_records_of_my_tasks_that_name_no_lead_leave_their_rows_where_they_are(open_scene: OpenScene) -> None:
     async with open_scene() as scene:
-        rewrite(scene, MINE, lambda body: [task.pop("leadId") for task in body["tasks"]])
+        rewrite(scene, MINE, without_leads)
         await scene.sync()
         assert await scene.wrong() == 0
         last = (await scene.database.summary()).last_change
@@ -346,7 +351,7 @@ async def test_records_of_my_tasks_that_name_no_lead_leave_their_rows_where_they
 
 async def test_a_calendar_that_names_no_leads_says_nothing_about_them(open_scene: OpenScene) -> None:
     async with open_scene() as scene:
-        rewrite(scene, CALENDAR, lambda body: [item.pop("leadId") for item in body["data"]["items"]])
+        rewrite(scene, CALENDAR, without_leads)
         await scene.sync()
         report = await scene.sync()
         assert (report.leads, report.changed, await scene.wrong()) == (2, 0, 0)
@@ -374,6 +379,22 @@ async def test_a_task_of_no_lead_goes_once_no_list_shows_it_and_the_api_does_not
         scene.state.remove(task.id)
         assert (await scene.sync()).removed == 1
         assert await scene.wrong() == 0
+
+
+async def test_tasks_of_no_lead_that_go_at_once_are_removed_only_if_that_is_meant(open_scene: OpenScene) -> None:
+    async with open_scene() as scene:
+        for route in (MINE, CALENDAR, ONE):
+            rewrite(scene, route, without_leads)
+        rewrite(scene, TASKS_OF_LEAD, lambda body: body.update(tasks=[]))
+        await scene.sync()
+        report = await scene.mirror.sync(strategy="leads")
+        assert (report.changed, report.removed, report.usable) == (0, 0, LEADS * TASKS_PER_LEAD)
+        for entry in list(scene.state.entries.values())[: LEADS * TASKS_PER_LEAD // 2]:
+            scene.state.remove(entry.id)
+        with pytest.raises(SuspiciousDeletionError):
+            await scene.sync()
+        assert len(await scene.database.tasks()) == LEADS * TASKS_PER_LEAD
+        assert (await scene.sync(allow_mass_delete=True)).removed == LEADS * TASKS_PER_LEAD // 2
 
 
 async def test_what_the_calendar_alone_shows_of_leads_of_others_is_taken_over(open_scene: OpenScene) -> None:

@@ -85,11 +85,12 @@ class LeadReader:
 
     async def read_tasks(self, ids: Sequence[int]) -> None:
         """Asks for tasks of no lead, which nothing else proves; those that do not exist go."""
-        if self._check_missing is not None and ids:
-            await self._check_missing(len(ids))
-        async for answers in self._answers(ids):
-            found = [answer for _, answer in answers if isinstance(answer, Task)]
-            gone = [id for id, answer in answers if not isinstance(answer, Task) and is_without_task(answer)]
+        answers = [one async for some in self._answers(ids) for one in some]
+        found = [answer for _, answer in answers if isinstance(answer, Task)]
+        gone = [id for id, answer in answers if not isinstance(answer, Task) and is_without_task(answer)]
+        if self._check_missing is not None and gone:
+            await self._check_missing(len(gone))
+        if found or gone:
             self.counts = self.counts.with_changes(await self._sink.settle(moved=found, gone=gone))
 
     async def settle(self, known: Collection[int]) -> None:
