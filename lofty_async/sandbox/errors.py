@@ -12,11 +12,21 @@ Code = int | str
 Shape = Callable[[Code, str], Any]
 """Makes the JSON body of an error from its code and message."""
 
-_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+_write, _write_escaped = (
+    json.JSONEncoder(ensure_ascii=escaped, check_circular=False, separators=(",", ":")).encode
+    for escaped in (False, True)
+)
 
 
 def json_response(body: Any, status: int = 200) -> web.Response:
-    return web.Response(status=status, text=_encode(body), content_type="application/json")
+    return web.Response(status=status, body=_encoded(body), content_type="application/json", charset="utf-8")
+
+
+def _encoded(body: Any) -> bytes:
+    try:
+        return _write(body).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 has no bytes for
+        return _write_escaped(body).encode()
 
 
 def coded(code: Code, message: str) -> Any:

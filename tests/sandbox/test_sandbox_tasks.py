@@ -133,6 +133,12 @@ async def test_update_needs_json_that_can_be_encoded(api: "Api", lead_id: int, b
     assert api.sandbox.state.entries[task.id] == task
 
 
+async def test_half_a_surrogate_pair_that_a_test_puts_there_is_escaped(api: "Api", lead_id: int) -> None:
+    task = api.sandbox.state.add_task(lead_id, content="half \ud800")
+    answer = await api.get(f"/v2.0/tasks/{task.id}")
+    assert (answer.status, answer.body["task"]["content"]) == (200, "half \ud800")
+
+
 @pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
 async def test_times_exist_in_every_zone(api: "Api", lead_id: int, moment: str) -> None:
     task = api.sandbox.state.entries.of(lead_id)[0]
