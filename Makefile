@@ -66,7 +66,7 @@ $(VENV)/.test: $(BIN)/python pyproject.toml
 	touch $@ $(VENV)/.cli
 
 $(VENV)/.docs: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[cli]' --group docs
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[cli,workers]' --group docs
 	touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml

@@ -18,7 +18,7 @@ from lofty_async import LoftyClient, RetryPolicy
 from lofty_async.sandbox import Sandbox, faults
 from tests.account import Account
 from tests.description import Description
-from tests.postgres_server import running_postgres
+from tests.postgres_server import drop_tables, running_postgres
 
 # A busy machine is no bug, so no example has a deadline.
 settings.register_profile("thorough", deadline=None)
@@ -220,8 +220,6 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture
 async def dsn(postgres_server: str) -> str:
     """The address of a PostgreSQL without tables of mirrors and fleets."""
-    from tests.fleets import drop_tables  # noqa: PLC0415 - it imports this module
-
     await drop_tables(postgres_server)
     return postgres_server
 

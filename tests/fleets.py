@@ -6,10 +6,11 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from importlib.util import find_spec
 from typing import Any, Self
 
 import pytest
+
+pytest.importorskip("procrastinate")
 
 from lofty_async import LoftyClient
 from lofty_async.mirror import PostgresDatabase
@@ -18,34 +19,13 @@ from lofty_async.sandbox.entities import MEMBER_ID
 from lofty_async.workers import AccountState, AccountStatus, Fleet
 from tests.account import OTHERS, Account, fields_of, wrong
 from tests.conftest import Hold
-from tests.postgres_server import needs_postgres
-
-needs_fleet = [
-    needs_postgres,
-    pytest.mark.skipif(find_spec("procrastinate") is None, reason="procrastinate is not installed"),
-]
+from tests.postgres_server import execute
 
 # ruff: noqa: S608 - the names are the tests' own
 QUICK = 4.0
 """Seconds until a worker without a heartbeat is considered dead."""
 DEADLINE = 240.0
 MIDNIGHT = "0 0 * * *"
-
-
-async def drop_tables(dsn: str) -> None:
-    found = await execute(dsn, "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'lofty%'")
-    for (name,) in found:
-        await execute(dsn, f"DROP SCHEMA {name} CASCADE")
-    await execute(dsn, "DROP TABLE IF EXISTS public.lofty_rate_limit_v1")
-
-
-async def execute(dsn: str, sql: str, schema: str = "lofty_fleet") -> list[tuple[Any, ...]]:
-    from psycopg import AsyncConnection  # noqa: PLC0415 - skipped where it is missing
-
-    options = f"-c search_path={schema},lofty"
-    async with await AsyncConnection.connect(dsn, autocommit=True, options=options) as connection:
-        cursor = await connection.execute(sql.encode())
-        return await cursor.fetchall() if cursor.description else []
 
 
 async def until(check: Callable[[], Awaitable[bool]]) -> None:

@@ -109,6 +109,23 @@ def running_postgres() -> Iterator[str]:
         yield server.dsn
 
 
+async def drop_tables(dsn: str) -> None:
+    """Leaves nothing of mirrors, fleets and rate limits."""
+    found = await execute(dsn, "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'lofty%'")
+    for (name,) in found:
+        await execute(dsn, f"DROP SCHEMA {name} CASCADE")
+    await execute(dsn, "DROP TABLE IF EXISTS public.lofty_rate_limit_v1")
+
+
+async def execute(dsn: str, sql: str, schema: str = "lofty_fleet") -> list[tuple[Any, ...]]:
+    from psycopg import AsyncConnection  # noqa: PLC0415 - skipped where it is missing
+
+    options = f"-c search_path={schema},lofty"
+    async with await AsyncConnection.connect(dsn, autocommit=True, options=options) as connection:
+        cursor = await connection.execute(sql.encode())
+        return await cursor.fetchall() if cursor.description else []
+
+
 def _wait_for(dsn: str) -> None:
     import psycopg  # noqa: PLC0415 - skipped where it is missing
 

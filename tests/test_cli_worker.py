@@ -11,15 +11,17 @@ import pytest
 from attrs import evolve
 from click.testing import CliRunner
 
+pytest.importorskip("procrastinate")
+
 from lofty_async import ApiKey, LoftyClient, PostgresStore
 from lofty_async.cli.app import app
 from lofty_async.cli.worker import status_lines
 from lofty_async.workers import AccountState, AccountStatus, Fleet
 from tests.account import Account
-from tests.fleets import MIDNIGHT, fleet_of, left_wrong, needs_fleet, until, working
-from tests.postgres_server import restartable_postgres
+from tests.fleets import MIDNIGHT, fleet_of, left_wrong, until, working
+from tests.postgres_server import needs_postgres, restartable_postgres
 
-pytestmark = needs_fleet
+pytestmark = needs_postgres
 
 
 @pytest.mark.parametrize("form", ["toml", "json"])

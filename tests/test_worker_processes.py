@@ -9,6 +9,8 @@ from contextlib import suppress
 
 import pytest
 
+pytest.importorskip("procrastinate")
+
 from lofty_async.sandbox import Sandbox
 from lofty_async.workers import AccountState, Fleet
 from tests.account import Account
@@ -18,12 +20,9 @@ from tests.fleets import (
     Workers,
     accounts_of_an_application,
     assert_applied_once,
-    drop_tables,
-    execute,
     holder_of,
     is_synced,
     left_wrong,
-    needs_fleet,
     no_client,
     reached,
     state_of,
@@ -31,9 +30,9 @@ from tests.fleets import (
     working,
 )
 from tests.fleets import fleet_of as fleet_of_account
-from tests.postgres_server import PostgresServer, restartable_postgres
+from tests.postgres_server import PostgresServer, drop_tables, execute, needs_postgres, restartable_postgres
 
-pytestmark = [*needs_fleet, pytest.mark.slow, IN_TURN]
+pytestmark = [needs_postgres, pytest.mark.slow, IN_TURN]
 
 # ruff: noqa: S608 - the names are the tests' own
 OVERLAPS = """SELECT a.account, a.number, b.number FROM runs a JOIN runs b ON a.account = b.account

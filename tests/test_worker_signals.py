@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
-from lofty_async.workers import Fleet
-from tests.fleets import DEADLINE, execute, needs_fleet, no_client, until
+pytest.importorskip("procrastinate")
 
-pytestmark = [*needs_fleet, pytest.mark.skipif(sys.platform == "win32", reason="it has no signal handlers")]
+from lofty_async.workers import Fleet
+from tests.fleets import DEADLINE, no_client, until
+from tests.postgres_server import execute, needs_postgres
+
+pytestmark = [needs_postgres, pytest.mark.skipif(sys.platform == "win32", reason="it has no signal handlers")]
 
 
 @pytest.fixture

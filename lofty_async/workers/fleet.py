@@ -7,30 +7,34 @@ import re
 import socket
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from functools import partial
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lofty_async import _checks
 from lofty_async._auth import Secret
 from lofty_async.client import LoftyClient
 from lofty_async.errors import LoftyError
-from lofty_async.mirror import Mirror, PostgresDatabase, SyncRunningError
+from lofty_async.mirror import Mirror, PostgresDatabase, SyncReport, SyncRunningError
 from lofty_async.mirror.postgres import connection_options
 
 from .postgres import Tables, forget_ended, take_due
-from .slices import TimeSlice
-from .status import AccountStatus, Synced
+from .queue import (
+    ClientForCancelledError,
+    DatabaseLostError,
+    Queue,
+    SyncFailedError,
+    is_cron,
+    next_after,
+    retry_delay,
+)
+from .slices import in_slices
+from .status import AccountStatus
 from .stopping import until_signal
-
-if TYPE_CHECKING:
-    from .queue import Queue
 
 log = logging.getLogger("lofty_async.workers")
 
 ClientFor = Callable[[str], LoftyClient | Awaitable[LoftyClient]]
 
-HINT: Final = 'Fleet needs its extra: pip install "lofty-async[workers]"'
 SCHEMA: Final = "lofty_fleet"
 SCHEMA_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 MAX_RECONNECT_SECONDS: Final = 15.0
@@ -57,8 +61,8 @@ class Fleet:
     The tables are in `schema`, lower case and up to 40 characters; another makes another fleet in the same database.
     Fleets share the mirrors of accounts of the same name.
 
-    Raises: InvalidRequestError if an argument is wrong; ModuleNotFoundError without the extra. Methods raise
-    psycopg.Error if the server cannot be reached, and LoftyError before `setup`.
+    Raises: InvalidRequestError if an argument is wrong. Methods raise psycopg.Error if the server cannot be reached,
+    and LoftyError before `setup`.
     """
 
     def __init__(
@@ -71,28 +75,20 @@ class Fleet:
         time_slice: float = 600.0,
         schema: str = SCHEMA,
     ) -> None:
-        try:
-            from . import queue  # noqa: PLC0415 - an extra
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(HINT, name=error.name) from error
         self._dsn = Secret(_checks.text("dsn", dsn))
         connection_options(self._dsn)  # refuses one that is no address
-        self._client_for = client_for
-        self.every = _checks.text("every", every)
         if not callable(client_for):
             raise _checks.refuse("client_for", "must be a function of an account that returns a LoftyClient")
-        if not queue.is_cron(every):
+        if not is_cron(_checks.text("every", every)):
             raise _checks.refuse("every", f"must be a cron expression such as '*/15 * * * *', not {every!r}")
-        stalled = _seconds("stalled_after", stalled_after, least=4)
-        sliced = _seconds("time_slice", time_slice, least=1)
         if not SCHEMA_NAME.fullmatch(_checks.text("schema", schema)):
             raise _checks.refuse("schema", f"must be 1 to 40 of a-z, 0-9 and _, such as 'lofty_fleet', not {schema!r}")
+        self._client_for = client_for
+        self._every = every
+        self._stalled_after = _seconds("stalled_after", stalled_after, least=4)
+        self._time_slice = _seconds("time_slice", time_slice, least=1)
         self._tables = Tables(self._dsn, schema)
-        self._policy = queue
-        steps = (self._sync, self._tick, TimeSlice(sliced, self._tables.is_place_awaited))
-        make = partial(queue.Queue.of, self._dsn, schema, *steps, stalled_after=stalled)
-        self._new_queue: Callable[[], Queue] = make
-        self._queue: Queue | None = None
+        self._is_working = False
 
     async def setup(self) -> None:
         """Makes the tables, or brings them up to date; call it before anything else.
@@ -101,7 +97,7 @@ class Fleet:
 
         Raises: LoftyError if the schema has tables of another program.
         """
-        await self._tables.make(self._policy.Queue.schema())
+        await self._tables.make(Queue.schema())
 
     async def add(self, account: str) -> None:
         """Adds an account, whose first sync is due at once; one that is there stays as it is."""
@@ -109,9 +105,7 @@ class Fleet:
 
     async def remove(self, account: str) -> None:
         """Removes an account and cancels its sync; its mirror keeps its rows."""
-        account = _checks.account(account)
-        await self._tables.remove(account)
-        await self._new_queue().cancel(account)
+        await self._tables.remove(_checks.account(account))
 
     async def status(self) -> list[AccountStatus]:
         """The accounts, by name."""
@@ -128,22 +122,22 @@ class Fleet:
         Raises: LoftyError if the tables are missing; psycopg.Error if the server cannot be reached at the beginning.
         """
         concurrency = _checks.within("concurrency", concurrency, 1)
-        if self._queue is not None:
+        if self._is_working:
             raise RuntimeError("this Fleet runs a worker already: raise its concurrency instead")
-        self._queue = self._new_queue()
+        self._is_working = True
         try:
             await self._tables.check()
             await until_signal(self._work(concurrency))
         finally:
-            self._queue = None
+            self._is_working = False
 
     async def _work(self, concurrency: int) -> None:
         """Runs jobs; begins again when the database has been away, or other workers took this one for dead."""
         while True:
-            self._queue = self._new_queue()
+            queue = Queue.of(self._dsn, self._tables.schema, self._run, self._tick, stalled_after=self._stalled_after)
             try:
-                await self._queue.work(concurrency)
-            except self._policy.DatabaseLostError:
+                await queue.work(concurrency)
+            except DatabaseLostError:
                 if _is_cancelled():  # while the queue found that out, which then forgets it
                     return
                 log.warning("connection to the database lost, or this worker was considered dead; starting again")
@@ -165,46 +159,53 @@ class Fleet:
                 seconds = min(2 * seconds, MAX_RECONNECT_SECONDS)
                 log.warning("the database cannot be reached (%s); next attempt in %g s", type(error).__name__, seconds)
 
-    async def _tick(self) -> None:
+    async def _tick(self, queue: Queue) -> None:
         try:
-            await self._rescue_and_enqueue()
+            await self._rescue_and_enqueue(queue)
         except Exception as error:
             log.warning("accounts that are due cannot be enqueued: %s", type(error).__name__)
             raise
 
-    async def _rescue_and_enqueue(self) -> None:
+    async def _rescue_and_enqueue(self, queue: Queue) -> None:
         """Takes over what dead workers have left, and enqueues the accounts that are due."""
-        assert self._queue is not None, "a tick is a worker's job"  # noqa: S101 - `run_worker` sees to it
         async with self._tables.tick() as connection:
             if connection is None:
                 return
-            await self._queue.rescue()
+            await queue.rescue()
             await forget_ended(connection)
             # The jobs come before the commit of the next times: an interrupted tick is done again, and finds them.
-            for account in await take_due(connection, lambda now: self._policy.next_after(self.every, now)):
-                await self._queue.enqueue(account)
+            for account in await take_due(connection, lambda now: next_after(self._every, now)):
+                await queue.enqueue(account)
+
+    async def _run(self, account: str, attempts: int, priority: int) -> None:
+        """Syncs an account, for as long as none waits for its place."""
+
+        async def is_place_awaited() -> bool:
+            return await self._tables.is_place_awaited(priority)
+
+        await in_slices(self._sync(account, attempts), self._time_slice, is_place_awaited)
 
     async def _sync(self, account: str, attempts: int) -> None:
         if not await self._tables.begin(account, socket.gethostname(), os.getpid()):
             return
         try:
-            synced = await self._mirror(account)
+            report = await self._mirror(account)
         except Exception as error:
             raise await self._failure(account, error, attempts) from error
         except asyncio.CancelledError as error:
             if _is_cancelled():
                 raise
-            raise await self._failure(account, self._policy.ClientForCancelledError(), attempts) from error
-        await self._tables.succeed(account, synced)
+            raise await self._failure(account, ClientForCancelledError(), attempts) from error
+        await self._tables.succeed(account, report)
 
-    async def _mirror(self, account: str) -> Synced:
+    async def _mirror(self, account: str) -> SyncReport:
         made = self._client_for(account)
         client = _checks.instance("client_for", await made if isawaitable(made) else made, LoftyClient)
         async with client, PostgresDatabase(self._dsn, account=account) as database:
             report = await Mirror(client, database).sync()
         changed = (report.added, report.changed, report.removed, report.requests)
         log.info("account %s: %d added, %d changed, %d removed, %d requests", account, *changed)
-        return Synced(report.usable, report.unproven, report.oldest_proof)
+        return report
 
     async def _failure(self, account: str, error: Exception, attempts: int) -> Exception:
         """Notes why a sync was not done; returns the error that says when it is tried again."""
@@ -213,8 +214,8 @@ class Fleet:
         is_failure = not isinstance(error, SyncRunningError)
         log.log(logging.WARNING if is_failure else logging.INFO, "account %s: %s", account, text)
         failures, now = await self._tables.fail(account, text, is_failure=is_failure)
-        delay = self._policy.retry_delay(error, failures=failures, attempts=attempts)
-        return self._policy.SyncFailedError(text, None if delay is None else now + timedelta(seconds=delay))
+        delay = retry_delay(error, failures=failures, attempts=attempts)
+        return SyncFailedError(text, None if delay is None else now + timedelta(seconds=delay))
 
 
 def _seconds(argument: str, value: float, *, least: int) -> float:

@@ -4,20 +4,20 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from attrs import field, frozen
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
 
 from lofty_async._auth import Secret
 from lofty_async.errors import LoftyError
+from lofty_async.mirror import SyncReport
 from lofty_async.mirror.postgres import IDLE_TIMEOUT, connect
 
-from .status import STATUS, AccountStatus, Synced, status_of
+from .status import AccountStatus
 
-if TYPE_CHECKING:
-    from psycopg import AsyncConnection
-
-Connection: TypeAlias = "AsyncConnection[tuple[Any, ...]]"
+Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
 
 SETUP_LOCK: Final = 0x4C6F6601
 TICK_LOCK: Final = 0x4C6F6602
@@ -60,6 +60,22 @@ FAIL: Final = (
     "UPDATE accounts SET error = %(error)s, failures = failures + %(failures)s, ended_at = clock_timestamp()"
     " WHERE account = %(account)s RETURNING failures"
 )
+REMOVE: Final = (
+    "DELETE FROM accounts WHERE account = %(account)s",
+    "DELETE FROM procrastinate_jobs WHERE lock = %(account)s AND status = 'todo'",
+    "UPDATE procrastinate_jobs SET abort_requested = true WHERE lock = %(account)s AND status = 'doing'",
+)
+STATUS: Final = b"""
+SELECT account, failures, host, process, began_at, ended_at, synced_at, error, tasks, unproven, oldest_proof,
+    CASE WHEN scheduled_at > now() THEN scheduled_at ELSE due_at END AS due_at,
+    CASE WHEN status IS NULL THEN 'waiting' WHEN status = 'doing' THEN 'running'
+        WHEN scheduled_at > now() THEN 'retrying' ELSE 'queued' END AS state
+FROM accounts LEFT JOIN LATERAL (
+    SELECT status, scheduled_at FROM procrastinate_jobs
+    WHERE lock = account AND status IN ('todo', 'doing') AND NOT abort_requested
+    ORDER BY status = 'doing' DESC, id LIMIT 1
+) job ON true
+ORDER BY account"""
 
 
 @frozen
@@ -121,17 +137,19 @@ class Tables:
             await rows(connection, "INSERT INTO accounts VALUES (%(account)s) ON CONFLICT DO NOTHING", account=account)
 
     async def remove(self, account: str) -> None:
+        """Removes an account and its jobs that wait; has the worker of the one under way cancel it."""
         async with self.connected() as connection:
-            await rows(connection, "DELETE FROM accounts WHERE account = %(account)s", account=account)
+            for sql in REMOVE:
+                await rows(connection, sql, account=account)
 
     async def begin(self, account: str, host: str, process: int) -> bool:
         """Notes where a sync has begun; returns whether there is such an account."""
         async with self.connected() as connection:
             return bool(await rows(connection, BEGIN, account=account, host=host, process=process))
 
-    async def succeed(self, account: str, synced: Synced) -> None:
+    async def succeed(self, account: str, report: SyncReport) -> None:
         """Notes that a sync has succeeded."""
-        values = {"tasks": synced.tasks, "unproven": synced.unproven, "oldest_proof": synced.oldest_proof}
+        values = {"tasks": report.usable, "unproven": report.unproven, "oldest_proof": report.oldest_proof}
         async with self.connected() as connection:
             await rows(connection, SUCCEED, account=account, **values)
 
@@ -150,8 +168,8 @@ class Tables:
         return bool(is_awaited)
 
     async def status(self) -> list[AccountStatus]:
-        async with self.connected() as connection:
-            return [status_of(row) for row in await rows(connection, STATUS)]
+        async with self.connected() as connection, connection.cursor(row_factory=class_row(AccountStatus)) as cursor:
+            return await (await cursor.execute(STATUS)).fetchall()
 
     @asynccontextmanager
     async def tick(self) -> AsyncGenerator["Connection | None", None]:

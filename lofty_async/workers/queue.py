@@ -15,8 +15,7 @@ wrong delays nothing.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from math import ceil
 from typing import Any, Final
@@ -33,7 +32,7 @@ from lofty_async.mirror import SyncRunningError
 from lofty_async.mirror.postgres import IDLE_TIMEOUT, connection_options
 
 from .postgres import search_path
-from .slices import PlaceGivenError, TimeSlice
+from .slices import PlaceGivenError
 
 log = logging.getLogger("lofty_async.workers")
 
@@ -123,7 +122,7 @@ def _attempts(job: Job) -> int:
 
 @frozen
 class Queue:
-    """Jobs that call `sync` with an account and the number of earlier attempts, and ticks that call `tick`."""
+    """Jobs that call `sync` with an account, its earlier attempts and its priority; ticks that call `tick`."""
 
     app: App
     name: str
@@ -134,9 +133,8 @@ class Queue:
         cls,
         dsn: str,
         schema: str,
-        sync: Callable[[str, int], Coroutine[Any, Any, None]],
-        tick: Callable[[], Awaitable[None]],
-        time_slice: TimeSlice,
+        sync: Callable[[str, int, int], Awaitable[None]],
+        tick: Callable[["Queue"], Awaitable[None]],
         *,
         stalled_after: float,
     ) -> "Queue":
@@ -150,40 +148,28 @@ class Queue:
             timeout=CONNECT_TIMEOUT,
         )
         app = App(connector=connector, periodic_defaults={"max_delay": 60})
+        queue = cls(app, schema, stalled_after)
 
         async def run_sync(context: JobContext, account: str) -> None:
-            await time_slice.use(context.job.priority, sync(account, _attempts(context.job)))
+            await sync(account, _attempts(context.job), context.job.priority)
 
         async def run_tick(timestamp: int) -> None:  # noqa: ARG001 - procrastinate passes it
-            await tick()
+            await tick(queue)
 
         # Syncs have no `queueing_lock`, which a rescue would violate; ticks no `lock`, which a dead worker would keep.
         app.task(name=SYNC, queue=schema, retry=Retries(), pass_context=True)(run_sync)
         ticking = app.task(name=TICK, queue=schema, priority=URGENT, queueing_lock=TICK)(run_tick)
         app.periodic(cron=f"* * * * * */{tick_seconds(stalled_after)}")(ticking)
-        return cls(app, schema, stalled_after)
+        return queue
 
     @staticmethod
     def schema() -> str:
         """The statements that make the queue's tables."""
         return App(connector=PsycopgConnector()).schema_manager.get_schema()
 
-    @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[None, None]:
-        async with self.app.open_async():
-            yield
-
     async def enqueue(self, account: str) -> None:
         """Enqueues a sync; jobs of one account run one after the other."""
         await self.app.configure_task(SYNC, lock=account).defer_async(account=account)
-
-    async def cancel(self, account: str) -> None:
-        """Drops the jobs of an account that wait and cancels the one under way."""
-        async with self.opened():
-            for status in (Status.TODO, Status.DOING):  # the queue's words for waiting and under way
-                for job in await self.app.job_manager.list_jobs_async(lock=account, status=status.value):
-                    if job.id is not None:
-                        await self.app.job_manager.cancel_job_by_id_async(job.id, abort=True, delete_job=True)
 
     async def rescue(self) -> None:
         """Enqueues the jobs of dead workers again; their ticks are dropped. No other process may do so meanwhile."""
@@ -207,7 +193,7 @@ class Queue:
         raise DatabaseLostError  # procrastinate ends if its heartbeat fails
 
     async def _work(self, concurrency: int) -> None:
-        async with self.opened():
+        async with self.app.open_async():
             await self.app.run_worker_async(
                 queues=[self.name],
                 concurrency=concurrency,

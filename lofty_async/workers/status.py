@@ -2,19 +2,8 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
 
-from attrs import frozen
-
-STATUS: Final = """
-SELECT account, due_at, failures, host, process, began_at, ended_at, synced_at, error, tasks, unproven, oldest_proof,
-    job.status, job.scheduled_at, job.scheduled_at > now()
-FROM accounts LEFT JOIN LATERAL (
-    SELECT status::text, scheduled_at FROM procrastinate_jobs
-    WHERE lock = account AND status IN ('todo', 'doing') AND NOT abort_requested
-    ORDER BY status = 'doing' DESC, id LIMIT 1
-) job ON true
-ORDER BY account"""
+from attrs import field, frozen
 
 
 class AccountState(StrEnum):
@@ -44,7 +33,7 @@ class AccountStatus:
     """
 
     account: str
-    state: AccountState
+    state: AccountState = field(converter=AccountState)
     due_at: datetime
     failures: int = 0
     host: str | None = None
@@ -56,41 +45,3 @@ class AccountStatus:
     tasks: int | None = None
     unproven: int | None = None
     oldest_proof: datetime | None = None
-
-
-@frozen
-class Synced:
-    """The mirror after a sync that has succeeded."""
-
-    tasks: int
-    unproven: int
-    oldest_proof: datetime | None
-
-
-def status_of(row: tuple[Any, ...]) -> AccountStatus:
-    """A row of `STATUS`."""
-    account, due_at, failures, *run, job, scheduled_at, is_later = row
-    host, process, began_at, ended_at, synced_at, error, tasks, unproven, oldest_proof = run
-    return AccountStatus(
-        account=account,
-        state=_state(job, is_later=bool(is_later)),
-        due_at=scheduled_at if is_later else due_at,
-        failures=failures,
-        host=host,
-        process=process,
-        began_at=began_at,
-        ended_at=ended_at,
-        synced_at=synced_at,
-        error=error,
-        tasks=tasks,
-        unproven=unproven,
-        oldest_proof=oldest_proof,
-    )
-
-
-def _state(job: str | None, *, is_later: bool) -> AccountState:
-    if job is None:
-        return AccountState.WAITING
-    if job == "doing":
-        return AccountState.RUNNING
-    return AccountState.RETRYING if is_later else AccountState.QUEUED
