@@ -94,6 +94,21 @@ async def test_an_account_that_is_added_is_synced_at_once_and_then_at_its_times(
     assert await execute(dsn, "SELECT task_name FROM procrastinate_jobs WHERE status <> 'todo'") == []
 
 
+async def test_a_change_of_the_times_holds_at_once(dsn: str, made: Account) -> None:
+    fleet = fleet_of(dsn, made, stalled_after=QUICK)
+    await fleet.setup()
+    await fleet.add("smith")
+    async with working(fleet):
+        await until(lambda: is_synced(fleet))
+    before = (await state_of(fleet)).synced_at
+
+    async def is_synced_again() -> bool:
+        return (await state_of(fleet)).synced_at != before
+
+    async with working(fleet_of(dsn, made, stalled_after=QUICK, every="* * * * * *")):
+        await until(is_synced_again)
+
+
 async def test_a_sync_that_fails_is_tried_again_and_holds_up_no_other(dsn: str, made: Account) -> None:
     sandbox = made.sandbox
 
@@ -210,6 +225,31 @@ async def test_a_long_sync_gives_its_place_to_an_account_that_waits(dsn: str, ma
             await until(lambda: is_synced(fleet))
     assert await left_wrong(dsn, "smith", made) == 0
     assert await execute(dsn, "SELECT number, phase FROM runs WHERE account = 'large'") == [(1, "done")]
+
+
+async def test_a_long_sync_gives_its_place_to_the_sync_of_a_dead_worker(dsn: str, made: Account) -> None:
+    """No tick can find it while every place is taken."""
+    hold = Hold()
+    async with Sandbox(12, 0, appointments_per_lead=0, limit=100_000) as large:
+        large.faults.add("*", hold, times=None, after=8)
+
+        def client_for(account: str) -> LoftyClient:
+            sandbox = large if account == "large" else made.sandbox
+            return LoftyClient(sandbox.auth, base_url=sandbox.url)
+
+        fleet = Fleet(dsn, client_for, every=MIDNIGHT, stalled_after=QUICK, time_slice=1.0)
+        await fleet.setup()
+        await fleet.add("large")
+        async with working(fleet, concurrency=1):
+            await reached(hold)
+            await execute(dsn, LEFT_BY_A_DEAD_WORKER)
+
+            async def is_taken_over() -> bool:
+                return (await state_of(fleet)).synced_at is not None
+
+            await until(is_taken_over)
+            hold.gate.set()
+    assert await left_wrong(dsn, "smith", made) == 0
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])

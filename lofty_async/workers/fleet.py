@@ -56,7 +56,8 @@ class Fleet:
 
     A worker without a heartbeat for `stalled_after` seconds, 4 or more, is considered dead. With 20, another worker
     takes over its syncs within 32 s, if it has a place free, and continues the interrupted run; on another machine it
-    also waits until the mirror's claim ends, within 60 s in all.
+    also waits until the mirror's claim ends, within 60 s in all. All workers of a fleet take the same `every` and
+    `stalled_after`.
 
     The tables are in `schema`, lower case and up to 40 characters; another makes another fleet in the same database.
     Fleets share the mirrors of accounts of the same name.
@@ -181,7 +182,7 @@ class Fleet:
         """Syncs an account, for as long as none waits for its place."""
 
         async def is_place_awaited() -> bool:
-            return await self._tables.is_place_awaited(priority)
+            return await self._tables.is_place_awaited(priority, self._stalled_after)
 
         await in_slices(self._sync(account, attempts), self._time_slice, is_place_awaited)
 

@@ -41,13 +41,21 @@ DUE: Final = (
     "SELECT account, EXISTS (SELECT 1 FROM procrastinate_jobs WHERE lock = account AND status IN ('todo', 'doing')"
     " AND NOT abort_requested) FROM accounts WHERE due_at <= now() ORDER BY due_at"
 )
-AWAITED: Final = (
-    "SELECT EXISTS (SELECT 1 FROM procrastinate_jobs WHERE status = 'todo' AND lock IS NOT NULL"
-    " AND priority >= %(priority)s AND (scheduled_at IS NULL OR scheduled_at <= now()))"
-    " OR EXISTS (SELECT 1 FROM accounts WHERE due_at <= now() AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs"
-    " WHERE lock = account AND status IN ('todo', 'doing')))"
-)
-"""Whether a sync waits that comes before one of this priority which goes on later, or will once a tick finds it due."""
+AWAITED: Final = """
+SELECT EXISTS (
+    SELECT 1 FROM procrastinate_jobs
+    WHERE status = 'todo' AND lock IS NOT NULL AND priority >= %(priority)s
+        AND (scheduled_at IS NULL OR scheduled_at <= now())
+) OR EXISTS (
+    SELECT 1 FROM accounts WHERE due_at <= now() AND NOT EXISTS (
+        SELECT 1 FROM procrastinate_jobs WHERE lock = account AND status IN ('todo', 'doing'))
+) OR EXISTS (
+    SELECT 1 FROM procrastinate_jobs job LEFT JOIN procrastinate_workers worker ON worker.id = job.worker_id
+    WHERE status = 'doing' AND lock IS NOT NULL AND priority >= %(priority)s AND NOT abort_requested
+        AND (worker.id IS NULL OR last_heartbeat < now() - %(stalled_after)s * interval '1 second')
+)"""
+"""Whether a sync waits that comes before one of this priority which goes on later; also one that only a tick would
+enqueue, because its account is due or its worker dead: while every place is taken, there is no tick."""
 BEGIN: Final = (
     "UPDATE accounts SET host = %(host)s, process = %(process)s, began_at = clock_timestamp()"
     " WHERE account = %(account)s RETURNING 1"
@@ -161,10 +169,10 @@ class Tables:
         failures = found[0][0] if found else 0  # it was removed meanwhile
         return max(failures, int(is_failure)), now
 
-    async def is_place_awaited(self, priority: int) -> bool:
+    async def is_place_awaited(self, priority: int, stalled_after: float) -> bool:
         """Whether an account waits for a place that has not had more of them than one of this priority."""
         async with self.connected() as connection:
-            ((is_awaited,),) = await rows(connection, AWAITED, priority=priority)
+            ((is_awaited,),) = await rows(connection, AWAITED, priority=priority, stalled_after=stalled_after)
         return bool(is_awaited)
 
     async def status(self) -> list[AccountStatus]:
@@ -193,15 +201,20 @@ def search_path(schema: str) -> bytes:
 
 
 async def take_due(connection: Connection, next_after: Callable[[datetime], datetime]) -> list[str]:
-    """Moves the accounts that are due to their next time; returns those of them without a job, earliest first."""
+    """Moves the accounts that are due to their next time; returns those of them without a job, earliest first.
+
+    Accounts whose next time is later than that, because `every` was another, are moved to it too.
+    """
     due = await rows(connection, DUE)
     ((now,),) = await rows(connection, "SELECT now()")
+    following = next_after(now)
     idle = [account for account, is_busy in due if not is_busy]
     sql = (
         "UPDATE accounts SET due_at = %(next)s, failures = CASE WHEN account = ANY(%(idle)s) THEN 0 ELSE failures END"
         " WHERE account = ANY(%(due)s)"
     )
-    await rows(connection, sql, next=next_after(now), idle=idle, due=[account for account, _ in due])
+    await rows(connection, sql, next=following, idle=idle, due=[account for account, _ in due])
+    await rows(connection, "UPDATE accounts SET due_at = %(next)s WHERE due_at > %(next)s", next=following)
     return idle
 
 
