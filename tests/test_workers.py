@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import re
 import subprocess
@@ -369,7 +370,8 @@ async def test_a_job_of_a_dead_worker_is_due_at_once(dsn: str, made: Account) ->
     fleet = fleet_of(dsn, made, stalled_after=QUICK)
     await fleet.setup()
     await execute(dsn, LEFT_BY_A_DEAD_WORKER)
-    assert (await state_of(fleet)).state is AccountState.RUNNING
+    assert (await state_of(fleet)).state is AccountState.QUEUED
+    assert (await state_of(Fleet(dsn, no_client, stalled_after=60))).state is AccountState.RUNNING
     async with working(fleet):
         await until(lambda: is_synced(fleet))
 
@@ -459,7 +461,8 @@ async def test_a_role_that_may_make_nothing_sets_up_what_is_there(dsn: str) -> N
     assert [one.account for one in await fleet.status()] == ["smith"]
 
 
-async def test_a_sync_elsewhere_is_waited_for(dsn: str, made: Account) -> None:
+async def test_a_sync_elsewhere_is_waited_for(dsn: str, made: Account, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "lofty_async.workers")
     fleet = fleet_of(dsn, made, stalled_after=QUICK)
     await fleet.setup()
     await fleet.add("smith")
@@ -470,8 +473,13 @@ async def test_a_sync_elsewhere_is_waited_for(dsn: str, made: Account) -> None:
             async def is_refused() -> bool:
                 return "another sync is under way" in ((await state_of(fleet)).error or "")
 
+            async def is_tried_again() -> bool:
+                return await execute(dsn, "SELECT 1 FROM procrastinate_jobs WHERE attempts = 3") != []
+
             await until(is_refused)
+            await until(is_tried_again)
             assert (await state_of(fleet)).failures == 0
+            assert caplog.text.count("another sync is under way") == 1
             await other.release()
             await until(lambda: is_synced(fleet))
     assert await left_wrong(dsn, "smith", made) == 0

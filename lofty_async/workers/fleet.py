@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from inspect import isawaitable
 from typing import Final
 
@@ -86,9 +87,8 @@ class Fleet:
             raise _checks.refuse("schema", f"must be 1 to 40 of a-z, 0-9 and _, such as 'lofty_fleet', not {schema!r}")
         self._client_for = client_for
         self._every = every
-        self._stalled_after = _seconds("stalled_after", stalled_after, least=4)
         self._time_slice = _seconds("time_slice", time_slice, least=1)
-        self._tables = Tables(self._dsn, schema)
+        self._tables = Tables(self._dsn, schema, _seconds("stalled_after", stalled_after, least=4))
         self._is_working = False
 
     async def setup(self) -> None:
@@ -135,7 +135,8 @@ class Fleet:
     async def _work(self, concurrency: int) -> None:
         """Runs jobs; begins again when the database has been away, or other workers took this one for dead."""
         while True:
-            queue = Queue.of(self._dsn, self._tables.schema, self._run, self._tick, stalled_after=self._stalled_after)
+            tables = self._tables
+            queue = Queue.of(self._dsn, tables.schema, self._run, self._tick, stalled_after=tables.stalled_after)
             try:
                 await queue.work(concurrency)
             except DatabaseLostError:
@@ -180,10 +181,7 @@ class Fleet:
 
     async def _run(self, account: str, attempts: int, priority: int) -> None:
         """Syncs an account, for as long as none waits for its place."""
-
-        async def is_place_awaited() -> bool:
-            return await self._tables.is_place_awaited(priority, self._stalled_after)
-
+        is_place_awaited = partial(self._tables.is_place_awaited, priority)
         await in_slices(self._sync(account, attempts), self._time_slice, is_place_awaited)
 
     async def _sync(self, account: str, attempts: int) -> None:
@@ -213,7 +211,10 @@ class Fleet:
         # Other errors may be a program's own, and carry what it holds.
         text = str(error) if isinstance(error, LoftyError) else type(error).__name__
         is_failure = not isinstance(error, SyncRunningError)
-        log.log(logging.WARNING if is_failure else logging.INFO, "account %s: %s", account, text)
+        if is_failure:
+            log.warning("account %s: %s", account, text)
+        elif not attempts:  # the others follow every few seconds
+            log.info("account %s: %s", account, text)
         failures, now = await self._tables.fail(account, text, is_failure=is_failure)
         delay = retry_delay(error, failures=failures, attempts=attempts)
         return SyncFailedError(text, None if delay is None else now + timedelta(seconds=delay))

@@ -41,7 +41,13 @@ DUE: Final = (
     "SELECT account, EXISTS (SELECT 1 FROM procrastinate_jobs WHERE lock = account AND status IN ('todo', 'doing')"
     " AND NOT abort_requested) FROM accounts WHERE due_at <= now() ORDER BY due_at"
 )
-AWAITED: Final = """
+STALLED: Final = """(
+    status = 'doing' AND NOT EXISTS (
+        SELECT 1 FROM procrastinate_workers WHERE id = worker_id
+        AND last_heartbeat >= now() - %(stalled_after)s * interval '1 second')
+)"""
+"""Whether the worker of a job is considered dead; the queue forgets one that another has found so."""
+AWAITED: Final = f"""
 SELECT EXISTS (
     SELECT 1 FROM procrastinate_jobs
     WHERE status = 'todo' AND lock IS NOT NULL AND priority >= %(priority)s
@@ -50,10 +56,9 @@ SELECT EXISTS (
     SELECT 1 FROM accounts WHERE due_at <= now() AND NOT EXISTS (
         SELECT 1 FROM procrastinate_jobs WHERE lock = account AND status IN ('todo', 'doing'))
 ) OR EXISTS (
-    SELECT 1 FROM procrastinate_jobs job LEFT JOIN procrastinate_workers worker ON worker.id = job.worker_id
-    WHERE status = 'doing' AND lock IS NOT NULL AND priority >= %(priority)s AND NOT abort_requested
-        AND (worker.id IS NULL OR last_heartbeat < now() - %(stalled_after)s * interval '1 second')
-)"""
+    SELECT 1 FROM procrastinate_jobs
+    WHERE lock IS NOT NULL AND priority >= %(priority)s AND NOT abort_requested AND {STALLED}
+)"""  # noqa: S608 - a constant
 """Whether a sync waits that comes before one of this priority which goes on later; also one that only a tick would
 enqueue, because its account is due or its worker dead: while every place is taken, there is no tick."""
 BEGIN: Final = (
@@ -73,17 +78,17 @@ REMOVE: Final = (
     "DELETE FROM procrastinate_jobs WHERE lock = %(account)s AND status = 'todo'",
     "UPDATE procrastinate_jobs SET abort_requested = true WHERE lock = %(account)s AND status = 'doing'",
 )
-STATUS: Final = b"""
+STATUS: Final = f"""
 SELECT account, failures, host, process, began_at, ended_at, synced_at, error, tasks, unproven, oldest_proof,
     CASE WHEN scheduled_at > now() THEN scheduled_at ELSE due_at END AS due_at,
-    CASE WHEN status IS NULL THEN 'waiting' WHEN status = 'doing' THEN 'running'
+    CASE WHEN status IS NULL THEN 'waiting' WHEN status = 'doing' AND NOT is_stalled THEN 'running'
         WHEN scheduled_at > now() THEN 'retrying' ELSE 'queued' END AS state
 FROM accounts LEFT JOIN LATERAL (
-    SELECT status, scheduled_at FROM procrastinate_jobs
+    SELECT status, scheduled_at, {STALLED} AS is_stalled FROM procrastinate_jobs
     WHERE lock = account AND status IN ('todo', 'doing') AND NOT abort_requested
     ORDER BY status = 'doing' DESC, id LIMIT 1
 ) job ON true
-ORDER BY account"""
+ORDER BY account"""  # noqa: S608 - a constant
 
 
 @frozen
@@ -92,6 +97,7 @@ class Tables:
 
     dsn: Secret = field(repr=False)
     schema: str
+    stalled_after: float
 
     @asynccontextmanager
     async def connected(self) -> AsyncGenerator[Connection, None]:
@@ -169,15 +175,16 @@ class Tables:
         failures = found[0][0] if found else 0  # it was removed meanwhile
         return max(failures, int(is_failure)), now
 
-    async def is_place_awaited(self, priority: int, stalled_after: float) -> bool:
+    async def is_place_awaited(self, priority: int) -> bool:
         """Whether an account waits for a place that has not had more of them than one of this priority."""
         async with self.connected() as connection:
-            ((is_awaited,),) = await rows(connection, AWAITED, priority=priority, stalled_after=stalled_after)
+            ((is_awaited,),) = await rows(connection, AWAITED, priority=priority, stalled_after=self.stalled_after)
         return bool(is_awaited)
 
     async def status(self) -> list[AccountStatus]:
         async with self.connected() as connection, connection.cursor(row_factory=class_row(AccountStatus)) as cursor:
-            return await (await cursor.execute(STATUS)).fetchall()
+            await cursor.execute(STATUS.encode(), {"stalled_after": self.stalled_after})
+            return await cursor.fetchall()
 
     @asynccontextmanager
     async def tick(self) -> AsyncGenerator["Connection | None", None]:

@@ -30,7 +30,10 @@ async def until_signal(work: Awaitable[None]) -> None:
 
 
 async def cancelled(*tasks: asyncio.Future[Any]) -> None:
-    """Cancels tasks and waits for their ends, also if it is cancelled itself, which it passes on to them."""
+    """Cancels tasks and waits for their ends, also if it is cancelled itself, which it passes on to them.
+
+    An error that one ends with is the caller's to ask for.
+    """
     again: asyncio.CancelledError | None = None
     for task in tasks:
         task.cancel()
@@ -41,6 +44,9 @@ async def cancelled(*tasks: asyncio.Future[Any]) -> None:
             again = error
             for task in under_way:
                 task.cancel()
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # asyncio logs one that nobody has asked for
     if again is not None:
         raise again
 
