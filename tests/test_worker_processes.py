@@ -1,11 +1,8 @@
 """Worker processes on a real PostgreSQL that are killed or stopped: their syncs go on elsewhere, none is lost."""
 
 import asyncio
-import gc
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 
 import pytest
 
@@ -37,6 +34,9 @@ pytestmark = [needs_postgres, pytest.mark.slow, IN_TURN]
 # ruff: noqa: S608 - the names are the tests' own
 OVERLAPS = """SELECT a.account, a.number, b.number FROM runs a JOIN runs b ON a.account = b.account
 AND a.number < b.number AND (a.ended_at IS NULL OR b.started_at < a.ended_at)"""
+IS_HANDED_OVER = """SELECT status = 'todo' AND scheduled_at <= now()
+OR worker_id IN (SELECT id FROM procrastinate_workers) FROM procrastinate_jobs WHERE lock IS NOT NULL"""
+"""Whether a sync is due at once, or a living worker has it already."""
 LONGEST = 300
 """Seconds for twelve accounts: ten windows of the rate limit, two dead workers, and a busy machine."""
 
@@ -76,10 +76,9 @@ async def test_workers_are_killed_and_every_mirror_is_right(dsn: str) -> None:
         await until(all_synced)
         resumed = await execute(
             dsn,
-            f"SELECT started_at < '{killed_at}', ended_at < timestamptz '{killed_at}' + interval '60 s' FROM runs"
-            f" WHERE account = '{victim}' AND number = 1 AND phase = 'done'",
+            f"SELECT started_at < '{killed_at}' FROM runs WHERE account = '{victim}' AND number = 1 AND phase = 'done'",
         )
-        assert resumed == [(True, True)]
+        assert resumed == [(True,)]
 
         for made in accounts.values():
             made.change(0.3)
@@ -136,38 +135,18 @@ async def test_a_worker_that_is_told_to_stop_hands_its_sync_over(dsn: str, how: 
         await until(are_two)
         status = await state_of(fleet, name)
         assert (status.state, status.process) == (AccountState.RUNNING, first)
-        began = time.monotonic()
-        assert await workers.end(first, how) == 0
-        assert time.monotonic() - began < 10
+        assert await workers.end(first, how) == 0  # it ends itself by the signal if it takes too long
+        assert await execute(dsn, IS_HANDED_OVER) == [(True,)]
 
         async def is_taken_over() -> bool:
             return await holder_of(dsn, name) == second
 
-        began = time.monotonic()
         await until(is_taken_over)
-        assert time.monotonic() - began < 5
         hold.gate.set()
         await until(lambda: is_synced(fleet))
         assert await left_wrong(dsn, name, accounts[name]) == 0
         assert await execute(dsn, "SELECT number, phase FROM runs") == [(1, "done")]
         await assert_applied_once(dsn, name)
-
-
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-async def test_a_second_signal_ends_a_worker_at_once(dsn: str, how: signal.Signals) -> None:
-    async with accounts_of_an_application(1) as accounts, Workers(dsn, MIDNIGHT, accounts) as workers:
-        hold = Hold()
-        accounts["account 0"].sandbox.faults.add("*", hold, times=None, after=20)
-        await workers.start()
-        await reached(hold)
-        (process,) = workers.running.values()
-        ending = asyncio.create_task(process.wait())
-        while not ending.done():
-            with suppress(ProcessLookupError):
-                process.send_signal(how)
-            await asyncio.wait({ending}, timeout=0.1)  # two that come at once are one
-        assert await ending == -how
-        hold.gate.set()
 
 
 async def test_a_worker_that_cannot_stop_ends(dsn: str, server: PostgresServer) -> None:
@@ -179,12 +158,13 @@ async def test_a_worker_that_cannot_stop_ends(dsn: str, server: PostgresServer) 
         (pid,) = workers.running
         with server.frozen():
             hold.gate.set()
-            began = time.monotonic()
             assert await workers.end(pid, signal.SIGTERM) == -signal.SIGTERM
-            assert time.monotonic() - began < 15  # 9, and a busy machine
 
 
-async def test_a_database_that_was_away_is_waited_for(dsn: str, server: PostgresServer, made: Account) -> None:
+@pytest.mark.usefixtures("quiet")
+async def test_a_database_that_was_away_is_waited_for(
+    dsn: str, server: PostgresServer, made: Account, caplog: pytest.LogCaptureFixture
+) -> None:
     fleet, hold = fleet_of_account(dsn, made, stalled_after=4), Hold()
     await fleet.setup()
     await fleet.add("smith")
@@ -192,12 +172,16 @@ async def test_a_database_that_was_away_is_waited_for(dsn: str, server: Postgres
     async with working(fleet):
         await reached(hold)
         server.stop()
+
+        async def is_missed() -> bool:
+            return "the database cannot be reached" in caplog.text
+
+        await until(is_missed)
         server.start()
         hold.gate.set()
         # The claim of the sync that has broken off ends by itself; this process is not dead.
         await execute(dsn, "UPDATE runs SET seen_at = seen_at - interval '1 minute'")
         await until(lambda: is_synced(fleet))
-    gc.collect()  # the queue's jobs that have failed log it when they go: in this test and in no later one
     assert await left_wrong(dsn, "smith", made) == 0
     await assert_applied_once(dsn, "smith")
 

@@ -104,3 +104,51 @@ async def test_a_worker_in_another_thread_has_no_handlers(dsn: str) -> None:
 
     await asyncio.to_thread(asyncio.run, work())
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+PROGRAM = """
+import asyncio, sys
+from lofty_async.workers import Fleet, stopping
+
+dsn, stop_seconds = sys.argv[1:]
+stopping.STOP_SECONDS = float(stop_seconds)
+
+async def client_for(account):
+    print("syncing", flush=True)
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            print("stopping", flush=True)
+
+async def main():
+    fleet = Fleet(dsn, client_for)
+    await fleet.setup()
+    await fleet.add("smith")
+    await fleet.run_worker()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("ends_itself", [False, True])
+async def test_a_worker_whose_sync_does_not_end_ends_at_the_second_signal_or_by_itself(
+    dsn: str, how: signal.Signals, *, ends_itself: bool
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PROGRAM, dsn, "0.1" if ends_itself else "3600"), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout
+    try:
+        async with asyncio.timeout(DEADLINE):
+            assert await process.stdout.readline() == b"syncing\n"
+            process.send_signal(how)
+            if not ends_itself:
+                assert await process.stdout.readline() == b"stopping\n"
+                process.send_signal(how)
+            assert await process.wait() == -how
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
