@@ -128,6 +128,20 @@ def test_a_sync_that_was_not_done_says_why_and_what_to_do(failures: int, error: 
     assert status_lines(one)[1].endswith(line)
 
 
+@pytest.mark.parametrize(
+    ("oldest_proof", "end"),
+    [
+        (None, "reading their lead"),
+        (datetime(2026, 3, 1, tzinfo=UTC), "; the oldest proof is of 2026-03-01 00:00:00 UTC"),
+    ],
+)
+def test_the_oldest_proof_is_told_where_there_is_one(oldest_proof: datetime | None, end: str) -> None:
+    """An account without leads has none."""
+    now, state = datetime.now(UTC), AccountState.WAITING
+    one = AccountStatus(account="smith", state=state, due_at=now, synced_at=now, oldest_proof=oldest_proof)
+    assert status_lines(one)[1].endswith(end)
+
+
 async def test_a_lost_database_is_a_few_lines(made: Account, tmp_path: Path) -> None:
     (tmp_path / "accounts.toml").write_text("smith = 'KEY_OF_SMITH'")
     with restartable_postgres() as server:

@@ -148,7 +148,8 @@ def status_lines(one: "AccountStatus") -> list[str]:
     lines = [f"{one.account}: {one.state.value}{where}{due}"]
     if one.synced_at is not None:
         tasks = f"{one.tasks or 0:,} tasks, {one.unproven or 0:,} of them not confirmed by reading their lead"
-        lines.append(f"  synced at {_time(one.synced_at)}: {tasks}; the oldest proof is of {_time(one.oldest_proof)}")
+        proof = "" if one.oldest_proof is None else f"; the oldest proof is of {_time(one.oldest_proof)}"
+        lines.append(f"  synced at {_time(one.synced_at)}: {tasks}{proof}")
     if one.error is not None:
         remedy = f"run lofty-async sync --db URL --account {one.account} --allow-mass-delete"
         error = one.error.replace("pass allow_mass_delete=True", remedy)
