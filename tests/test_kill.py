@@ -15,7 +15,7 @@ from lofty_async.sandbox import Sandbox
 from tests.postgres_server import needs_postgres
 from tests.redis_server import needs_redis, running_redis
 
-LIMIT, WINDOW, HELD = 30, 6.0, 8
+LIMIT, WINDOW, HELD = 80, 9.0, 8
 
 VICTIM = f"""
 import asyncio, sys

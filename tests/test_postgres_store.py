@@ -153,7 +153,7 @@ async def test_many_may_make_the_table_at_once(postgres: str) -> None:
 @pytest.mark.parametrize("trip", [0.02, 0.05, 0.1, 0.15])
 async def test_many_far_away_may_make_the_table_at_once(postgres: str, trip: float) -> None:
     async with way_to(postgres, trip / 2) as way:
-        stores = [PostgresStore("my-app", way.dsn) for _ in range(8)]
+        stores = [PostgresStore("my-app", way.dsn, timeout=1.0) for _ in range(8)]
         grants = await asyncio.gather(*(take(store) for store in stores))
         for store in stores:
             await store.close()
@@ -414,7 +414,7 @@ async def test_a_server_far_away_is_used_from_the_first_call_on(
 ) -> None:
     async with (
         way_to(postgres, 0.075) as way,
-        RateLimiter(store=PostgresStore("my-app", way.dsn)) as shared,
+        RateLimiter(store=PostgresStore("my-app", way.dsn, timeout=1.0)) as shared,
     ):
         for remaining in (99, 98):
             permit = await shared.acquire()

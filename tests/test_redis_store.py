@@ -2,7 +2,7 @@ import asyncio
 import gc
 import sys
 import traceback
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from lofty_async._wire import BASE_URL, RateState
 from lofty_async.errors import InvalidRequestError, StoreUnavailableError
 from lofty_async.ratelimit import RateLimiter, RedisStore
 from lofty_async.ratelimit.ledger import AcquireRequest, Grant
-from lofty_async.ratelimit.redis import TRIES, ClientPerLoop
+from lofty_async.ratelimit.redis import CONNECT_TIMEOUT, TRIES, ClientPerLoop
 from lofty_async.ratelimit.shared import SharedLimit
 from lofty_async.ratelimit.stores import application_key
 from tests.conftest import IN_TURN
@@ -226,40 +226,54 @@ def test_a_malformed_address_is_refused_at_once_without_its_password(url: str) -
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 
-@asynccontextmanager
-async def far_away(server: RedisServer, seconds: float) -> AsyncGenerator[str, None]:
-    """The address of a way to the server that takes so long in each direction."""
-    loop = asyncio.get_running_loop()
-    writers: list[asyncio.StreamWriter] = []
+@define
+class Way:
+    """A way to the server that counts round trips."""
 
-    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
+    url: str = ""
+    trips: int = 0
+    is_asking: bool = False
+
+    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_asking: bool) -> None:
         while data := await reader.read(1 << 16):
-            loop.call_later(seconds, writer.write, data)
-        loop.call_later(seconds, writer.close)
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(2 * seconds)
-        there, back = await asyncio.open_connection("127.0.0.1", server.port)
-        await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
-
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with listening:
-        yield f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}/0"
-    for writer in writers:
+            self.trips += is_asking and not self.is_asking
+            self.is_asking = is_asking
+            writer.write(data)
+        writer.close()
         await writer.wait_closed()
 
 
-async def test_a_server_far_away_is_used_from_the_first_call_on(
-    server: RedisServer, store: RedisStore, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with far_away(server, 0.075) as url, RateLimiter(store=RedisStore.from_url(url, "my-app")) as shared:
-        for remaining in (99, 98):
-            permit = await shared.acquire()
-            permit.settle(RateState(100, remaining, 50.0))
-    known = await store.change(lambda ledger, _now: ledger.window.remaining)
-    assert known == 98
-    assert "unavailable" not in caplog.text
+@asynccontextmanager
+async def way_to(server: RedisServer) -> AsyncGenerator[Way, None]:
+    way, ended = Way(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", server.port)
+        await asyncio.gather(way.pass_on(reader, back, is_asking=True), way.pass_on(there, writer, is_asking=False))
+        ended.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        way.url = f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}/0"
+        yield way
+        await ended.wait()
+
+
+async def test_a_server_150_ms_away_has_the_time_that_it_needs(server: RedisServer) -> None:
+    """An answer takes one round trip, and connecting no more than there is time for."""
+    async with way_to(server) as way:
+        store = RedisStore.from_url(way.url, "my-app", timeout=5.0)
+        await take(store)
+        assert 0.15 * way.trips < CONNECT_TIMEOUT
+        # A change reads and writes. On a busy machine, one message may go in two parts.
+        assert min([await trips_of(way, take(store, holding=1)) for _ in range(5)]) == 2
+        assert min([await trips_of(way, store.snapshot()) for _ in range(5)]) == 1
+        await store.close()
+
+
+async def trips_of(way: Way, act: Awaitable[Any]) -> int:
+    before = way.trips
+    await act
+    return way.trips - before
 
 
 async def test_threads_may_share_a_store(store: RedisStore) -> None:
