@@ -17,7 +17,7 @@ from attrs import evolve, field, frozen
 
 from . import errors
 from ._connectors import PooledLimiter, PooledPermit
-from ._deadlines import DeadlineTimer, EndReason, patient_timeout
+from ._deadlines import DeadlineTimer, EndReason, lenient_timeout
 from ._logging import http_log
 from ._loops import LoopOwner
 from ._observe import LISTENERS, CallRecord, Counters, Observer
@@ -129,7 +129,7 @@ class CallManager:
 
     async def _settle(self) -> None:
         with suppress(TimeoutError):
-            async with patient_timeout(self._settle_timeout):
+            async with lenient_timeout(self._settle_timeout):
                 await self.auth.settle()
 
     async def _close_settled(self) -> None:

@@ -20,7 +20,7 @@ DEADLINE_TOLERANCE: Final = 0.05  # seconds by which a deadline may be exceeded,
 
 
 @asynccontextmanager
-async def patient_timeout(seconds: float | None) -> AsyncGenerator[None, None]:
+async def lenient_timeout(seconds: float | None) -> AsyncGenerator[None, None]:
     """Cancel what is under way after so many seconds, as `asyncio.timeout` does; `None` is no bound.
 
     A timer that is late is set once more: while the loop stood still, nothing could be sent or taken.

@@ -15,7 +15,7 @@ from yarl import URL
 
 from ._bodies import ACCEPT_ENCODING, CONTENT_ENCODING, BodyCorruptError, BodyTooLargeError, read_body
 from ._connectors import ConnectionSlots, Connectors, LoopConnectors, PooledLimiter
-from ._deadlines import patient_timeout
+from ._deadlines import lenient_timeout
 from ._network import Hop, Network, base_url, explain, is_temporary, is_unsent
 from ._wire import Reply, Request, read_rate
 from .auth import TokenPost, TokenReply
@@ -411,7 +411,7 @@ def token_post(
         if session.closed:
             raise ClientClosedError("the session is closed", request=request)
         try:
-            async with patient_timeout(timeout):
+            async with lenient_timeout(timeout):
                 return await send(url, form, basic)
         except (aiohttp.ClientError, OSError, BodyCorruptError) as error:
             sent = not is_unsent(error)

@@ -502,13 +502,13 @@ class TestLeaving:
 
 class TestConsumers:
     @pytest.mark.parametrize("ordered", [True, False])
-    @given(patience=st.lists(st.sampled_from([0.0, 0.3, 1.0, 1.7]), max_size=12))
-    def test_one_cancelled_while_it_waits_can_go_on(self, patience: list[float], *, ordered: bool) -> None:
+    @given(timeouts=st.lists(st.sampled_from([0.0, 0.3, 1.0, 1.7]), max_size=12))
+    def test_one_cancelled_while_it_waits_can_go_on(self, timeouts: list[float], *, ordered: bool) -> None:
         async def main() -> None:
             office = Office(wait=lambda lead_id: 1.0 + lead_id % 2)
             leads = office.run(office.plain(range(12)), ordered=ordered)
             found: list[int] = []
-            for seconds in patience:
+            for seconds in timeouts:
                 try:
                     async with asyncio.timeout(seconds):
                         found.append((await anext(leads)).lead_id)

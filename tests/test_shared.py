@@ -17,7 +17,7 @@ from lofty_async.ratelimit.shared import MOST_REPORTS, RETRY_INTERVAL
 from tests.company import Company, Nearby, budget, spend_beside
 from tests.virtual import Caller, LoftyWindow, best_possible, now, run, together
 
-PATIENCE = MemoryStore.patience or 0.0
+CHANGE_TIMEOUT = MemoryStore.change_timeout or 0.0
 AWAY = "rate-limit store unavailable"
 
 
@@ -44,9 +44,9 @@ def test_when_all_is_done_nothing_is_in_flight_and_no_task_is_left() -> None:
 class Awaited(MemoryStore):
     """A store whose next answer waits for a future."""
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, change_timeout: float) -> None:
         super().__init__()
-        self.patience = patience
+        self.change_timeout = change_timeout
         self.asked = asyncio.Event()
         self.answer = asyncio.get_running_loop().create_future()
 
@@ -56,11 +56,11 @@ class Awaited(MemoryStore):
         return await super().take(*asked)
 
 
-@pytest.mark.parametrize(("patience", "comes_in"), [(30, 0), (30, 0.01), (0.01, None)])
+@pytest.mark.parametrize(("change_timeout", "comes_in"), [(30, 0), (30, 0.01), (0.01, None)])
 async def test_a_store_has_its_time_again_after_the_loop_stood_still(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, patience: float, comes_in: float | None
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, change_timeout: float, comes_in: float | None
 ) -> None:
-    store, loop = Awaited(patience), asyncio.get_running_loop()
+    store, loop = Awaited(change_timeout), asyncio.get_running_loop()
     async with RateLimiter(store=store) as limiter:
         waiting = asyncio.create_task(limiter.acquire())
         await store.asked.wait()
@@ -298,14 +298,14 @@ def test_who_waits_for_what_the_store_knows_nothing_of_gives_up_in_time(way: str
 
 
 @pytest.mark.parametrize("hangs", [True, False])
-def test_who_may_not_wait_waits_for_a_store_that_is_away_no_longer_than_its_patience(hangs: bool) -> None:
+def test_who_may_not_wait_waits_for_a_store_that_is_away_no_longer_than_its_timeout(hangs: bool) -> None:
     async def main() -> None:
         company, shared = await ready()
         company.store.delay = 1000.0 if hangs else company.store.delay
         company.store.broken = None if hangs else StoreUnavailableError("away")
         began = now()
         (await shared.acquire(max_wait=0)).release()
-        assert now() - began <= PATIENCE
+        assert now() - began <= CHANGE_TIMEOUT
         began = now()
         (await shared.acquire(max_wait=0)).release()
         assert now() == began
@@ -504,7 +504,7 @@ def test_a_store_that_hangs_costs_each_outage_one_short_wait() -> None:
         caller = company.join()
         company.store.delay = 1000.0
         await caller.call()
-        assert now() <= PATIENCE + 0.3
+        assert now() <= CHANGE_TIMEOUT + 0.3
         began = now()
         for _ in range(5):
             await caller.call()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString, Protocol, Self, Typ
 from attrs import define, field, frozen
 
 from lofty_async._auth import hidden
-from lofty_async._deadlines import patient_timeout
+from lofty_async._deadlines import lenient_timeout
 from lofty_async._wire import BASE_URL
 from lofty_async.errors import InvalidRequestError, StoreUnavailableError
 
@@ -232,7 +232,7 @@ class Link:
         if clock() < self.retry_at:
             raise StoreUnavailableError(f"PostgreSQL: cannot connect; next attempt in {self.retry_at - clock():.1f} s")
         try:
-            async with patient_timeout(seconds):
+            async with lenient_timeout(seconds):
                 self.session = await self.open()
         except TimeoutError:
             failure = f"no connection within {seconds:g} s"
@@ -271,7 +271,7 @@ class PostgresStore(Store):
     Raises: InvalidRequestError where `app_id` is empty or `dsn` malformed; ModuleNotFoundError without the extra.
     """
 
-    patience = None  # each answer has its own bound, and what others change meanwhile is no failure
+    change_timeout = None  # each answer has its own bound, and what others change meanwhile is no failure
     remedy = "give all processes PostgresStore with the same database, schema and app_id"
 
     def __init__(self, app_id: str, dsn: str, *, timeout: float = TIMEOUT) -> None:
@@ -339,7 +339,7 @@ class PostgresStore(Store):
         asking = loop.create_task(ask(session), name="lofty_async PostgreSQL store")
         try:
             with suppress(TimeoutError):
-                async with patient_timeout(self._timeout):
+                async with lenient_timeout(self._timeout):
                     await asyncio.wait({asking})
             if not asking.done() and session.has_answered:
                 await asyncio.wait({asking}, timeout=MAX_LOCK_WAIT)

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, Self, TypeVar
 
 from attrs import define, frozen
 
-from lofty_async._deadlines import patient_timeout
+from lofty_async._deadlines import lenient_timeout
 from lofty_async._wire import BASE_URL
 from lofty_async.errors import InvalidRequestError, StoreUnavailableError
 
@@ -104,7 +104,7 @@ class RedisStore(Store):
     Raises: InvalidRequestError where `app_id` is empty, or `client` is none.
     """
 
-    patience = None  # each answer has its own bound, and what others change meanwhile is no failure
+    change_timeout = None  # each answer has its own bound, and what others change meanwhile is no failure
     remedy = "give all processes RedisStore with the same server, database and app_id"
 
     def __init__(self, client: ScriptRunner, app_id: str, *, timeout: float = TIMEOUT) -> None:
@@ -194,7 +194,7 @@ class RedisStore(Store):
         self._under_way += 1
         with suppress(TimeoutError):
             try:
-                async with patient_timeout(seconds):
+                async with lenient_timeout(seconds):
                     answer = await ask(self._client)
             finally:
                 self._under_way -= 1

@@ -14,7 +14,7 @@ from math import inf
 from secrets import token_hex
 from typing import Final
 
-from lofty_async._deadlines import patient_timeout
+from lofty_async._deadlines import lenient_timeout
 from lofty_async._loops import LoopOwner
 from lofty_async._wire import RateState
 from lofty_async.errors import StoreUnavailableError
@@ -204,7 +204,7 @@ class SharedLimit:
         try:
             request = self._request()
             self.questions += 1
-            async with patient_timeout(self.store.patience):
+            async with lenient_timeout(self.store.change_timeout):
                 grant = await self.store.take(request, _aged(reports, self._clock()))
         except BaseException as failure:
             self._keep(reports)

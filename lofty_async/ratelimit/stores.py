@@ -38,13 +38,13 @@ LOCK_INTERVAL: Final = 0.002
 class Store(ABC):
     """Holds one application's ledger and changes it atomically.
 
-    `patience` is the seconds after which a change counts as failed, `None` if it always ends by itself. `remedy` says
-    how to have all processes use the same store. Limiters of several threads may share one store.
+    `change_timeout` is the seconds after which a change counts as failed, `None` if it always ends by itself.
+    `remedy` says how to have all processes use the same store. Limiters of several threads may share one store.
 
     Each method raises `StoreUnavailableError` if the store cannot be reached.
     """
 
-    patience: float | None = 0.5
+    change_timeout: float | None = 0.5
     remedy: str = "give all processes of the application the same store"
 
     def for_server(self, base_url: str) -> "Store":  # noqa: ARG002 - for stores that outlive a process

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from attrs import Attribute, define, field, frozen
 
 from lofty_async import _checks
-from lofty_async._deadlines import patient_timeout
+from lofty_async._deadlines import lenient_timeout
 from lofty_async.errors import DecodeError, InvalidRequestError
 
 from .adapters import AsgiApp, Handler, aiohttp_handler, mount_on_aiohttp
@@ -172,7 +172,7 @@ class WebhookReceiver:
         if refusal is not None:
             return refusal
         try:
-            async with patient_timeout(self.read_timeout):
+            async with lenient_timeout(self.read_timeout):
                 received = await read_at_most(self.max_body, chunks)
         except TimeoutError:
             return TOO_SLOW
