@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from math import ceil, floor
@@ -22,6 +23,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("procrastinate")
 
+from psycopg import AsyncCursor
+
 from lofty_async import ApiKey, AuthenticationError, InvalidRequestError, LoftyClient, LoftyError
 from lofty_async.errors import ConnectionFailedError
 from lofty_async.mirror import PostgresDatabase, SuspiciousDeletionError, SyncRunningError
@@ -33,6 +36,7 @@ from lofty_async.workers.slices import in_slices
 from tests.account import Account
 from tests.conftest import Hold
 from tests.fleets import (
+    DEADLINE,
     MIDNIGHT,
     QUICK,
     fleet_of,
@@ -51,6 +55,9 @@ from tests.postgres_server import execute, needs_postgres
 pytestmark = needs_postgres
 
 # ruff: noqa: S608 - the names are the tests' own
+
+LONGEST_STOP = 60.0
+"""Seconds: several times as long as a worker takes to stop, and half as long as its sync would go on."""
 
 LEFT_BY_A_DEAD_WORKER = """
 INSERT INTO accounts (account, due_at) VALUES ('smith', now() + interval '1 day');
@@ -329,6 +336,33 @@ async def test_a_client_of_two_accounts_fails_one_of_them_alone(dsn: str, made: 
     assert sorted(one.error is None for one in await fleet.status()) == [False, True]
     (error,) = [one.error for one in await fleet.status() if one.error]
     assert "closed" in error
+
+
+@pytest.mark.parametrize("lost_in", ["procrastinate_update_heartbeat", "UPDATE accounts SET host"])
+async def test_a_worker_ends_though_a_cancellation_is_lost(
+    dsn: str, made: Account, lost_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `asyncio.wait_for`, which psycopg uses, loses one on Python 3.11 that comes together with an answer."""
+    execute, arrived = AsyncCursor.execute, asyncio.Event()
+
+    async def losing(cursor: Any, sql: Any, *values: Any, **options: Any) -> Any:
+        if lost_in in (sql.decode() if isinstance(sql, bytes) else str(sql)) and not arrived.is_set():
+            arrived.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        return await execute(cursor, sql, *values, **options)
+
+    fleet = fleet_of(dsn, made, stalled_after=QUICK)
+    await fleet.setup()
+    await fleet.add("smith")
+    made.sandbox.faults.add("*", Hold(), times=None)
+    monkeypatch.setattr(AsyncCursor, "execute", losing)
+    running = asyncio.create_task(fleet.run_worker())
+    async with asyncio.timeout(DEADLINE):
+        await arrived.wait()
+    running.cancel()
+    await asyncio.wait({running}, timeout=LONGEST_STOP)
+    assert running.cancelled()
 
 
 @pytest.mark.parametrize("minutes", [-5, 5])

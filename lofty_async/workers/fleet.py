@@ -134,7 +134,7 @@ class Fleet:
 
     async def _work(self, concurrency: int) -> None:
         """Runs jobs; begins again when the database has been away, or other workers took this one for dead."""
-        while True:
+        while not _is_cancelled():
             tables = self._tables
             queue = Queue.of(self._dsn, tables.schema, self._run, self._tick, stalled_after=tables.stalled_after)
             try:

@@ -24,7 +24,7 @@ async def in_slices(
         await asyncio.wait({syncing, watching}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         is_done = syncing.done()
-        await cancelled(syncing, watching)
+        await cancelled(syncing, watching, may_lose_it=True)
     if not is_done and syncing.cancelled():
         raise PlaceGivenError
     await syncing

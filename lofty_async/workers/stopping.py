@@ -15,6 +15,8 @@ Handler: TypeAlias = Callable[..., Any] | int | None
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 STOP_SECONDS: Final = 9.0
 """Then the process ends as by a second signal: a database that does not answer lets no write end."""
+CANCEL_AGAIN: Final = 1.0
+"""Seconds until a task that may have lost its cancellation is cancelled again."""
 
 
 async def until_signal(work: Awaitable[None]) -> None:
@@ -29,8 +31,11 @@ async def until_signal(work: Awaitable[None]) -> None:
         await working
 
 
-async def cancelled(*tasks: asyncio.Future[Any]) -> None:
+async def cancelled(*tasks: asyncio.Future[Any], may_lose_it: bool = False) -> None:
     """Cancels tasks and waits for their ends, also if it is cancelled itself, which it passes on to them.
+
+    Tasks that use psycopg may lose a cancellation: on Python 3.11, `asyncio.wait_for` drops one that comes together
+    with what it waits for. With `may_lose_it` they are cancelled again until they end.
 
     An error that one ends with is the caller's to ask for.
     """
@@ -39,11 +44,11 @@ async def cancelled(*tasks: asyncio.Future[Any]) -> None:
         task.cancel()
     while under_way := [task for task in tasks if not task.done()]:
         try:
-            await asyncio.wait(under_way)
+            await asyncio.wait(under_way, timeout=CANCEL_AGAIN if may_lose_it else None)
         except asyncio.CancelledError as error:
             again = error
-            for task in under_way:
-                task.cancel()
+        for task in under_way:
+            task.cancel()
     for task in tasks:
         if not task.cancelled():
             task.exception()  # asyncio logs one that nobody has asked for
