@@ -91,8 +91,8 @@ async def lofty(sandbox: Sandbox) -> AsyncIterator[LoftyClient]:
         yield client
 
 
-async def claim(database: Database) -> Run:
-    return await database.claim("all", strategy=None, fresh=False, resume_within=3600)
+async def claim(database: Database, scope: str = "all") -> Run:
+    return await database.claim(scope, strategy=None, fresh=False, resume_within=3600)
 
 
 async def state(database: Database) -> tuple[Any, ...]:
@@ -120,6 +120,25 @@ async def test_a_dead_holders_claim_ends_in_time_for_others_to_have_it_within_a_
     await dead.release()
     assert await next_one.tasks() == []
     await next_one.renew()
+
+
+@pytest.mark.parametrize(("before", "after"), [("all", "some"), ("some", "all")])
+async def test_a_sync_whose_claim_has_ended_writes_nothing_once_another_has_the_claim(
+    reopen: Reopen, clock: Clock, before: str, after: str
+) -> None:
+    suspended, other = await reopen(), await reopen()
+    await claim(suspended)
+    await suspended.release()
+    await claim(suspended, before)
+    clock.go_on(seconds=60)
+    assert (await claim(other, after)).is_resumed is (after == "all")
+    for write in (suspended.merge({1: [Task(id=10, lead_id=1)]}, done=[1]), suspended.renew()):
+        with pytest.raises(SyncRunningError, match="another sync is under way"):
+            await write
+    await suspended.release()
+    assert await other.tasks() == []
+    await other.end({}, was_swept=False)
+    assert (await claim(suspended)).is_resumed is (after == "some")
 
 
 @pytest.fixture
@@ -456,6 +475,24 @@ async def test_a_sync_that_begins_as_the_one_before_it_ends_keeps_its_claim(
     hold.gate.set()
     assert (await second).complete
     assert [run.ended_at is None for run in await other.runs()] == [False, False]
+
+
+async def test_a_database_that_was_lost_during_a_sync_is_synced_again_once_the_claim_has_ended(
+    sandbox: Sandbox, lofty: LoftyClient, reopen: Reopen, clock: Clock, hold: Hold
+) -> None:
+    database = await reopen()
+    sandbox.faults.add(TASKS_OF_LEAD, hold, times=None)
+    running = asyncio.create_task(Mirror(lofty, database).sync())
+    await hold.reached()
+    await database.close()
+    hold.gate.set()
+    with pytest.raises(RuntimeError, match="not open"):
+        await running
+    async with database:
+        with pytest.raises(SyncRunningError):
+            await Mirror(lofty, database).sync()
+        clock.go_on(seconds=60)
+        assert (await Mirror(lofty, database).sync()).complete
 
 
 @pytest.mark.parametrize("hours", [-1, 1])

@@ -199,10 +199,15 @@ class Database(ABC):
 
         def work() -> Work[None]:
             ((now,),) = yield NOW
-            if self._claim is not None and run in {None, self._claim.run}:
+            if self._claim is not None and run in {None, self._run}:
                 yield from self._leave(RELEASE if self._claim.scope is None else FORGET, now=now)
 
-        await self.transact(work())
+        try:
+            await self.transact(work())
+        except Exception:
+            if run in {None, self._run}:
+                self._claim = None  # in the database, which cannot be reached, the claim ends by itself
+            raise
 
     async def abandon(self) -> None:
         """Ends the run without a result, so that the next one begins anew."""

@@ -52,9 +52,9 @@ TAKE_OVER: Final = (
 IS_HELD: Final = "SELECT 1 FROM runs WHERE {own} AND number = :run AND token = :token AND ended_at IS NULL"
 OF_CLAIM: Final = " WHERE {own} AND number = :run AND token = :token"
 BEGIN: Final = "UPDATE runs SET scope = :scope" + OF_CLAIM
-END_OTHERS: Final = (
-    "UPDATE runs SET ended_at = seen_at, token = NULL WHERE {own} AND ended_at IS NULL AND number <> :run"
-)
+OF_OTHERS: Final = " WHERE {own} AND ended_at IS NULL AND number <> :run"
+REVOKE_OTHERS: Final = "UPDATE runs SET token = NULL" + OF_OTHERS
+END_OTHERS: Final = "UPDATE runs SET ended_at = seen_at, token = NULL" + OF_OTHERS
 END_OTHER_PARTS: Final = f"{END_OTHERS} AND scope <> '{ALL_LEADS}'"
 RENEW: Final = "UPDATE runs SET seen_at = :now" + OF_CLAIM
 SET_PHASE: Final = "UPDATE runs SET phase = :phase, strategy = :strategy" + OF_CLAIM
@@ -174,6 +174,8 @@ class Runs:
             yield query(TAKE_OVER, number=number, **values)
         else:
             number = yield from _insert(scope, strategy, values)
+        # A process that was suspended may go on after its claim has ended: its next write fails.
+        yield query(REVOKE_OTHERS, run=number)
         (row,) = yield query(f"{SELECT} AND number = :number", number=number)
         return evolve(self._run(row, is_resumed=before is not None), scope=scope), Claim(
             number, token, scope if before is None else None
@@ -200,8 +202,8 @@ class Runs:
         """
         ((now,),) = yield NOW
         if claim is not None and not (yield query(IS_HELD, run=claim.run, token=claim.token)):
-            others = yield from self._open_runs()
-            raise others[0].refusal() if others else SyncRunningError("another sync has taken over")
+            holders = [run for run in (yield from self._open_runs()) if run.token is not None]
+            raise holders[0].refusal() if holders else SyncRunningError("another sync has taken over")
         return now
 
     def latest(self, limit: int) -> Work[list[Run]]:
