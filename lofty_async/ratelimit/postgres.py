@@ -338,11 +338,9 @@ class PostgresStore(Store):
         link.is_lost = False
         asking = loop.create_task(ask(session), name="lofty_async PostgreSQL store")
         try:
-            with suppress(TimeoutError):
-                async with lenient_timeout(self._timeout):
-                    await asyncio.wait({asking})
+            await _wait(asking, self._timeout)
             if not asking.done() and session.has_answered:
-                await asyncio.wait({asking}, timeout=MAX_LOCK_WAIT)
+                await _wait(asking, MAX_LOCK_WAIT)
             is_silent = not asking.done()
         finally:
             await _cut_off(session, asking)
@@ -353,6 +351,12 @@ class PostgresStore(Store):
             raise StoreUnavailableError(f"PostgreSQL: {_reason(failure)}")  # its frames are psycopg's: not as the cause
         link.answered_at = loop.time()
         return asking.result()
+
+
+async def _wait(asking: asyncio.Task[Any], seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with lenient_timeout(seconds):
+            await asyncio.wait({asking})
 
 
 async def _cut_off(session: Session, asking: asyncio.Task[Any]) -> None:
