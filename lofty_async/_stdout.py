@@ -11,7 +11,7 @@ from threading import Thread
 async def write_stdout(text: str) -> None:
     """Writes the text from a new thread; a reader that stands still holds up neither the loop nor the process's end.
 
-    Raises: OSError, ValueError if standard output cannot be written.
+    Raises: OSError, ValueError if standard output cannot be written; any error of a program's own stream.
     """
     loop = asyncio.get_running_loop()
     written: asyncio.Future[None] = loop.create_future()
@@ -24,7 +24,7 @@ async def write_stdout(text: str) -> None:
         error: Exception | None = None
         try:
             _write(text)
-        except (OSError, ValueError) as raised:
+        except Exception as raised:  # noqa: BLE001 - the caller would wait for ever
             error = raised
         with suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(settle, error)

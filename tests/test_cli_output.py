@@ -170,3 +170,15 @@ async def test_an_output_that_is_closed_is_an_error_not_a_pause(monkeypatch: pyt
         patch.setattr(sys, "stdout", stdout)
         with pytest.raises(ValueError, match="closed"):
             await asyncio.wait_for(write_stdout("a line"), 5)
+
+
+class Broken(io.StringIO):
+    def write(self, _: str) -> int:
+        raise LookupError("no place")
+
+
+async def test_an_error_of_a_programs_own_output_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Broken())
+        with pytest.raises(LookupError, match="no place"):
+            await asyncio.wait_for(write_stdout("a line"), 5)
