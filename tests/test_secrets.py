@@ -38,7 +38,6 @@ from lofty_async.cli.login import code_in
 from lofty_async.mirror import PostgresDatabase
 from lofty_async.oauth import FileTokenStore, Pkce, Token, read_redirect
 from lofty_async.sandbox import Sandbox, faults
-from lofty_async.workers import Fleet
 
 if TYPE_CHECKING:
     from tests.conftest import Hold, OpenClient
@@ -431,7 +430,7 @@ async def test_no_frame_shows_a_secret_however_it_came_in(
     "way",
     [
         lambda dsn: PostgresDatabase(dsn, account="acme").__aenter__(),
-        lambda dsn: Fleet(dsn, lambda _: client()).status(),
+        lambda dsn: pytest.importorskip("lofty_async.workers").Fleet(dsn, lambda _: client()).status(),
     ],
 )
 async def test_a_database_that_cannot_be_reached_shows_no_password(way: Callable[[str], Awaitable[object]]) -> None:
