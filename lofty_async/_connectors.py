@@ -23,7 +23,7 @@ BULK_SHARE: Final = 9  # interactive calls in a row that get a slot before a bul
 
 
 class PooledConnection(ResponseHandler):
-    """A connection that ends at once, and that no request uses again once the server has said more than it was asked.
+    """A connection that ends at once, and that no request uses again once the server has sent more than was asked for.
 
     A second answer, or a proxy's 408 before it hangs up, would be read as the answer to the next request, perhaps one
     of another account. To end TLS, asyncio waits up to 30 s for the server to agree: the socket would outlive the

@@ -1,7 +1,7 @@
 """Deadlines that end nothing whose answer arrived while the event loop stood still.
 
-A loop that stood still, in a program that computes or a container that was frozen, comes to its timers before its tasks
-come to what is in their sockets.
+A loop that stood still, in a program that computes or a container that was frozen, runs its timers before its tasks
+receive what is in their sockets.
 
 The calls of a client share one timer: a timer or a task for each would cost more than their state.
 """

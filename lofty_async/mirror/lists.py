@@ -151,8 +151,8 @@ class Lists:
     ) -> Changes[int]:
         """Notes tasks that the calendar shows, and where they differ from rows; with `keep_new`, adds new ones.
 
-        If the list of leads `has_all_leads`, those that it lacks may be others' and tell nothing of their tasks: of
-        these, what the calendar alone shows is taken over.
+        If the list of leads `has_all_leads`, the caller may not be able to read those that it lacks: of their tasks,
+        those that only the calendar shows are taken over.
         """
 
         def work(now: Any) -> Work[Changes[int]]:

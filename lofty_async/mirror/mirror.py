@@ -206,7 +206,7 @@ class Mirror:
         return self._source
 
     async def _count_leads(self) -> int | None:
-        """The number of leads that the API lists, `None` if it does not tell."""
+        """The number of leads that the API lists, `None` if it reports none."""
         async for page in self._client.leads.list(page_size=1, prefetch=0, on_bad_record="skip").pages():
             return page.total
         return 0

@@ -176,17 +176,17 @@ class Rows:
         bits = 0
         for bit, (name, place) in enumerate(zip(COMPARED, PLACES, strict=True)):
             value = getattr(entry, name) if place != LEAD else stored_id(entry.lead_id)
-            told = None if value is None else self.columns.all[place].encode(value)
-            if told is not None or place != LEAD:  # an entry that names no lead tells nothing about it
-                bits |= (row[place] != told) << bit
+            shown = None if value is None else self.columns.all[place].encode(value)
+            if shown is not None or place != LEAD:  # an entry without a lead does not contradict the row's
+                bits |= (row[place] != shown) << bit
         return bits
 
     def with_entry(self, id: int, entry: CalendarEntry, held: Held | None) -> Task:
-        """The task of a row, as far as it is known, with what the calendar tells of it."""
-        told: dict[str, Any] = {name: getattr(entry, name) for name in COMPARED}
+        """The task of a row, as far as it is known, with the fields of its calendar entry."""
+        shown: dict[str, Any] = {name: getattr(entry, name) for name in COMPARED}
         if held is not None:
-            return evolve(self.columns.record(held[0]), **told)
-        return Task(id=id, type=TaskType.APPOINTMENT if entry.type == EntryType.APPOINTMENT else None, **told)
+            return evolve(self.columns.record(held[0]), **shown)
+        return Task(id=id, type=TaskType.APPOINTMENT if entry.type == EntryType.APPOINTMENT else None, **shown)
 
     def _placed(self, tasks: Iterable[Task], held: Mapping[int, Held]) -> dict[int, Row]:
         """The new rows; a record that names no lead leaves its row under the lead that it has."""

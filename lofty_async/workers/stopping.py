@@ -37,7 +37,7 @@ async def cancelled(*tasks: asyncio.Future[Any], may_lose_it: bool = False) -> N
     Tasks that use psycopg may lose a cancellation: on Python 3.11, `asyncio.wait_for` drops one that comes together
     with what it waits for. With `may_lose_it` they are cancelled again until they end.
 
-    An error that one ends with is the caller's to ask for.
+    Their errors are not raised; the caller asks the tasks for them.
     """
     again: asyncio.CancelledError | None = None
     for task in tasks:
