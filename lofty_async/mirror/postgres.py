@@ -205,13 +205,15 @@ async def connect(dsn: str, **options: Any) -> "AsyncConnection[tuple[Any, ...]]
     Raises: InvalidRequestError if `dsn` is no address.
     """
     try:
-        from psycopg import AsyncConnection, OperationalError  # noqa: PLC0415 - an extra
+        from psycopg import AsyncConnection, Error, OperationalError  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(HINT, name="psycopg") from error
     try:
         return await AsyncConnection.connect(dsn, **options, **connection_options(dsn))
-    except OperationalError as error:
+    except Error as error:
         failure = type(error)(*error.args)
+    except UnicodeError as error:  # of a host's name
+        failure = OperationalError(str(error))
     # Raised out here, and as a new one: psycopg's frames hold the password, as does what the error knows of it.
     raise failure
 
