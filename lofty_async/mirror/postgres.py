@@ -94,6 +94,8 @@ class Session:
         if statement.rows is None:
             cursor = await self.connection.execute(text, own | dict(statement.values))
             return await cursor.fetchall() if cursor.description else []
+        if not statement.rows:
+            return []
         self._written += len(statement.rows)
         async with self.connection.cursor() as cursor:
             await cursor.executemany(text, [own | dict(row) for row in statement.rows])
