@@ -10,6 +10,7 @@ from lofty_async.sandbox.faults import Reply
 from tests.commands import invoke, sandboxed
 
 NOT_THERE = 999_999_999_999
+LOGIN = ("login", "--client-id", "a", "--redirect-uri", "https://a.test/", "--no-browser")
 
 
 @pytest.fixture
@@ -107,6 +108,8 @@ def test_an_error_of_the_server_is_left_as_it_is(sandbox: Sandbox) -> None:
         (("calendar", "--week", "x"), "--week must be a date such as 2026-03-02, not 'x'"),
         (("leads", "list", "--filter", "contacted=maybe"), "--filter contacted must be true or false, not 'maybe'"),
         (("login", "--client-id", "a", "--redirect-uri", "http://[x"), "--redirect-uri must be a URL"),
+        ((*LOGIN, "--proxy", "socks5://x"), "--proxy must be the http:// or https:// URL of a proxy"),
+        ((*LOGIN, "--ca-file", "{file}"), "--ca-file /"),
         (("sync", "--leads-file", "{file}"), "--leads-file, line 1 must be a lead id, not 'x'"),
         (("webhooks", "ensure", "task", "ftp://x.test/"), "URL must be an https:// "),
         (("webhooks", "ensure", "x", "https://x.test/"), "EVENT must be 1 to 12 or one of agent, "),

@@ -123,9 +123,10 @@ def login(
         flow = AuthorizationCode(client_id, secret, redirect_uri, **_addresses(secret, authorize_page, token_url))
         client = LoginClient(flow.client_id, flow.refresh_url, has_secret=flow.client_secret is not None)
         file = LoginFile(token_file or token_path(), client=client)
+        network = network_of(proxy, ca_file)
     except LoftyError as error:
         raise StartupError(explained(error)) from error
-    pkce, network = None if secret else Pkce.new(), network_of(proxy, ca_file)
+    pkce = None if secret else Pkce.new()
 
     async def save(read_code: Callable[[], str]) -> None:
         code = read_code()
