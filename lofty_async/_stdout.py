@@ -9,7 +9,7 @@ from threading import Thread
 
 
 async def write_stdout(text: str) -> None:
-    """Writes the text from a new thread; a reader that stands still holds up neither the loop nor the process's end.
+    """Writes the text from a new thread: a slow reader blocks neither the event loop nor the end of the process.
 
     Raises: OSError, ValueError if standard output cannot be written; any error of a program's own stream.
     """
@@ -24,7 +24,7 @@ async def write_stdout(text: str) -> None:
         error: Exception | None = None
         try:
             _write(text)
-        except Exception as raised:  # noqa: BLE001 - the caller would wait for ever
+        except Exception as raised:  # noqa: BLE001 - the stream may be the program's own, and the caller waits
             error = raised
         with suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(settle, error)
