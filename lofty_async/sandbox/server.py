@@ -114,7 +114,7 @@ class Sandbox(Options, RequestChecks):
     _runner: web.AppRunner | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self.state = State(self._seeded(), now=self._now, read_lag=self.read_lag)
+        self.state = State(self._seeded(), now=self._now, read_lag=lambda: self.read_lag)
         self.faults = Faults(random.Random(self.seed))
         self.credentials = Credentials({self.api_key}, {self.access_token: math.inf})
         self.log = RequestLog(deque(maxlen=self.keep_requests))

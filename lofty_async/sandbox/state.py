@@ -162,8 +162,8 @@ class State:
 
     seed: Seed
     now: Callable[[], datetime]
-    read_lag: float = 0.0
-    """Seconds for which a new entry is missing from lists, as it may be on the real server."""
+    read_lag: Callable[[], float] = float
+    """Returns the seconds for which a new entry is missing from lists, as it may be on the real server."""
     leads: Leads = field(init=False)
     """All leads by id; `leads.ids()` lists the ids in the order of lists."""
     entries: Entries = field(init=False)
@@ -195,7 +195,8 @@ class State:
 
     def listed(self, entry: Entry) -> bool:
         """Whether lists show the entry yet."""
-        return self.read_lag <= 0 or (self.now() - entry.created_at).total_seconds() >= self.read_lag
+        lag = self.read_lag()
+        return lag <= 0 or (self.now() - entry.created_at).total_seconds() >= lag
 
     def sorted_entries(self, key: SortKey) -> list[Entry]:
         """All entries in this order; the caller must not change the list."""
@@ -222,7 +223,7 @@ class State:
             (key, frozenset(hidden)),
             lambda: [entry for entry in find() if not any(is_in(self, entry) for is_in in of_class)],
         )
-        return found if self.read_lag <= 0 else [entry for entry in found if self.listed(entry)]
+        return found if self.read_lag() <= 0 else [entry for entry in found if self.listed(entry)]
 
     def add_lead(self, **fields: Unpack[LeadFields]) -> Lead:
         """Adds a lead with any fields of `Lead`; defaults for the others.

@@ -284,3 +284,5 @@ async def test_lists_may_lag_behind_writes(clock: "Clock", api_of: Any) -> None:
         assert (await api.get(f"/v2.0/tasks/{created.body['taskId']}")).status == 200
         clock.now += 2
         assert len((await api.get("/v2.0/tasks", leadId=lead_id)).body["tasks"]) == 1
+        api.sandbox.read_lag = 3.0
+        assert (await api.get("/v2.0/tasks", leadId=lead_id)).body == {"tasks": []}
