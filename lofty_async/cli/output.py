@@ -121,7 +121,7 @@ def show_fields(values: dict[str, str]) -> None:
 
 
 def tabbed(rows: Iterable[Iterable[str]]) -> str:
-    """Returns the table that those get who are no terminal: a line per row, its cells separated by tabs."""
+    """Returns a table for a pipe or a file: a line per row, its cells separated by tabs."""
     return "\n".join(map("\t".join, rows))
 
 

@@ -54,7 +54,7 @@ class Call:
         return web.Response() if result is None else errors.json_response(result)
 
     async def read(self, request: web.Request) -> "Fields":
-        """What the request holds.
+        """Returns the fields of the request.
 
         Raises: ResponseError naming a parameter that the call does not take, or for a body that it cannot have.
         """
