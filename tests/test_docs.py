@@ -14,12 +14,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 import pytest
 
 from lofty_async import LoftyClient, RetryPolicy
 from lofty_async.cli.app import app as command_line
-from lofty_async.sandbox import Sandbox
+from lofty_async.sandbox import RequestRecord, Sandbox
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -211,6 +212,8 @@ async def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert undescribed("lofty_async", described) == []
     for package, internal in PACKAGES.items():
         assert undescribed(f"lofty_async.{package}", described) == internal
+    for field in attrs.fields(RequestRecord):
+        assert f'id="lofty_async.sandbox.RequestRecord.{field.name}"' in described
 
 
 PACKAGES: dict[str, list[str]] = {
