@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 from attrs.validators import and_, ge, le
 
 from .errors import PROXY_PAGE, json_response, usual_body
-from .options import LIMIT_OR_NONE, NOT_NEGATIVE, POSITIVE, SECONDS
+from .options import LIMIT_OR_NONE, NOT_NEGATIVE, POSITIVE, SECONDS, STATUS
 from .requests import RequestPattern, RequestRecord, check_call
 
 
@@ -52,7 +52,7 @@ class Reply:
     Without a body, the response has the usual one of its status.
     """
 
-    status: int = 500
+    status: int = field(default=500, validator=STATUS)
     body: Any = None
     headers: Mapping[str, str] = field(factory=dict[str, str])
     content_type: str = "text/html"
@@ -137,7 +137,7 @@ class NotJson:
     """A proxy's page with a good status; the request took effect unless `lost`."""
 
     body: str = PROXY_PAGE
-    status: int = 200
+    status: int = field(default=200, validator=STATUS)
     lost: bool = False
 
     async def __call__(self, request: web.Request, answer: Answer) -> web.StreamResponse:

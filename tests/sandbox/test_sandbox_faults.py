@@ -65,9 +65,18 @@ async def test_a_number_that_would_have_no_effect_is_named(sandbox: Sandbox, opt
     assert not sandbox.faults.rules
 
 
-@pytest.mark.parametrize("make", [lambda: faults.Latency(-1), lambda: faults.SlowBody(0.0, pieces=0)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: faults.Latency(-1),
+        lambda: faults.SlowBody(0.0, pieces=0),
+        lambda: faults.Reply(100),  # an interim one, after which a client waits for another
+        lambda: faults.Reply("404"),  # type: ignore[arg-type] # the slip
+        lambda: faults.NotJson(status=1000),
+    ],
+)
 def test_a_fault_names_an_argument_out_of_its_range(make: Callable[[], object]) -> None:
-    with pytest.raises(ValueError, match=r"'(seconds|pieces)' must be "):
+    with pytest.raises((ValueError, TypeError), match=r"'(seconds|pieces|status)' must be "):
         make()
 
 
