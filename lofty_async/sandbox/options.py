@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from attrs import define, field
 from attrs.validators import and_, deep_mapping, ge, gt, lt, optional
@@ -14,6 +14,7 @@ from .entities import EntryClass
 from .parameters import CALLS
 from .rate_limit import ResetStyle, Throttle
 
+T = TypeVar("T")
 Validator = Callable[[Any, Any, Any], None]
 
 
@@ -63,6 +64,16 @@ def limited_call(_sandbox: object, argument: Any, label: str) -> None:
         raise ValueError(f"'{argument.name}' must be of calls such as 'GET /v2.0/calendar', not {label!r}")
 
 
+def changeable(_sandbox: object, argument: Any, value: T) -> T:
+    """Refuses a change that would have no effect.
+
+    Raises: AttributeError for an option that is read when the sandbox is made, and not again.
+    """
+    if argument.name in FIXED:
+        raise AttributeError(f"'{argument.name}' cannot be changed later: pass it to Sandbox({argument.name}=…)")
+    return value
+
+
 def classes(names: Iterable[EntryClass | str]) -> frozenset[EntryClass]:
     return frozenset(map(EntryClass, [names] if isinstance(names, str) else names))
 
@@ -76,6 +87,14 @@ LIMIT_OR_NONE: Final[Validator] = optional(POSITIVE)
 LIMITS: Final[Validator] = deep_mapping(limited_call, POSITIVE)
 SECONDS: Final[Validator] = and_(ge(0), lt(math.inf))
 LENGTH: Final[Validator] = and_(gt(0), lt(math.inf))
+FIXED: Final = frozenset(
+    {
+        *("leads", "tasks_per_lead", "appointments_per_lead", "seed", "clock", "keep_requests"),
+        *("limit", "window", "aligned", "endpoint_limits", "per_second_limit"),
+        *("allow_http", "most_webhooks", "token_lifetime", "rotate_refresh_tokens"),
+    }
+)
+"""Options that are read when the sandbox is made, and not again."""
 HIDDEN: Final = (EntryClass.UNMANAGED,)
 
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 from aiohttp import web
-from attrs import define, field
+from attrs import define, field, setters
 
 from lofty_async.auth import ApiKey
 
@@ -22,7 +22,7 @@ from .faults import Faults
 from .gate import Credentials, Gate
 from .leads import LeadHandlers
 from .oauth import Grants
-from .options import Options
+from .options import Options, changeable
 from .parameters import routes
 from .rate_limit import FixedWindow, Throttle
 from .requests import RequestChecks, RequestLog
@@ -35,7 +35,7 @@ P = ParamSpec("P")
 S = TypeVar("S")
 
 
-@define(eq=False, slots=False)
+@define(eq=False, slots=False, on_setattr=[setters.convert, setters.validate, changeable])
 class Sandbox(Options, RequestChecks):
     """A Lofty server on this machine: an asynchronous context manager, or `start()` and `close()`.
 
@@ -45,7 +45,8 @@ class Sandbox(Options, RequestChecks):
     ```
 
     Every fault and every change of `state`, of an option of lists, of `latency` or of `reset_style` takes effect with
-    the next request. The same seed gives the same data, with times relative to the day on which the sandbox is created.
+    the next request; a change of an option that is read only once, such as `limit`, raises an AttributeError. The same
+    seed gives the same data, with times relative to the day on which the sandbox is created.
 
     A parameter, field or sort order that is not documented, or that the sandbox does not implement, is
     an error, 400 INVALID_PARAMETER (20012), and never ignored.
