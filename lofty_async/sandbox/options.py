@@ -89,7 +89,7 @@ SECONDS: Final[Validator] = and_(ge(0), lt(math.inf))
 LENGTH: Final[Validator] = and_(gt(0), lt(math.inf))
 FIXED: Final = frozenset(
     {
-        *("leads", "tasks_per_lead", "appointments_per_lead", "seed", "clock", "keep_requests"),
+        *("leads", "tasks_per_lead", "appointments_per_lead", "seed", "keep_requests"),
         *("limit", "window", "aligned", "endpoint_limits", "per_second_limit"),
         *("allow_http", "most_webhooks", "token_lifetime", "rotate_refresh_tokens"),
     }

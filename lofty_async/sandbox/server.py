@@ -209,7 +209,10 @@ class Sandbox(Options, RequestChecks):
             loop.close()
 
     def _now(self) -> datetime:
-        return times.EPOCH + timedelta(seconds=self.clock())
+        return times.EPOCH + timedelta(seconds=self._time())
+
+    def _time(self) -> float:
+        return self.clock()  # the one at present: a running sandbox may get another
 
     def _seeded(self) -> Seed:
         origin = self._now().replace(hour=0, minute=0, second=0, microsecond=0)
@@ -225,7 +228,7 @@ class Sandbox(Options, RequestChecks):
 
     def _grants(self) -> Grants:
         client = f"sandbox-client-{self.seed}", f"sandbox-secret-{self.seed}"
-        grants = Grants(self.credentials, self.clock, *client, self.token_lifetime, self.rotate_refresh_tokens)
+        grants = Grants(self.credentials, self._time, *client, self.token_lifetime, self.rotate_refresh_tokens)
         grants.allow_refresh(self.refresh_token)
         return grants
 
