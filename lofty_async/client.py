@@ -106,7 +106,8 @@ class LoftyClient:
     create has a new connection, at the price of a handshake: over one that the server has closed meanwhile it would
     be lost, and nobody could say whether it was. Of a `session` handed in, the connector (pool, TLS, resolver) and the
     traces are used and nothing else, and it is never closed; calls wait for a place in its pool before their turn.
-    There, a create may have a connection that the server has closed, and then raises AmbiguousWriteError.
+    There, a create may have a connection that the server has closed, and then raises AmbiguousWriteError; and aiohttp
+    takes what a server sends unasked for the answer to the next request.
 
     `base_url` must be https://, but for loopback (localhost, 127.0.0.0/8, ::1); `allow_http=True` allows http://
     elsewhere too, as for a sandbox in a container, and webhooks to http:// addresses. `proxy` is the http:// or
