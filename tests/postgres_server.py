@@ -118,12 +118,16 @@ async def drop_tables(dsn: str) -> None:
 
 
 async def execute(dsn: str, sql: str, schema: str = "lofty_fleet") -> list[tuple[Any, ...]]:
+    """Runs statements as a transaction; once more where a worker's transaction and this one wait for each other."""
     from psycopg import AsyncConnection  # noqa: PLC0415 - skipped where it is missing
+    from psycopg.errors import DeadlockDetected  # noqa: PLC0415
 
     options = f"-c search_path={schema},lofty"
     async with await AsyncConnection.connect(dsn, autocommit=True, options=options) as connection:
-        cursor = await connection.execute(sql.encode())
-        return await cursor.fetchall() if cursor.description else []
+        while True:
+            with suppress(DeadlockDetected):
+                cursor = await connection.execute(sql.encode())
+                return await cursor.fetchall() if cursor.description else []
 
 
 def _wait_for(dsn: str) -> None:
