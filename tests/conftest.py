@@ -2,12 +2,12 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from aiohttp import web
@@ -33,6 +33,18 @@ AT_ONCE = RetryPolicy(base_delay=0)
 
 IN_TURN = pytest.mark.xdist_group("in turn")
 """Of tests that keep the processors busy, and of those whose servers have to answer within a fraction of a second."""
+
+
+class CountingWay(Protocol):
+    """A way to a server that counts round trips."""
+
+    trips: int
+
+
+async def trips_of(way: CountingWay, act: Awaitable[Any]) -> int:
+    before = way.trips
+    await act
+    return way.trips - before
 
 
 @define

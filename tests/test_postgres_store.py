@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ from lofty_async.ratelimit.ledger import AcquireRequest, Grant
 from lofty_async.ratelimit.postgres import IDLE, TABLE
 from lofty_async.ratelimit.shared import SharedLimit
 from lofty_async.ratelimit.stores import application_key
-from tests.conftest import IN_TURN
+from tests.conftest import IN_TURN, trips_of
 from tests.postgres_server import needs_postgres
 from tests.redis_server import free_port
 
@@ -168,12 +168,6 @@ async def test_a_change_takes_two_round_trips_and_a_snapshot_one(postgres: str) 
         assert min([await trips_of(way, take(store, holding=1)) for _ in range(5)]) == 2
         assert min([await trips_of(way, store.snapshot()) for _ in range(5)]) == 1
         await store.close()
-
-
-async def trips_of(way: Way, act: Awaitable[Any]) -> int:
-    before = way.trips
-    await act
-    return way.trips - before
 
 
 async def test_a_session_that_the_server_ended_is_replaced_unseen(store: PostgresStore, admin: Any) -> None:

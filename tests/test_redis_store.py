@@ -2,7 +2,7 @@ import asyncio
 import gc
 import sys
 import traceback
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from lofty_async.ratelimit.ledger import AcquireRequest, Grant
 from lofty_async.ratelimit.redis import CONNECT_TIMEOUT, TRIES, ClientPerLoop
 from lofty_async.ratelimit.shared import SharedLimit
 from lofty_async.ratelimit.stores import application_key
-from tests.conftest import IN_TURN
+from tests.conftest import IN_TURN, trips_of
 from tests.redis_server import RedisServer, free_port, needs_redis, running_redis
 
 pytestmark = [needs_redis, IN_TURN]
@@ -268,12 +268,6 @@ async def test_a_server_150_ms_away_has_the_time_that_it_needs(server: RedisServ
         assert min([await trips_of(way, take(store, holding=1)) for _ in range(5)]) == 2
         assert min([await trips_of(way, store.snapshot()) for _ in range(5)]) == 1
         await store.close()
-
-
-async def trips_of(way: Way, act: Awaitable[Any]) -> int:
-    before = way.trips
-    await act
-    return way.trips - before
 
 
 async def test_threads_may_share_a_store(store: RedisStore) -> None:

@@ -3,13 +3,12 @@
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 pytest.importorskip("procrastinate")
 
-from lofty_async.sandbox import Sandbox
 from lofty_async.workers import AccountState, Fleet
 from tests.account import Account
 from tests.conftest import IN_TURN, Hold
@@ -186,11 +185,3 @@ async def test_a_database_that_was_away_is_waited_for(
     assert [record for record in caplog.records if record.name == "asyncio" and "Fleet." in record.getMessage()] == []
     assert await left_wrong(dsn, "smith", made) == 0
     await assert_applied_once(dsn, "smith")
-
-
-@pytest.fixture
-async def made() -> AsyncIterator[Account]:
-    async with Sandbox(12, 0, appointments_per_lead=0, limit=100_000) as sandbox:
-        account = Account(sandbox)
-        account.populate(3)
-        yield account

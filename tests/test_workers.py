@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from math import ceil, floor
@@ -198,8 +198,9 @@ def test_syncs_are_tried_again_as_their_errors_allow(
     assert retry_delay(error, failures=failures, attempts=attempts) == delay
 
 
-async def test_a_long_sync_gives_its_place_to_an_account_that_waits(dsn: str, made: Account) -> None:
-    """A tick finds the second account only once the single place is free."""
+@asynccontextmanager
+async def full_worker(dsn: str, made: Account) -> AsyncGenerator[tuple[Fleet, Hold], None]:
+    """A fleet whose worker has a single place, in which the sync of the account large goes on and on."""
     hold = Hold()
     async with Sandbox(12, 0, appointments_per_lead=0, limit=100_000) as large:
         large.faults.add("*", hold, times=None, after=8)
@@ -213,50 +214,44 @@ async def test_a_long_sync_gives_its_place_to_an_account_that_waits(dsn: str, ma
         await fleet.add("large")
         async with working(fleet, concurrency=1):
             await reached(hold)
-            arrived = hold.arrived
-            await fleet.add("smith")
+            yield fleet, hold
 
-            async def is_next() -> bool:
-                return (await state_of(fleet)).synced_at is not None
 
-            async def goes_on() -> bool:
-                return (await state_of(fleet, "large")).state is AccountState.RUNNING and hold.arrived > arrived
+async def test_a_long_sync_gives_its_place_to_an_account_that_waits(dsn: str, made: Account) -> None:
+    """A tick finds the second account only once the single place is free."""
+    async with full_worker(dsn, made) as (fleet, hold):
+        arrived = hold.arrived
+        await fleet.add("smith")
 
-            await until(is_next)
-            await until(goes_on)
-            ((attempts, priority),) = await execute(
-                dsn, "SELECT attempts, priority FROM procrastinate_jobs WHERE lock = 'large'"
-            )
-            assert attempts == -priority >= 1  # each place that it gives away sets it back
-            assert (await state_of(fleet, "large")).error is None
-            hold.gate.set()
-            await until(lambda: is_synced(fleet))
+        async def is_next() -> bool:
+            return (await state_of(fleet)).synced_at is not None
+
+        async def goes_on() -> bool:
+            return (await state_of(fleet, "large")).state is AccountState.RUNNING and hold.arrived > arrived
+
+        await until(is_next)
+        await until(goes_on)
+        ((attempts, priority),) = await execute(
+            dsn, "SELECT attempts, priority FROM procrastinate_jobs WHERE lock = 'large'"
+        )
+        assert attempts == -priority >= 1  # each place that it gives away sets it back
+        assert (await state_of(fleet, "large")).error is None
+        hold.gate.set()
+        await until(lambda: is_synced(fleet))
     assert await left_wrong(dsn, "smith", made) == 0
     assert await execute(dsn, "SELECT number, phase FROM runs WHERE account = 'large'") == [(1, "done")]
 
 
 async def test_a_long_sync_gives_its_place_to_the_sync_of_a_dead_worker(dsn: str, made: Account) -> None:
     """No tick can find it while every place is taken."""
-    hold = Hold()
-    async with Sandbox(12, 0, appointments_per_lead=0, limit=100_000) as large:
-        large.faults.add("*", hold, times=None, after=8)
+    async with full_worker(dsn, made) as (fleet, hold):
+        await execute(dsn, LEFT_BY_A_DEAD_WORKER)
 
-        def client_for(account: str) -> LoftyClient:
-            sandbox = large if account == "large" else made.sandbox
-            return LoftyClient(sandbox.auth, base_url=sandbox.url)
+        async def is_taken_over() -> bool:
+            return (await state_of(fleet)).synced_at is not None
 
-        fleet = Fleet(dsn, client_for, every=MIDNIGHT, stalled_after=QUICK, time_slice=1.0)
-        await fleet.setup()
-        await fleet.add("large")
-        async with working(fleet, concurrency=1):
-            await reached(hold)
-            await execute(dsn, LEFT_BY_A_DEAD_WORKER)
-
-            async def is_taken_over() -> bool:
-                return (await state_of(fleet)).synced_at is not None
-
-            await until(is_taken_over)
-            hold.gate.set()
+        await until(is_taken_over)
+        hold.gate.set()
     assert await left_wrong(dsn, "smith", made) == 0
 
 

@@ -204,9 +204,9 @@ class Database(ABC):
 
         try:
             await self.transact(work())
-        except Exception:
+        except Exception:  # whatever a kind of database raises that cannot be reached: there, the claim ends by itself
             if run in {None, self._run}:
-                self._claim = None  # in the database, which cannot be reached, the claim ends by itself
+                self._claim = None
             raise
 
     async def abandon(self) -> None:
