@@ -175,7 +175,7 @@ async def accounts_of_an_application(count: int) -> AsyncGenerator[dict[str, Acc
         for number in range(count):
             budget = next((one.sandbox.budget for one in made.values()), None)
             sandbox = Sandbox(
-                40, 0, appointments_per_lead=0, limit=150, window=2.0, my_tasks_hides=(), seed=number, budget=budget
+                40, 0, appointments_per_lead=0, limit=450, window=6.0, my_tasks_hides=(), seed=number, budget=budget
             )
             account = Account(await stack.enter_async_context(sandbox), (MEMBER_ID, *OTHERS[:2]))
             account.populate(3)
